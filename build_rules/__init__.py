@@ -1,0 +1,1 @@
+"""The rules: pure functions that declare the actions of a build."""

@@ -1,0 +1,1 @@
+"""The build engine: content-addressed store, action cache, graph, plan and run."""

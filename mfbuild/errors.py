@@ -1,0 +1,72 @@
+"""Errors that a person can act on, and the exit code that each kind ends with."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True, slots=True)
+class Problem:
+    """One thing that is wrong: a lower-case sentence, where it is, and what to do about it.
+
+    `message` quotes the offending value in backticks; `where` is `file` or `file:line`.
+    """
+
+    message: str
+    where: str | None = None
+    hint: str | None = None
+
+
+class MfbuildError(Exception):
+    """Base of all expected failures; carries every problem of one kind that was found."""
+
+    exit_code = 1
+
+    def __init__(self, message: str, *, where: str | None = None, hint: str | None = None) -> None:
+        super().__init__(message)
+        self.problems: tuple[Problem, ...] = (Problem(message, where, hint),)
+
+    @classmethod
+    def all_of(cls, problems: Sequence[Problem]) -> MfbuildError:
+        """One error that reports all of `problems` (at least one)."""
+        first = problems[0]
+        error = cls(first.message, where=first.where, hint=first.hint)
+        error.problems = tuple(problems)
+        return error
+
+
+class UsageError(MfbuildError):
+    """The command line, BUILD.toml or another setting is wrong (exit 2)."""
+
+    exit_code = 2
+
+
+class FlowError(MfbuildError):
+    """The flow file cannot be loaded, or asks for something that is not supported."""
+
+
+class ResolveError(MfbuildError):
+    """Packages cannot be resolved, or the lock does not cover what is asked."""
+
+
+class FetchError(MfbuildError):
+    """A package, blob or index cannot be downloaded, or its content is not what was promised."""
+
+
+class ActionError(MfbuildError):
+    """An action of the build failed."""
+
+
+class StoreError(MfbuildError):
+    """The store cannot be read or written."""
+
+
+class BundleError(MfbuildError):
+    """A bundle is damaged or is not a bundle."""
+
+
+class Interrupted(MfbuildError):
+    """The person ended the work (^C)."""
+
+    exit_code = 130

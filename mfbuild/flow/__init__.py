@@ -1,0 +1,1 @@
+"""Flows as data: what the user wrote, read in a child process."""

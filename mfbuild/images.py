@@ -1,0 +1,48 @@
+"""Base images: a folder of images/ (Debian packages, or an OCI image by digest) as one value."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+from mfbuild.debian.model import LockedDeb
+from mfbuild.engine.model import Digest
+from mfbuild.oci.types import Descriptor, Platform
+
+
+@dataclass(frozen=True, slots=True)
+class BaseLayer:
+    """A layer of an OCI base image, taken as it is."""
+
+    descriptor: Descriptor
+    diff_id: Digest
+
+
+@dataclass(frozen=True, slots=True)
+class ForeignBase:
+    """One platform of an OCI base image: where it comes from and its layers, lowest first.
+
+    `repository` is `host/path` or `oci:<directory>` (a layout); `env` is its config's Env.
+    """
+
+    repository: str
+    layers: tuple[BaseLayer, ...]
+    env: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Base:
+    """What images are built upon.
+
+    `python` is `major.minor`; `interpreter` its absolute path in the image; `glibc` the C
+    library's version; `user` `uid:gid`. Exactly one of `debs` and `foreign` is filled.
+    """
+
+    name: str
+    python: str
+    interpreter: str
+    glibc: str
+    user: str
+    env: Mapping[str, str]
+    debs: Mapping[Platform, tuple[LockedDeb, ...]]
+    foreign: Mapping[Platform, ForeignBase]

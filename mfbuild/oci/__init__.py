@@ -1,0 +1,1 @@
+"""OCI images as values and bytes: layers, configs, manifests, layouts, registries."""

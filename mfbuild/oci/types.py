@@ -1,0 +1,103 @@
+"""The OCI image-spec's values: platforms, descriptors, and what a layer is."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+from mfbuild.engine.model import Digest
+
+IMAGE_INDEX = "application/vnd.oci.image.index.v1+json"
+IMAGE_MANIFEST = "application/vnd.oci.image.manifest.v1+json"
+IMAGE_CONFIG = "application/vnd.oci.image.config.v1+json"
+LAYER_GZIP = "application/vnd.oci.image.layer.v1.tar+gzip"
+EMPTY_JSON = "application/vnd.oci.empty.v1+json"
+REF_NAME = "org.opencontainers.image.ref.name"
+
+
+@dataclass(frozen=True, slots=True, order=True)
+class Platform:
+    """`os/architecture[/variant]`, the OCI names (`linux/amd64`, `linux/arm64`)."""
+
+    os: str
+    architecture: str
+    variant: str | None = None
+
+    @classmethod
+    def parse(cls, text: str) -> Platform:
+        """Read `os/architecture[/variant]`; ValueError if it is anything else."""
+        parts = text.split("/")
+        if len(parts) not in (2, 3) or not all(parts):
+            raise ValueError(f"`{text}` is not a platform like `linux/amd64`")
+        return cls(*parts)
+
+    def __str__(self) -> str:
+        return "/".join(p for p in (self.os, self.architecture, self.variant) if p)
+
+    def json(self) -> dict[str, str]:
+        """The object of a descriptor's `platform` (image-spec, image-index.md)."""
+        found = {"os": self.os, "architecture": self.architecture}
+        return found | ({"variant": self.variant} if self.variant else {})
+
+
+@dataclass(frozen=True, slots=True)
+class Descriptor:
+    """A content descriptor (image-spec, descriptor.md)."""
+
+    media_type: str
+    digest: Digest
+    size: int
+    platform: Platform | None = None
+    annotations: Mapping[str, str] = field(default_factory=dict)
+    artifact_type: str | None = None
+
+    def json(self) -> dict[str, Any]:
+        """The descriptor as a JSON object; absent fields are left out."""
+        found: dict[str, Any] = {
+            "mediaType": self.media_type,
+            "digest": str(self.digest),
+            "size": self.size,
+        }
+        if self.artifact_type:
+            found["artifactType"] = self.artifact_type
+        if self.platform:
+            found["platform"] = self.platform.json()
+        if self.annotations:
+            found["annotations"] = dict(self.annotations)
+        return found
+
+    @classmethod
+    def parse(cls, value: Mapping[str, Any]) -> Descriptor:
+        """Read a JSON object; KeyError, TypeError or ValueError when it is not a descriptor."""
+        where = value.get("platform")
+        platform = (
+            Platform(where["os"], where["architecture"], where.get("variant")) if where else None
+        )
+        return cls(
+            media_type=value["mediaType"],
+            digest=Digest.parse(value["digest"]),
+            size=int(value["size"]),
+            platform=platform,
+            annotations=dict(value.get("annotations") or {}),
+            artifact_type=value.get("artifactType"),
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class LayerInfo:
+    """What a layer-making tool says of its layer besides the bytes (its `info` output, as JSON).
+
+    `diff_id` is the digest of the uncompressed tar (image-spec, config.md); `comment` becomes the
+    history entry's `created_by`.
+    """
+
+    diff_id: Digest
+    comment: str
+
+    def json(self) -> dict[str, str]:
+        return {"diff_id": str(self.diff_id), "comment": self.comment}
+
+    @classmethod
+    def parse(cls, value: Mapping[str, str]) -> LayerInfo:
+        return cls(diff_id=Digest.parse(value["diff_id"]), comment=value["comment"])

@@ -1,0 +1,1 @@
+"""Python packages as data: the lock, its resolution, wheels and their downloads."""
