@@ -1,0 +1,94 @@
+"""The environment rule: locked wheels and source packages as layers below /opt/venv."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+
+from build_rules.layering import Group, layering
+from build_rules.providers import (
+    Declared,
+    EnvInfo,
+    Environment,
+    ImageLayer,
+    SourceTree,
+    layer_action,
+)
+from build_rules.tree import file_entries, tree_action
+from mfbuild.engine.model import Action, Blob, Digest, Input, Source, canonical
+from mfbuild.images import Base
+from mfbuild.oci.types import Platform
+from mfbuild.python.model import LockedWheel
+
+PREFIX = "opt/venv"
+
+
+def env_layers(
+    environments: Mapping[str, Environment], platforms: Sequence[Platform], *, pyc: bool
+) -> Declared[Mapping[str, EnvInfo]]:
+    """The layers of all environments of one flow; wheels are grouped over the whole flow."""
+    actions: list[Action] = []
+    layers: dict[str, dict[Platform, tuple[ImageLayer, ...]]] = {n: {} for n in environments}
+    for platform in platforms:
+        wheels = {n: e.locked.wheels[platform] for n, e in environments.items()}
+        stacks = layering(wheels, {n: len(e.steps) for n, e in environments.items()})
+        for name, environment in environments.items():
+            stack = _stack(environment, stacks[name], pyc=pyc)
+            actions += stack
+            layers[name][platform] = tuple(ImageLayer.made_by(a.label) for a in stack)
+    return Declared({n: EnvInfo(found) for n, found in layers.items()}, tuple(actions))
+
+
+def _stack(environment: Environment, groups: Sequence[Group], *, pyc: bool) -> list[Action]:
+    base = environment.base
+    wheels = [_wheel_layer(base.python, group) for group in groups]
+    sources = [_source_layer(base.python, tree) for tree in environment.sources]
+    compiled = [_pyc_layer(base.python, groups)] if pyc and groups else []
+    return [_venv_layer(base), *wheels, *sources, *compiled]
+
+
+def _venv_layer(base: Base) -> Action:
+    """The skeleton of a venv (PEP 405), whose python is the base's interpreter."""
+    home = base.interpreter.rpartition("/")[0]
+    config = f"home = {home}\ninclude-system-site-packages = false\nversion = {base.python}\n"
+    links = {"python": base.interpreter, "python3": "python", f"python{base.python}": "python"}
+    entries = [{"path": f"{PREFIX}/pyvenv.cfg", "mode": 0o644, "text": config}]
+    entries += [
+        {"path": f"{PREFIX}/bin/{name}", "mode": 0o777, "symlink": target}
+        for name, target in links.items()
+    ]
+    label = f"@python{base.python}//venv:{base.name}"
+    return tree_action(label, entries, {}, comment=f"venv of {base.name}", owner="venv")
+
+
+def _wheel_layer(python: str, group: Group) -> Action:
+    names = [w.filename for w in group.wheels]
+    if len(names) == 1:
+        name = comment = names[0]
+    else:
+        name = f"pool-{Digest.of(canonical(names).encode()).hex[:12]}"
+        comment = f"{len(names)} small wheels"
+    params = {"comment": comment, "prefix": PREFIX, "python": python, "wheels": names}
+    return layer_action(
+        f"@python{python}//{name}", "wheel.layer", canonical(params), _inputs(group.wheels), comment
+    )
+
+
+def _pyc_layer(python: str, groups: Sequence[Group]) -> Action:
+    wheels = sorted(w for g in groups for w in g.wheels)
+    names = [w.filename for w in wheels]
+    params = {"comment": "bytecode", "prefix": PREFIX, "python": python, "wheels": names}
+    label = f"@python{python}//pyc-{Digest.of(canonical(names).encode()).hex[:12]}"
+    return layer_action(label, "python.pyc", canonical(params), _inputs(wheels), "compiling")
+
+
+def _source_layer(python: str, tree: SourceTree) -> Action:
+    site = f"{PREFIX}/lib/python{python}/site-packages/"
+    entries, inputs = file_entries(tree.files, prefix=site)
+    label = f"@python{python}//source:{tree.name}"
+    return tree_action(label, entries, inputs, comment=f"source of {tree.name}", owner=tree.name)
+
+
+def _inputs(wheels: Sequence[LockedWheel]) -> dict[str, Input]:
+    return {
+        w.filename: Source(Blob(Digest(w.sha256), w.size), f"wheel:{w.filename}") for w in wheels
+    }

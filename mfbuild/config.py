@@ -1,0 +1,289 @@
+"""BUILD.toml, MFBUILD_* and flags as one frozen Config; the only reader of BUILD.toml."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from mfbuild.errors import Problem, UsageError
+from mfbuild.oci.types import Platform
+
+FILE = "BUILD.toml"
+DEFAULT_BASE = "python3.11"
+DEFAULT_PLATFORMS = (Platform("linux", "amd64"), Platform("linux", "arm64"))
+DEFAULT_DOMAINS = ("development", "staging", "production")
+
+
+@dataclass(frozen=True, slots=True)
+class Domain:
+    """What a push to one Flyte domain uses; None = the workspace's own value."""
+
+    name: str
+    registry: str | None = None
+    endpoint: str | None = None
+    activate: bool = False
+    service_account: str | None = None
+    image_pull_secrets: tuple[str, ...] = ()
+    metaflow: Mapping[str, str] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
+class Target:
+    """Overrides for one label: `//file.py` (a flow) or `//file.py:step`."""
+
+    label: str
+    base: str | None = None
+    resources: Mapping[str, int | float] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
+class Config:
+    """Everything that policy decides for one workspace.
+
+    `root` is the folder that holds BUILD.toml, or the flow's folder where there is none; `store`
+    the folder of the content-addressed store; `jobs` the number of actions that run at once.
+    """
+
+    root: Path
+    store: Path
+    jobs: int
+    registry: str | None = None
+    base: str = DEFAULT_BASE
+    platforms: tuple[Platform, ...] = DEFAULT_PLATFORMS
+    pyc: bool = False
+    flyte_project: str | None = None
+    flyte_endpoint: str | None = None
+    domains: Mapping[str, Domain] = field(default_factory=dict)
+    targets: Mapping[str, Target] = field(default_factory=dict)
+
+    def target(self, flow: str, step: str) -> Target:
+        """What BUILD.toml says of one step: its own label's values over those of the flow's."""
+        none = Target(label=f"{flow}:{step}")
+        whole, own = self.targets.get(flow, none), self.targets.get(none.label, none)
+        resources = {**whole.resources, **own.resources}
+        return Target(none.label, own.base or whole.base, resources)
+
+
+def find_root(start: Path) -> Path | None:
+    """The nearest folder at or above `start` that holds a BUILD.toml."""
+    return next((d for d in (start, *start.parents) if (d / FILE).is_file()), None)
+
+
+def read_config(
+    root: Path, env: Mapping[str, str], flags: Mapping[str, Any], *, cpus: int = 1
+) -> Config:
+    """The Config of the workspace at `root`: flag > MFBUILD_* > BUILD.toml > user file > default.
+
+    `flags` holds the values given on the command line (None = not given). UsageError names every
+    unknown key and every value of the wrong kind.
+    """
+    problems: list[Problem] = []
+    tables = [
+        _read_table(path, problems) for path in (user_file(env), root / FILE) if path.is_file()
+    ]
+    layers = [*tables, _from_env(env, problems), _from_flags(flags, problems)]
+    if problems:
+        raise UsageError.all_of(problems)
+    workspace, flyte = _merge(layers, "workspace"), _merge(layers, "flyte")
+    domains = [_domain(n, v) for t in tables for n, v in t.get("domain", {}).items()]
+    targets = [Target(label=n, **v) for t in tables for n, v in t.get("target", {}).items()]
+    return Config(
+        root=root,
+        store=Path(workspace.get("store") or default_store(env)),
+        jobs=workspace.get("jobs", cpus),
+        registry=workspace.get("registry"),
+        base=workspace.get("base", DEFAULT_BASE),
+        platforms=_platforms(workspace.get("platforms")),
+        pyc=workspace.get("pyc", False),
+        flyte_project=flyte.get("project"),
+        flyte_endpoint=flyte.get("endpoint"),
+        domains={d.name: d for d in domains} or {n: Domain(n) for n in DEFAULT_DOMAINS},
+        targets={t.label: t for t in targets},
+    )
+
+
+def default_store(env: Mapping[str, str]) -> Path:
+    """`$XDG_CACHE_HOME/mfbuild`, or `~/.cache/mfbuild`."""
+    base = env.get("XDG_CACHE_HOME") or ""
+    return (Path(base) if base.startswith("/") else _home(env) / ".cache") / "mfbuild"
+
+
+def user_file(env: Mapping[str, str]) -> Path:
+    """The person's own defaults: `$XDG_CONFIG_HOME/mfbuild/config.toml`."""
+    base = env.get("XDG_CONFIG_HOME") or ""
+    return (Path(base) if base.startswith("/") else _home(env) / ".config") / "mfbuild/config.toml"
+
+
+def _home(env: Mapping[str, str]) -> Path:
+    return Path(env["HOME"]) if env.get("HOME") else Path.home()
+
+
+Check = Callable[[Any], str | None]
+
+
+def _kind(kind: type, name: str) -> Check:
+    return lambda value: None if type(value) is kind else f"must be {name}"
+
+
+def _platform_list(value: Any) -> str | None:
+    if not isinstance(value, list) or not value or not all(isinstance(v, str) for v in value):
+        return "must be a list of platforms like `linux/amd64`"
+    for text in value:
+        try:
+            Platform.parse(text)
+        except ValueError as error:
+            return str(error)
+    return None
+
+
+def _string_list(value: Any) -> str | None:
+    ok = isinstance(value, list) and all(isinstance(v, str) for v in value)
+    return None if ok else "must be a list of strings"
+
+
+def _strings(value: Any) -> str | None:
+    ok = isinstance(value, dict) and all(isinstance(v, str) for v in value.values())
+    return None if ok else "must be a table of strings"
+
+
+def _resources(value: Any) -> str | None:
+    known = {"cpu", "memory", "disk", "gpu", "shared_memory"}
+    if not isinstance(value, dict) or not value.keys() <= known:
+        return f"must be a table of {', '.join(sorted(known))}"
+    numbers = all(type(v) in (int, float) and v >= 0 for v in value.values())
+    return None if numbers else "must hold numbers of at least 0"
+
+
+def _jobs(value: Any) -> str | None:
+    return None if type(value) is int and value > 0 else "must be a whole number of at least 1"
+
+
+_STRING, _BOOL = _kind(str, "a string"), _kind(bool, "true or false")
+_WORKSPACE: Mapping[str, Check] = {
+    "registry": _STRING,
+    "base": _STRING,
+    "platforms": _platform_list,
+    "pyc": _BOOL,
+    "jobs": _jobs,
+    "store": _STRING,
+}
+_FLYTE: Mapping[str, Check] = {"project": _STRING, "endpoint": _STRING}
+_DOMAIN: Mapping[str, Check] = {
+    "registry": _STRING,
+    "endpoint": _STRING,
+    "activate": _BOOL,
+    "service_account": _STRING,
+    "image_pull_secrets": _string_list,
+    "metaflow": _strings,
+}
+_TARGET: Mapping[str, Check] = {"base": _STRING, "resources": _resources}
+_ENV_NAMES = ("registry", "base", "platforms", "pyc", "jobs", "store")
+
+
+def _read_table(path: Path, problems: list[Problem]) -> dict[str, Any]:
+    import tomli
+
+    try:
+        table = tomli.loads(path.read_text(encoding="utf-8"))
+    except (OSError, UnicodeDecodeError, tomli.TOMLDecodeError) as error:
+        raise UsageError(f"reading `{path.name}`: {error}", where=str(path)) from error
+    _check_tables(table, path, problems)
+    return table
+
+
+def _check_tables(table: Mapping[str, Any], path: Path, problems: list[Problem]) -> None:
+    known = {"workspace": _WORKSPACE, "flyte": _FLYTE, "domain": _DOMAIN, "target": _TARGET}
+    for name, value in table.items():
+        if name not in known:
+            problems.append(_unknown(name, tuple(known), str(path)))
+        elif not isinstance(value, dict):
+            problems.append(Problem(f"`{name}` must be a table", str(path)))
+        elif name in ("workspace", "flyte"):
+            _check_keys(value, known[name], name, str(path), problems)
+        else:
+            for key, inner in value.items():
+                _check_inner(name, key, inner, known[name], str(path), problems)
+
+
+def _check_inner(
+    table: str, key: str, inner: Any, known: Mapping[str, Check], where: str, out: list[Problem]
+) -> None:
+    if table == "target" and not key.startswith("//"):
+        out.append(Problem(f"target `{key}` is not a label like `//flow.py:step`", where))
+    if isinstance(inner, dict):
+        _check_keys(inner, known, f"{table}.{key}", where, out)
+    else:
+        out.append(Problem(f"`{table}.{key}` must be a table", where))
+
+
+def _check_keys(
+    values: Mapping[str, Any],
+    known: Mapping[str, Check],
+    table: str,
+    where: str,
+    out: list[Problem],
+) -> None:
+    for key, value in values.items():
+        if key not in known:
+            out.append(_unknown(f"{table}.{key}", tuple(f"{table}.{k}" for k in known), where))
+        elif reason := known[key](value):
+            out.append(Problem(f"`{table}.{key}` {reason}", where))
+
+
+def _unknown(key: str, known: Sequence[str], where: str) -> Problem:
+    return Problem(f"unknown key `{key}`", where, did_you_mean(key, known))
+
+
+def did_you_mean(word: str, known: Sequence[str]) -> str:
+    """A hint that names the closest of `known`, or all of them."""
+    import difflib
+
+    close = difflib.get_close_matches(word, known, n=1)
+    return f"did you mean `{close[0]}`?" if close else f"known are: {', '.join(known)}"
+
+
+def _from_env(env: Mapping[str, str], problems: list[Problem]) -> dict[str, Any]:
+    found: dict[str, Any] = {}
+    for name in _ENV_NAMES:
+        text = env.get(f"MFBUILD_{name.upper()}")
+        if text:
+            found[name] = _parse_text(name, text)
+            if reason := _WORKSPACE[name](found[name]):
+                problems.append(Problem(f"`MFBUILD_{name.upper()}` {reason}"))
+    flyte = {k: env[f"MFBUILD_{k.upper()}"] for k in _FLYTE if env.get(f"MFBUILD_{k.upper()}")}
+    return {"workspace": found, "flyte": flyte}
+
+
+def _parse_text(name: str, text: str) -> Any:
+    if name == "platforms":
+        return [p.strip() for p in text.split(",")]
+    if name == "pyc":
+        return {"1": True, "true": True, "0": False, "false": False}.get(text.lower(), text)
+    if name == "jobs":
+        return int(text) if text.isdigit() else text
+    return text
+
+
+def _from_flags(flags: Mapping[str, Any], problems: list[Problem]) -> dict[str, Any]:
+    given = {k: v for k, v in flags.items() if k in _WORKSPACE and v is not None}
+    for name, value in given.items():
+        if reason := _WORKSPACE[name](value):
+            problems.append(Problem(f"`--{name.rstrip('s')}` {reason}"))
+    return {"workspace": given}
+
+
+def _merge(layers: Sequence[Mapping[str, Any]], table: str) -> dict[str, Any]:
+    return {key: value for layer in layers for key, value in layer.get(table, {}).items()}
+
+
+def _platforms(value: Sequence[str] | None) -> tuple[Platform, ...]:
+    if value is None:
+        return DEFAULT_PLATFORMS
+    return tuple(sorted({Platform.parse(text) for text in value}, key=str))
+
+
+def _domain(name: str, value: Mapping[str, Any]) -> Domain:
+    rest = {k: v for k, v in value.items() if k != "image_pull_secrets"}
+    return Domain(name, image_pull_secrets=tuple(value.get("image_pull_secrets", ())), **rest)
