@@ -6,28 +6,9 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 from mfbuild.debian.model import LockedDeb
-from mfbuild.engine.model import Digest
-from mfbuild.oci.types import Descriptor, Platform
+from mfbuild.oci.types import BaseLayer, ForeignBase, Platform
 
-
-@dataclass(frozen=True, slots=True)
-class BaseLayer:
-    """A layer of an OCI base image, taken as it is."""
-
-    descriptor: Descriptor
-    diff_id: Digest
-
-
-@dataclass(frozen=True, slots=True)
-class ForeignBase:
-    """One platform of an OCI base image: where it comes from and its layers, lowest first.
-
-    `repository` is `host/path` or `oci:<directory>` (a layout); `env` is its config's Env.
-    """
-
-    repository: str
-    layers: tuple[BaseLayer, ...]
-    env: tuple[str, ...]
+__all__ = ["Base", "BaseLayer", "ForeignBase"]
 
 
 @dataclass(frozen=True, slots=True)

@@ -101,3 +101,23 @@ class LayerInfo:
     @classmethod
     def parse(cls, value: Mapping[str, str]) -> LayerInfo:
         return cls(diff_id=Digest.parse(value["diff_id"]), comment=value["comment"])
+
+
+@dataclass(frozen=True, slots=True)
+class BaseLayer:
+    """A layer of an OCI base image, taken as it is."""
+
+    descriptor: Descriptor
+    diff_id: Digest
+
+
+@dataclass(frozen=True, slots=True)
+class ForeignBase:
+    """One platform of an OCI base image: where it comes from and its layers, lowest first.
+
+    `repository` is `host/path` or `oci:<directory>` (a layout); `env` is its config's Env.
+    """
+
+    repository: str
+    layers: tuple[BaseLayer, ...]
+    env: tuple[str, ...]
