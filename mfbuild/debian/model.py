@@ -1,8 +1,19 @@
-"""One locked Debian package."""
+"""One locked Debian package, and Debian's names of architectures."""
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
+
+ARCHITECTURES: Mapping[str, str] = {
+    "386": "i386",
+    "amd64": "amd64",
+    "arm64": "arm64",
+    "ppc64le": "ppc64el",
+    "riscv64": "riscv64",
+    "s390x": "s390x",
+}
+"""OCI's name of an architecture -> Debian's."""
 
 
 @dataclass(frozen=True, slots=True, order=True)
@@ -10,6 +21,7 @@ class LockedDeb:
     """A .deb by identity: no mirror address, only its path below one (`pool/main/…`).
 
     `archive` is `debian` or `debian-security`: which of the two trees of a mirror holds it.
+    `architecture` is Debian's name, or `all`.
     """
 
     package: str
