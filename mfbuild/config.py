@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from mfbuild.errors import Problem, UsageError
+from mfbuild.errors import Problem, UsageError, did_you_mean
 from mfbuild.oci.types import Platform
 
 FILE = "BUILD.toml"
@@ -234,14 +234,6 @@ def _check_keys(
 
 def _unknown(key: str, known: Sequence[str], where: str) -> Problem:
     return Problem(f"unknown key `{key}`", where, did_you_mean(key, known))
-
-
-def did_you_mean(word: str, known: Sequence[str]) -> str:
-    """A hint that names the closest of `known`, or all of them."""
-    import difflib
-
-    close = difflib.get_close_matches(word, known, n=1)
-    return f"did you mean `{close[0]}`?" if close else f"known are: {', '.join(known)}"
 
 
 def _from_env(env: Mapping[str, str], problems: list[Problem]) -> dict[str, Any]:

@@ -70,3 +70,11 @@ class Interrupted(MfbuildError):
     """The person ended the work (^C)."""
 
     exit_code = 130
+
+
+def did_you_mean(word: str, known: Sequence[str]) -> str:
+    """A hint that names the closest of `known`, or all of them."""
+    import difflib
+
+    close = difflib.get_close_matches(word, known, n=1)
+    return f"did you mean `{close[0]}`?" if close else f"known are: {', '.join(known)}"

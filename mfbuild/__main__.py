@@ -1,0 +1,8 @@
+"""`python -m mfbuild` is the console script `mfbuild`."""
+
+import sys
+
+from mfbuild.cli.main import main
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,136 @@
+"""The pure stage analyze: flows, lock and policy -> the static action graph of a build."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+from build_rules.base_image import base_image
+from build_rules.code import code
+from build_rules.env_layers import env_layers
+from build_rules.providers import (
+    BaseInfo,
+    CodeEntry,
+    CodeInfo,
+    Environment,
+    ImageInfo,
+    SourceTree,
+    merged,
+)
+from build_rules.step_image import step_image
+from mfbuild.config import Config
+from mfbuild.engine.model import Action, Digest, Input
+from mfbuild.environments import StepNeed
+from mfbuild.flow.spec import FlowSpec
+from mfbuild.python.model import Lock
+
+
+@dataclass(frozen=True, slots=True)
+class FlowInput:
+    """One flow with everything that its actions are made from.
+
+    `label` is `//<file>`; `code` and `sources` carry the digests of their files.
+    """
+
+    label: str
+    spec: FlowSpec
+    needs: Mapping[str, StepNeed]
+    code: tuple[CodeEntry, ...]
+    sources: tuple[SourceTree, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class StepTarget:
+    """One step's image, and the digest of the request that its environment answers.
+
+    `label` is the image's: steps that share an environment share the label of its first step.
+    """
+
+    label: str
+    image: ImageInfo
+    environment: Digest
+
+
+@dataclass(frozen=True, slots=True)
+class FlowTarget:
+    """What one flow's bundle is made of."""
+
+    label: str
+    spec: FlowSpec
+    steps: Mapping[str, StepTarget]
+    code: CodeInfo
+
+    def goals(self) -> tuple[Input, ...]:
+        """Every blob that the bundle holds, once."""
+        found: dict[Input, None] = {self.code.tarball: None}
+        for step in self.steps.values():
+            found |= dict.fromkeys(image_goals(step.image))
+        return tuple(found)
+
+
+@dataclass(frozen=True, slots=True)
+class Analysis:
+    """The actions of a build, and the flows that they are for."""
+
+    actions: tuple[Action, ...]
+    flows: tuple[FlowTarget, ...]
+
+    def goals(self) -> tuple[Input, ...]:
+        return tuple(dict.fromkeys(g for flow in self.flows for g in flow.goals()))
+
+
+def image_goals(image: ImageInfo) -> tuple[Input, ...]:
+    """Every blob of one image."""
+    layers = (layer.blob for stack in image.layers.values() for layer in stack)
+    return (image.index, *image.manifests.values(), *image.configs.values(), *layers)
+
+
+def analyze(flows: Sequence[FlowInput], lock: Lock, config: Config) -> Analysis:
+    """The action graph of `flows`; every request of theirs is in `lock`."""
+    actions: list[Action] = []
+    targets = [_flow(flow, lock, config, actions) for flow in flows]
+    return Analysis(merged(actions), tuple(targets))
+
+
+def _flow(flow: FlowInput, lock: Lock, config: Config, actions: list[Action]) -> FlowTarget:
+    environments = _environments(flow, lock)
+    layers = env_layers(environments, config.platforms, pyc=config.pyc)
+    actions += layers.actions
+    images: dict[str, StepTarget] = {}
+    for name, environment in environments.items():
+        base = _base(environment, config, actions)
+        label = f"{flow.label}:{environment.steps[0]}.image"
+        made = step_image(label, environment, base, layers.provider[name], config.platforms)
+        actions += made.actions
+        digest = environment.locked.request.digest()
+        target = StepTarget(label, made.provider, digest)
+        images |= dict.fromkeys(environment.steps, target)
+    tarball = code(flow.label, flow.code)
+    actions += tarball.actions
+    steps = {s.name: images[s.name] for s in flow.spec.steps}
+    return FlowTarget(flow.label, flow.spec, steps, tarball.provider)
+
+
+def _base(environment: Environment, config: Config, actions: list[Action]) -> BaseInfo:
+    declared = base_image(environment.base, config.platforms)
+    actions += declared.actions
+    return declared.provider
+
+
+def _environments(flow: FlowInput, lock: Lock) -> dict[str, Environment]:
+    """The distinct environments of a flow, in the order of the first step that uses each."""
+    steps: dict[str, list[str]] = {}
+    needs: dict[str, StepNeed] = {}
+    for name, need in flow.needs.items():
+        key = f"{need.base.name} {need.request.digest()}"
+        steps.setdefault(key, []).append(name)
+        needs[key] = need
+    return {
+        key: Environment(
+            locked=lock.environments[needs[key].request.digest()],
+            base=needs[key].base,
+            sources=flow.sources,
+            steps=tuple(names),
+        )
+        for key, names in steps.items()
+    }

@@ -1,0 +1,113 @@
+"""The console script: reads the command line, runs one verb, and turns errors into exit codes."""
+
+from __future__ import annotations
+
+import argparse
+import importlib
+import os
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+from mfbuild import __version__
+from mfbuild.errors import MfbuildError
+
+VERBS = {
+    "package": "make the bundle of one or more flows: images, code tarball, version",
+    "lock": "resolve what every step needs and write BUILD.lock",
+    "plan": "show what `package` would do, and why",
+    "explain": "say which input of an action changed",
+    "verify": "recompute every digest, size and the version of a bundle",
+    "gc": "remove what was least recently used from the store",
+}
+
+EPILOG = """\
+examples:
+  mfbuild package flow.py                  # the bundle's path is printed on stdout
+  mfbuild package //flows/... --locked     # every flow below flows/, nothing resolved anew
+  mfbuild plan flow.py                     # what would run, and why
+  mfbuild lock --upgrade pandas
+
+exit codes: 0 done; 1 the build failed; 2 usage or configuration; 3 a bug in mfbuild;
+130 interrupted
+"""
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run one command line; returns the exit code (design.md §9)."""
+    words = list(sys.argv[1:] if argv is None else argv)
+    if sys.platform == "win32":
+        print("error: Windows is not supported as a host: use WSL, Linux or macOS", file=sys.stderr)
+        return 2
+    try:
+        return _run(words)
+    except MfbuildError as error:
+        print_problems(error)
+        return error.exit_code
+    except BrokenPipeError:
+        # The reader of our output went away, as `head` does: no error, and no second one at exit.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 1
+    except KeyboardInterrupt:
+        print("error: interrupted", file=sys.stderr)
+        return 130
+    except Exception:
+        return _bug(words)
+
+
+def print_problems(error: MfbuildError) -> None:
+    """Every problem of `error` on stderr: the sentence, where it is, what to do."""
+    for problem in error.problems:
+        print(f"error: {problem.message}", file=sys.stderr)
+        if problem.where:
+            print(f"  at {problem.where}", file=sys.stderr)
+        if problem.hint:
+            print(f"  hint: {problem.hint}", file=sys.stderr)
+
+
+def _run(words: Sequence[str]) -> int:
+    verb = next((w for w in words if not w.startswith("-")), None)
+    parser = _parser(verb)
+    arguments = parser.parse_args(words)
+    if arguments.verb is None:
+        parser.print_help(sys.stderr)
+        return 2
+    module = importlib.import_module(f"mfbuild.cli.{arguments.verb}")
+    code: int = module.run(arguments)
+    return code
+
+
+def _parser(verb: str | None) -> argparse.ArgumentParser:
+    """The parser; only the module of `verb` is imported, so that the others cost nothing."""
+    parser = argparse.ArgumentParser(
+        prog="mfbuild",
+        description="Package Metaflow flows for Flyte.",
+        epilog=EPILOG,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    parser.add_argument("--version", action="version", version=f"mfbuild {__version__}")
+    verbs = parser.add_subparsers(dest="verb", metavar="VERB")
+    for name, text in VERBS.items():
+        sub = verbs.add_parser(
+            name, help=text, formatter_class=argparse.RawDescriptionHelpFormatter
+        )
+        if name == verb:
+            importlib.import_module(f"mfbuild.cli.{name}").arguments(sub)
+    return parser
+
+
+def _bug(words: Sequence[str]) -> int:
+    """An exception that nothing expected: exit 3, with a log that can be pasted in a report."""
+    import platform
+    import tempfile
+    import traceback
+
+    text = (
+        f"mfbuild {__version__}, Python {platform.python_version()}, {platform.platform()}\n"
+        f"command: {' '.join(words)}\n\n{traceback.format_exc()}"
+    )
+    descriptor, name = tempfile.mkstemp(prefix="mfbuild-bug-", suffix=".log")
+    with os.fdopen(descriptor, "w") as log:
+        log.write(text)
+    print(f"error: this is a bug in mfbuild; the log is {Path(name)}", file=sys.stderr)
+    return 3

@@ -1,0 +1,117 @@
+"""BUILD.toml, MFBUILD_* and flags: precedence, and every mistake named at once."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from mfbuild.config import Config, find_root, read_config
+from mfbuild.errors import UsageError
+from mfbuild.oci.types import Platform
+
+FULL = """
+[workspace]
+registry = "registry.example.com/ml"
+base = "python3.11"
+platforms = ["linux/arm64", "linux/amd64"]
+pyc = true
+[flyte]
+project = "recsys"
+endpoint = "local"
+[domain.production]
+activate = true
+service_account = "flows"
+image_pull_secrets = ["pull"]
+[domain.production.metaflow]
+datastore_sysroot_s3 = "s3://bucket/metaflow"
+[target."//train.py"]
+base = "slim"
+resources = { cpu = 2 }
+[target."//train.py:fit"]
+resources = { gpu = 1 }
+"""
+
+
+def read(root: Path, text: str, env: dict[str, str] | None = None, **flags: Any) -> Config:
+    (root / "BUILD.toml").write_text(text)
+    return read_config(root, {"HOME": str(root / "home")} | (env or {}), flags)
+
+
+def test_a_workspace_without_a_file_has_defaults(tmp_path: Path) -> None:
+    config = read_config(tmp_path, {"HOME": "/home/x"}, {}, cpus=3)
+    assert config.store == Path("/home/x/.cache/mfbuild")
+    assert config.jobs == 3
+    assert config.base == "python3.11"
+    assert [str(p) for p in config.platforms] == ["linux/amd64", "linux/arm64"]
+    assert list(config.domains) == ["development", "staging", "production"]
+
+
+def test_every_table_is_read(tmp_path: Path) -> None:
+    config = read(tmp_path, FULL)
+    assert config.platforms == (Platform("linux", "amd64"), Platform("linux", "arm64"))
+    assert (config.registry, config.pyc) == ("registry.example.com/ml", True)
+    assert (config.flyte_project, config.flyte_endpoint) == ("recsys", "local")
+    production = config.domains["production"]
+    assert production.activate and production.image_pull_secrets == ("pull",)
+    assert production.metaflow == {"datastore_sysroot_s3": "s3://bucket/metaflow"}
+    assert config.target("//train.py", "fit").base == "slim"
+    assert config.target("//train.py", "fit").resources == {"cpu": 2, "gpu": 1}
+    assert config.target("//other.py", "fit").base is None
+
+
+def test_flag_over_environment_over_file_over_user_file(tmp_path: Path) -> None:
+    user = tmp_path / "home/.config/mfbuild/config.toml"
+    user.parent.mkdir(parents=True)
+    user.write_text('[workspace]\nbase = "user"\nregistry = "user"\nstore = "/user"\njobs = 7\n')
+    text = '[workspace]\nbase = "file"\nregistry = "file"\nstore = "/file"\n'
+    env = {"MFBUILD_REGISTRY": "env", "MFBUILD_STORE": "/env"}
+    config = read(tmp_path, text, env, store="/flag", base=None)
+    assert (config.jobs, config.base) == (7, "file")
+    assert (config.registry, config.store) == ("env", Path("/flag"))
+
+
+def test_all_mistakes_are_reported_together(tmp_path: Path) -> None:
+    text = """
+    [workspace]
+    registy = "x"
+    pyc = "yes"
+    platforms = ["linux"]
+    [wrkspace]
+    [domain.staging]
+    image_pull_secrets = "one"
+    [target.fit]
+    resources = { cpus = 1 }
+    """
+    with pytest.raises(UsageError) as caught:
+        read(tmp_path, text, {"MFBUILD_JOBS": "many"})
+    found = [(p.message, p.hint) for p in caught.value.problems]
+    assert found == [
+        ("unknown key `workspace.registy`", "did you mean `workspace.registry`?"),
+        ("`workspace.pyc` must be true or false", None),
+        ("`workspace.platforms` `linux` is not a platform like `linux/amd64`", None),
+        ("unknown key `wrkspace`", "did you mean `workspace`?"),
+        ("`domain.staging.image_pull_secrets` must be a list of strings", None),
+        ("target `fit` is not a label like `//flow.py:step`", None),
+        (
+            "`target.fit.resources` must be a table of cpu, disk, gpu, memory, shared_memory",
+            None,
+        ),
+        ("`MFBUILD_JOBS` must be a whole number of at least 1", None),
+    ]
+    assert caught.value.exit_code == 2
+
+
+def test_a_file_that_is_no_toml_is_named(tmp_path: Path) -> None:
+    with pytest.raises(UsageError, match=r"reading `BUILD\.toml`: ") as caught:
+        read(tmp_path, "[workspace\n")
+    assert caught.value.problems[0].where == str(tmp_path / "BUILD.toml")
+
+
+def test_the_nearest_file_above_is_the_root(tmp_path: Path) -> None:
+    inner = tmp_path / "a/b"
+    inner.mkdir(parents=True)
+    assert find_root(inner) is None
+    (tmp_path / "BUILD.toml").touch()
+    assert find_root(inner) == tmp_path
