@@ -1,0 +1,43 @@
+"""The tool `oci.tree`: a layer, or the code tarball, from files that are named one by one."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from mfbuild.engine.model import InputBlob, Work
+from mfbuild.errors import ActionError, Problem
+from mfbuild.oci.tar import LayerWriter, layer_outputs
+
+
+def run(work: Work) -> None:
+    """Lay down `entries` as the outputs of `layer_outputs`.
+
+    Parameters: `comment`, `owner`, and `entries` in any order, each an object with `path`, `mode`
+    (an integer; a symlink has none) and one of `input` (the name of the input that is its
+    content), `text` (its content, in UTF-8) and `symlink` (its target). ActionError for a path
+    that is there twice or cannot be in an image.
+    """
+    entries = sorted(work.params["entries"], key=lambda entry: entry["path"].encode())
+    if problems := [
+        Problem(f"`{first['path']}` is laid down twice", where=work.params["owner"])
+        for first, second in zip(entries, entries[1:], strict=False)
+        if first["path"] == second["path"]
+    ]:
+        raise ActionError.all_of(problems)
+    with layer_outputs(work, work.params["comment"]) as writer:
+        for entry in entries:
+            _write(writer, entry, work.params["owner"], work.inputs)
+
+
+def _write(
+    writer: LayerWriter, entry: Mapping[str, Any], owner: str, inputs: Mapping[str, InputBlob]
+) -> None:
+    path = entry["path"]
+    if "symlink" in entry:
+        writer.symlink(path, entry["symlink"], owner=owner)
+    elif "text" in entry:
+        writer.file(path, entry["text"].encode(), entry["mode"], owner=owner)
+    else:
+        content = inputs[entry["input"]]
+        writer.stream(path, content.chunks(), content.blob.size, entry["mode"], owner=owner)
