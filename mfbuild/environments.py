@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 from mfbuild.config import Config
@@ -12,8 +12,7 @@ from mfbuild.flow.spec import FlowSpec, StepSpec
 from mfbuild.images import Base
 from mfbuild.python.model import Request
 
-_DATASTORES = {"s3": "datastore_sysroot_s3", "azure": "datastore_sysroot_azure"}
-_DATASTORES["gs"] = "datastore_sysroot_gs"
+_DATASTORES = {kind: f"datastore_sysroot_{kind}" for kind in ("azure", "gs", "s3")}
 _NAME = re.compile(r"[A-Za-z0-9](?:[A-Za-z0-9._-]*[A-Za-z0-9])?(?:\[[A-Za-z0-9._, -]+\])?\Z")
 
 
@@ -126,12 +125,3 @@ def _bad_package(spec: FlowSpec, step: StepSpec, name: str, version: str) -> Pro
         where=f"{spec.file}:{step.line}",
         hint='write a version or a specifier, as in {"pandas": ">=2.2"}',
     )
-
-
-def asked_by(flows: Sequence[Mapping[str, tuple[str, StepNeed]]]) -> dict[Request, str]:
-    """For each request the steps that ask for it, as text for errors."""
-    found: dict[Request, list[str]] = {}
-    for flow in flows:
-        for step, (label, need) in flow.items():
-            found.setdefault(need.request, []).append(f"{label}:{step}")
-    return {request: ", ".join(steps) for request, steps in found.items()}
