@@ -1,0 +1,112 @@
+"""Downloads from a Debian mirror: the Fetcher of `deb:<archive>/<path>`, and its index files."""
+
+from __future__ import annotations
+
+import os
+import time
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING
+from urllib.parse import quote, urlsplit
+
+from mfbuild.debian.apt import Mirror, mirrors
+from mfbuild.engine.model import Source
+from mfbuild.errors import FetchError
+
+if TYPE_CHECKING:
+    from requests import Response
+
+_TIMEOUT = (15, 60)
+_WAITS = (0.2, 1.0, 4.0)
+_PIECE = 1 << 18
+
+Tick = Callable[[int], None]
+
+
+class Missing(FetchError):
+    """The mirror does not have the file (404 or 410)."""
+
+
+class _Retry(Exception):
+    """This attempt failed; another one may not."""
+
+
+def fetch(source: Source, destination: Path, tick: Tick) -> None:
+    """The Fetcher of `deb:<archive>/<path>`; FetchError names the package's file."""
+    archive, _, path = source.locator.removeprefix("deb:").partition("/")
+    mirror = mirrors(os.environ)[archive]
+    try:
+        download(mirror, path, destination, tick, limit=source.blob.size)
+    except Missing as error:
+        raise FetchError(
+            f"`{path.rpartition('/')[2]}` is no longer on the Debian mirror",
+            hint="run `mfbuild lock --images`: newer versions take the place of locked ones",
+        ) from error
+
+
+def download(
+    mirror: Mirror,
+    path: str,
+    destination: Path,
+    tick: Tick,
+    *,
+    limit: int,
+    waits: Sequence[float] = _WAITS,
+) -> None:
+    """Write the file at `path` of `mirror`, at most `limit` bytes, to `destination`.
+
+    A connection that breaks and an answer of 5xx or 429 are tried again after each of `waits`
+    seconds. Raises Missing, or FetchError.
+    """
+    for wait in (*waits, None):
+        try:
+            return _attempt(mirror, path, destination, tick, limit)
+        except _Retry as error:
+            if wait is None:
+                name = path.rpartition("/")[2]
+                raise FetchError(f"downloading `{name}` from the Debian mirror: {error}") from error
+        tick(0)
+        time.sleep(wait)
+
+
+def _attempt(mirror: Mirror, path: str, destination: Path, tick: Tick, limit: int) -> None:
+    import requests
+
+    url = f"{mirror.url}/{quote(path, safe='/+~:=@!$,')}"
+    # The transfer must not be decoded on the way: digests are of the bytes as they are stored.
+    headers = {"Accept-Encoding": "identity"}
+    try:
+        with requests.get(url, stream=True, timeout=_TIMEOUT, headers=headers) as response:
+            _check(response, path)
+            _save(response, path, destination, tick, limit)
+    except requests.exceptions.SSLError as error:
+        raise FetchError("the certificate of the Debian mirror cannot be verified") from error
+    except requests.exceptions.RequestException as error:
+        # The text of these errors holds the URL, and that may hold a password.
+        raise _Retry(f"the connection failed ({type(error).__name__})") from error
+
+
+def _check(response: Response, path: str) -> None:
+    hops = [urlsplit(r.url).scheme for r in (*response.history, response)]
+    if hops[0] == "https" and set(hops) != {"https"}:
+        raise FetchError("the Debian mirror redirects from https to http")
+    if response.status_code in (404, 410):
+        raise Missing(f"`{path}` is not on the Debian mirror")
+    if response.status_code == 429 or response.status_code >= 500:
+        raise _Retry(f"the server answered {response.status_code}")
+    if response.status_code != 200:
+        raise FetchError(f"the Debian mirror answered {response.status_code} for `{path}`")
+
+
+def _save(response: Response, path: str, destination: Path, tick: Tick, limit: int) -> None:
+    done = 0
+    with destination.open("wb") as out:
+        for piece in response.iter_content(_PIECE):
+            done += len(piece)
+            if done > limit:
+                raise FetchError(f"`{path}` on the Debian mirror is larger than {limit} bytes")
+            out.write(piece)
+            tick(len(piece))
+    expected = response.headers.get("Content-Length")
+    if expected and expected.isdigit() and done != int(expected):
+        raise _Retry(f"the connection ended after {done} of {expected} bytes")
