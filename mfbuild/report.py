@@ -35,7 +35,7 @@ class _Line:
 
 @dataclass(slots=True)
 class Tally:
-    """How many actions ended in which way (`ran`, `cached`, `fetched`)."""
+    """How many actions ended in which way (`ran`, `cached`, `fetched`, `failed`)."""
 
     counts: dict[str, int] = field(default_factory=dict)
 
@@ -92,7 +92,7 @@ class PlainReporter:
         print(text, file=self._stream, flush=True)
 
 
-_PAST = {"ran": "made", "fetched": "fetched", "cached": "cached"}
+_PAST = {"ran": "made", "fetched": "fetched", "failed": "FAILED"}
 
 
 class TtyReporter(PlainReporter):
