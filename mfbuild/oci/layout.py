@@ -188,7 +188,7 @@ def _in_tar(path: Path) -> Iterator[tuple[str, Extent | None]]:
     try:
         with tarfile.open(path, "r:") as archive:
             members = archive.getmembers()
-    except tarfile.TarError as error:
+    except (tarfile.TarError, ValueError, EOFError) as error:
         raise BundleError(f"`{path}` is not an OCI image layout: it is no tar") from error
     for member in members:
         name = PurePosixPath(member.name)
