@@ -2,19 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
-from build_rules.providers import BaseInfo, Declared, ImageLayer, layer_action
+from build_rules.providers import BaseInfo, Declared, ImageLayer, layer_action, merged
 from mfbuild.debian.model import LockedDeb
-from mfbuild.engine.model import Action, Blob, Digest, Input, Source, canonical
-from mfbuild.images import Base, ForeignBase
-from mfbuild.oci.types import Platform
+from mfbuild.engine.model import Action, Blob, Digest, Input, Output, Source, canonical
+from mfbuild.images import Base
+from mfbuild.oci.types import BaseLayer, ForeignBase, Platform
 
 
 def base_image(base: Base, platforms: Sequence[Platform]) -> Declared[BaseInfo]:
     """The layers of `base` for each of `platforms`; all of them are in the base's lock."""
     if base.foreign:
-        return Declared(_foreign(base, platforms), ())
+        return _foreign(base, platforms)
     actions = {p: _merge(base, p, base.debs[p]) for p in platforms}
     layers = {p: (ImageLayer.made_by(a.label),) for p, a in actions.items()}
     return Declared(BaseInfo(layers, dict.fromkeys(platforms, base.env)), tuple(actions.values()))
@@ -36,21 +36,35 @@ def _deb(deb: LockedDeb) -> Source:
     return Source(Blob(Digest(deb.sha256), deb.size), f"deb:{deb.archive}/{deb.path}")
 
 
-def _foreign(base: Base, platforms: Sequence[Platform]) -> BaseInfo:
-    found = {p: base.foreign[p] for p in platforms}
-    env = {p: dict(v.partition("=")[::2] for v in f.env) | dict(base.env) for p, f in found.items()}
-    return BaseInfo({p: _foreign_layers(f) for p, f in found.items()}, env)
-
-
-def _foreign_layers(image: ForeignBase) -> tuple[ImageLayer, ...]:
-    return tuple(
-        ImageLayer(
-            blob=Source(
-                Blob(layer.descriptor.digest, layer.descriptor.size),
-                f"oci:{image.repository}@{layer.descriptor.digest}",
-            ),
-            media_type=layer.descriptor.media_type,
-            diff_id=layer.diff_id,
+def _foreign(base: Base, platforms: Sequence[Platform]) -> Declared[BaseInfo]:
+    """Its layers as they are, brought into the store by an action each."""
+    layers: dict[Platform, tuple[ImageLayer, ...]] = {}
+    env: dict[Platform, Mapping[str, str]] = {}
+    actions: list[Action] = []
+    for platform in platforms:
+        image = base.foreign[platform]
+        made = [(layer, _copy(base, image, layer)) for layer in image.layers]
+        layers[platform] = tuple(
+            ImageLayer(
+                Output(action.label, "layer"),
+                media_type=layer.descriptor.media_type,
+                diff_id=layer.diff_id,
+            )
+            for layer, action in made
         )
-        for layer in image.layers
+        env[platform] = dict(v.partition("=")[::2] for v in image.env) | dict(base.env)
+        actions += [action for _, action in made]
+    return Declared(BaseInfo(layers, env), merged(actions))
+
+
+def _copy(base: Base, image: ForeignBase, layer: BaseLayer) -> Action:
+    found = layer.descriptor
+    source = Source(Blob(found.digest, found.size), f"oci:{image.repository}@{found.digest}")
+    return Action(
+        label=f"//images/{base.name}[{found.digest.hex[:12]}]",
+        tool="oci.copy",
+        params="{}",
+        inputs=(("layer", source),),
+        outputs=("layer",),
+        description=f"taking a layer of {base.name}",
     )

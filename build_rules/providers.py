@@ -57,7 +57,7 @@ class Environment:
 class ImageLayer:
     """One layer of an image. A layer taken from a foreign base has a `diff_id` and no outputs."""
 
-    blob: Input
+    blob: Output
     info: Output | None = None
     paths: Output | None = None
     media_type: str = LAYER_GZIP

@@ -19,7 +19,7 @@ from build_rules.providers import (
 )
 from build_rules.step_image import step_image
 from mfbuild.config import Config
-from mfbuild.engine.model import Action, Digest, Input
+from mfbuild.engine.model import Action, Digest, Output
 from mfbuild.environments import StepNeed
 from mfbuild.flow.spec import FlowSpec
 from mfbuild.python.model import Lock
@@ -60,9 +60,9 @@ class FlowTarget:
     steps: Mapping[str, StepTarget]
     code: CodeInfo
 
-    def goals(self) -> tuple[Input, ...]:
+    def goals(self) -> tuple[Output, ...]:
         """Every blob that the bundle holds, once."""
-        found: dict[Input, None] = {self.code.tarball: None}
+        found: dict[Output, None] = {self.code.tarball: None}
         for step in self.steps.values():
             found |= dict.fromkeys(image_goals(step.image))
         return tuple(found)
@@ -75,11 +75,11 @@ class Analysis:
     actions: tuple[Action, ...]
     flows: tuple[FlowTarget, ...]
 
-    def goals(self) -> tuple[Input, ...]:
+    def goals(self) -> tuple[Output, ...]:
         return tuple(dict.fromkeys(g for flow in self.flows for g in flow.goals()))
 
 
-def image_goals(image: ImageInfo) -> tuple[Input, ...]:
+def image_goals(image: ImageInfo) -> tuple[Output, ...]:
     """Every blob of one image."""
     layers = (layer.blob for stack in image.layers.values() for layer in stack)
     return (image.index, *image.manifests.values(), *image.configs.values(), *layers)
