@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from itertools import pairwise
 from typing import Any
 
 from mfbuild.engine.model import InputBlob, Work
@@ -21,7 +22,7 @@ def run(work: Work) -> None:
     entries = sorted(work.params["entries"], key=lambda entry: entry["path"].encode())
     if problems := [
         Problem(f"`{first['path']}` is laid down twice", where=work.params["owner"])
-        for first, second in zip(entries, entries[1:], strict=False)
+        for first, second in pairwise(entries)
         if first["path"] == second["path"]
     ]:
         raise ActionError.all_of(problems)
