@@ -56,7 +56,8 @@ class StepSpec:
     """One step: its place in the graph and what it needs to run.
 
     `python` and `packages` come from @pypi (package name -> PEP 440 specifier or exact version,
-    "" for any). `line` is where the step's `def` stands in the flow file.
+    "" for any). `line` is where the step's `def` stands in the flow file, or in `file` (relative to
+    the workspace) for a step that the flow inherits from a class of another file.
     """
 
     name: str
@@ -81,6 +82,7 @@ class StepSpec:
     catch: Catch | None
     timeout_seconds: int | None
     decorators: tuple[DecoratorSpec, ...]
+    file: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
