@@ -1,0 +1,143 @@
+"""Credentials for registries: docker's config.json, its helpers, and the bearer token flow."""
+
+from __future__ import annotations
+
+import base64
+import binascii
+import json
+import re
+import subprocess
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from mfbuild.errors import FetchError, UsageError
+
+HELPER_SECONDS = 60
+_NOT_FOUND = "credentials not found"
+_IDENTITY = "<token>"
+
+
+@dataclass(frozen=True, slots=True)
+class Credentials:
+    """What a registry knows a person by; either a password, or an identity token (OAuth2)."""
+
+    username: str
+    password: str = field(repr=False, default="")
+    identity_token: str | None = field(repr=False, default=None)
+
+    def basic(self) -> str:
+        """The value of an Authorization header (RFC 7617)."""
+        pair = f"{self.username}:{self.password}".encode()
+        return f"Basic {base64.b64encode(pair).decode()}"
+
+
+Lookup = Callable[[str], Credentials | None]
+
+
+@dataclass(frozen=True, slots=True)
+class Challenge:
+    """A WWW-Authenticate header that asks for `scheme` (`basic` or `bearer`)."""
+
+    scheme: str
+    parameters: Mapping[str, str]
+
+    @classmethod
+    def parse(cls, header: str) -> Challenge | None:
+        """The bearer challenge of a header (RFC 6750, RFC 7617), else the basic one, else None."""
+        found: dict[str, dict[str, str]] = {}
+        current: dict[str, str] = {}
+        for scheme, key, quoted, plain in _CHALLENGE.findall(header):
+            if scheme:
+                current = found.setdefault(scheme.lower(), {})
+            else:
+                current[key.lower()] = re.sub(r"\\(.)", r"\1", quoted) or plain
+        for wanted in ("bearer", "basic"):
+            if wanted in found:
+                return cls(wanted, found[wanted])
+        return None
+
+
+_CHALLENGE = re.compile(r'(\w+)(?!\w|\s*=)|(\w+)\s*=\s*(?:"((?:[^"\\]|\\.)*)"|([^\s,"]+))')
+
+
+def docker_credentials(host: str, environ: Mapping[str, str]) -> Credentials | None:
+    """Who to be at the registry `host`, from docker's config.json; None for nobody.
+
+    `DOCKER_CONFIG` is its folder (default `~/.docker`). A helper for the host goes before the
+    helper for all, and that before what is in the file, as docker does it. UsageError if the file
+    cannot be read, FetchError if a helper fails.
+    """
+    folder = environ.get("DOCKER_CONFIG") or str(
+        Path(environ.get("HOME", "~")).expanduser() / ".docker"
+    )
+    config = _config(Path(folder) / "config.json")
+    helper = _object(config, "credHelpers").get(host) or config.get("credsStore")
+    if helper and (found := _ask_helper(str(helper), host)):
+        return found
+    for key, entry in _object(config, "auths").items():
+        if _host_of(key) == host and isinstance(entry, dict):
+            return _entry(entry, host)
+    return None
+
+
+def _config(path: Path) -> dict[str, Any]:
+    try:
+        value = json.loads(path.read_bytes())
+    except (FileNotFoundError, NotADirectoryError):
+        return {}
+    except (OSError, ValueError) as error:
+        # The file holds secrets, which a parser's message might quote.
+        raise UsageError(f"`{path}` cannot be read: {type(error).__name__}") from None
+    return value if isinstance(value, dict) else {}
+
+
+def _object(config: Mapping[str, Any], name: str) -> Mapping[str, Any]:
+    value = config.get(name)
+    return value if isinstance(value, dict) else {}
+
+
+def _host_of(key: str) -> str:
+    """Keys of `auths` are hosts, or addresses as `https://host/v1/`."""
+    return key.partition("://")[2].partition("/")[0] if "://" in key else key.partition("/")[0]
+
+
+def _entry(entry: Mapping[str, Any], host: str) -> Credentials | None:
+    username, password = str(entry.get("username", "")), str(entry.get("password", ""))
+    if auth := entry.get("auth"):
+        try:
+            username, _, password = base64.b64decode(auth, validate=True).decode().partition(":")
+        except (binascii.Error, ValueError, TypeError):
+            raise UsageError(f"docker's config.json has a broken `auth` for `{host}`") from None
+    token = entry.get("identitytoken")
+    if not (username or token):
+        return None
+    return Credentials(username, password.rstrip("\0"), str(token) if token else None)
+
+
+def _ask_helper(name: str, host: str) -> Credentials | None:
+    """Run `docker-credential-<name> get`; None if it knows no credentials for `host`."""
+    program = f"docker-credential-{name}"
+    try:
+        done = subprocess.run(
+            [program, "get"], input=host.encode(), capture_output=True, timeout=HELPER_SECONDS
+        )
+    except FileNotFoundError:
+        hint = "install it, or remove it from docker's config.json"
+        raise FetchError(f"the credential helper `{program}` is not installed", hint=hint) from None
+    except (OSError, subprocess.TimeoutExpired) as error:
+        raise FetchError(f"`{program}` failed: {type(error).__name__}") from None
+    # What a helper prints may hold secrets, so that it is never shown.
+    if done.returncode:
+        if _NOT_FOUND.encode() in done.stdout + done.stderr:
+            return None
+        raise FetchError(f"`{program}` failed for `{host}` with exit code `{done.returncode}`")
+    try:
+        answer = json.loads(done.stdout)
+        username, secret = str(answer["Username"]), str(answer["Secret"])
+    except (ValueError, KeyError, TypeError):
+        raise FetchError(f"`{program}` gave an answer that is not a credential") from None
+    if username == _IDENTITY:
+        return Credentials("", "", secret)
+    return Credentials(username, secret)

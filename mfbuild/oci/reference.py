@@ -1,0 +1,91 @@
+"""References to images: `host[:port]/path[:tag][@sha256:…]` and `oci:DIR[@sha256:…]`."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+from pathlib import Path
+
+from mfbuild.engine.model import Digest
+from mfbuild.errors import UsageError
+
+LAYOUT = "oci:"
+
+# The grammar of the distribution project's `reference` package.
+_HOST = re.compile(
+    r"(?:localhost|\[[0-9a-fA-F:]+\]|[A-Za-z0-9-]+(?:\.[A-Za-z0-9-]+)*)(?::[0-9]{1,5})?"
+)
+_COMPONENT = r"[a-z0-9]+(?:(?:[._]|__|-+)[a-z0-9]+)*"
+_PATH = re.compile(rf"{_COMPONENT}(?:/{_COMPONENT})*")
+_TAG = re.compile(r"[A-Za-z0-9_][A-Za-z0-9._-]{0,127}")
+
+
+@dataclass(frozen=True, slots=True)
+class Reference:
+    """An image: `repository` is `host/path`, or `oci:<directory>` for a layout on disk."""
+
+    repository: str
+    tag: str | None = None
+    digest: Digest | None = None
+
+    @classmethod
+    def parse(cls, text: str) -> Reference:
+        """Read a reference; ValueError if it is anything else. The host is never implied."""
+        name, at, pinned = text.rpartition("@")
+        if text.startswith(LAYOUT):
+            found = at and pinned.startswith("sha256:")
+            name, digest = (name, Digest.parse(pinned)) if found else (text, None)
+            if name == LAYOUT or "\0" in name:
+                raise ValueError(f"`{text}` names no directory")
+            return cls(name, None, digest)
+        digest = Digest.parse(pinned) if at else None
+        host, slash, rest = (name if at else text).partition("/")
+        path, colon, tag = rest.partition(":")
+        if not slash or not _is_host(host):
+            raise ValueError(f"`{text}` does not start with a registry's host name")
+        if not _PATH.fullmatch(path) or len(path) > 255:
+            raise ValueError(f"`{text}` has no valid repository after its host")
+        if colon and not _TAG.fullmatch(tag):
+            raise ValueError(f"`{text}` has no valid tag")
+        return cls(f"{host}/{path}", tag or None, digest)
+
+    @classmethod
+    def pinned(cls, text: str) -> Reference:
+        """Read a reference that must have a digest; UsageError if it is wrong or has none."""
+        try:
+            found = cls.parse(text)
+        except ValueError as error:
+            raise UsageError(str(error), hint=_FORMS) from error
+        if found.digest is None:
+            raise UsageError(f"`{text}` does not name its image by digest", hint=_FORMS)
+        return found
+
+    @property
+    def directory(self) -> Path | None:
+        """The layout's directory; None for an image in a registry."""
+        local = self.repository.startswith(LAYOUT)
+        return Path(self.repository[len(LAYOUT) :]) if local else None
+
+    @property
+    def host(self) -> str:
+        """The registry's `host[:port]`."""
+        return self.repository.partition("/")[0]
+
+    @property
+    def path(self) -> str:
+        """The repository's path in its registry."""
+        return self.repository.partition("/")[2]
+
+    def __str__(self) -> str:
+        tag = f":{self.tag}" if self.tag else ""
+        return self.repository + tag + (f"@{self.digest}" if self.digest else "")
+
+
+_FORMS = "write `<host>/<path>@sha256:<hex>` or `oci:<directory>@sha256:<hex>`"
+
+
+def _is_host(text: str) -> bool:
+    """Whether the first part of a reference is a host, as Docker tells it from a path."""
+    if not _HOST.fullmatch(text):
+        return False
+    return text.startswith("localhost") or "." in text or ":" in text
