@@ -12,7 +12,7 @@ from typing import Any
 
 # A file may change again within the granularity of its file system's clock (2 s on FAT) and keep
 # its size and times: an entry is trusted only if the file was older than that when it was hashed.
-_GRANULARITY_NS = 2_000_000_000
+GRANULARITY_NS = 2_000_000_000
 _CHUNK = 1 << 20
 _CREATE = os.O_WRONLY | os.O_CREAT | os.O_EXCL
 
@@ -60,7 +60,7 @@ class StatCache:
         if entry is not None:
             stat, began, digest = entry
             newest = max(stat[1], stat[2])
-            if newest < began - _GRANULARITY_NS and stat == stat_of(name):
+            if newest < began - GRANULARITY_NS and stat == stat_of(name):
                 return digest
         self.changed = True
         stat, began, digest = _hash(name)
