@@ -10,16 +10,14 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any, Protocol
 
-from mfbuild.config import did_you_mean
-from mfbuild.debian.model import ARCHITECTURES, LockedDeb
+from mfbuild.debian.model import ARCHITECTURES, ARCHIVES, LockedDeb
 from mfbuild.engine.model import Digest, canonical
-from mfbuild.errors import MfbuildError, Problem, ResolveError, UsageError
+from mfbuild.errors import Problem, ResolveError, UsageError, did_you_mean
 from mfbuild.oci.types import BaseLayer, Descriptor, ForeignBase, Platform
 
 __all__ = ["Base", "BaseLayer", "ForeignBase", "load_base", "lock_images", "read_image"]
 
 _FORMAT = 1
-_LOCK_HINT = "run `mfbuild lock --images`"
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._+-]*\Z")
 
 
@@ -62,8 +60,8 @@ class ImageSpec:
         """The digest of what decides the lock's content."""
         wanted = {
             "from": self.origin,
-            "packages": sorted(self.packages),
-            "suites": sorted(self.suites),
+            "packages": self.packages,
+            "suites": self.suites,
         }
         return Digest.of(canonical(wanted).encode())
 
@@ -92,7 +90,12 @@ def load_base(name: str, workspace: Path, platforms: Sequence[Platform]) -> Base
     """
     folder = _find(name, workspace)
     spec = read_image(folder / "image.toml")
-    debs, foreign = _read_lock(folder / "image.lock", spec, platforms)
+    lock = _read_lock(folder / "image.lock", spec)
+    debs = {p: d for p in platforms if (d := _for_platform(lock.debs, spec, p))}
+    foreign = {p: lock.foreign[p] for p in platforms if p in lock.foreign}
+    if uncovered := [p for p in platforms if p not in debs and p not in foreign]:
+        names = ", ".join(f"`{p}`" for p in uncovered)
+        raise _unusable(folder / "image.lock", f"does not cover {names}")
     return Base(
         name=name,
         python=spec.python,
@@ -197,7 +200,7 @@ def read_image(path: Path) -> ImageSpec:
         interpreter=table["interpreter"],
         glibc=table["glibc"],
         suites=tuple(debian.get("suites", ())),
-        packages=tuple(debian.get("packages", ())),
+        packages=tuple(sorted(set(debian.get("packages", ())))),
         origin=table.get("from"),
         **given,
     )
@@ -279,53 +282,60 @@ def _parse_foreign(value: Mapping[str, Any]) -> ForeignBase:
     return ForeignBase(value["repository"], tuple(layers), tuple(value["env"]))
 
 
-def _read_lock(
-    path: Path, spec: ImageSpec, platforms: Sequence[Platform]
-) -> tuple[Mapping[Platform, tuple[LockedDeb, ...]], Mapping[Platform, ForeignBase]]:
+@dataclass(frozen=True, slots=True)
+class _Lock:
+    """The content of an image.lock; `digest` is that of the ImageSpec it was made from."""
+
+    digest: Digest
+    debs: tuple[LockedDeb, ...]
+    foreign: Mapping[Platform, ForeignBase]
+
+
+def _read_lock(path: Path, spec: ImageSpec) -> _Lock:
     try:
-        content = json.loads(path.read_bytes())
-        stale = content["format"] != _FORMAT or content["digest"] != str(spec.digest)
-        debs = [_parse_deb(value) for value in content.get("debian", ())]
-        foreign = {Platform.parse(k): _parse_foreign(v) for k, v in content.get("oci", {}).items()}
+        lock = _parse_lock(json.loads(path.read_bytes()))
     except FileNotFoundError:
-        raise ResolveError("the image has no lock", where=str(path), hint=_LOCK_HINT) from None
+        raise _unusable(path, "does not exist") from None
     except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
-        raise ResolveError(
-            f"the image's lock is damaged: {error!r}", where=str(path), hint=_LOCK_HINT
-        ) from error
-    if stale:
-        raise ResolveError("the image's lock is stale", where=str(path), hint=_LOCK_HINT)
-    if spec.origin:
-        return {}, {p: _covered(foreign.get(p), p, path) for p in platforms}
-    return {p: _for_platform(debs, spec, p, path) for p in platforms}, {}
+        raise _unusable(path, f"cannot be read: {error!r}") from error
+    if lock.digest != spec.digest:
+        raise _unusable(path, "is stale")
+    return lock
+
+
+def _unusable(path: Path, reason: str) -> ResolveError:
+    problem = f"the lock of the base image `{path.parent.name}` {reason}"
+    return ResolveError(problem, where=str(path), hint="run `mfbuild lock --images`")
+
+
+def _parse_lock(content: Mapping[str, Any]) -> _Lock:
+    if content["format"] != _FORMAT:
+        raise ValueError(f"`{content['format']}` is not a known format")
+    return _Lock(
+        Digest.parse(content["digest"]),
+        tuple(_parse_deb(value) for value in content.get("debian", ())),
+        {Platform.parse(k): _parse_foreign(v) for k, v in content.get("oci", {}).items()},
+    )
 
 
 def _parse_deb(value: Mapping[str, Any]) -> LockedDeb:
     deb = LockedDeb(**value)
     Digest.parse(f"sha256:{deb.sha256}")
-    if ".." in deb.path.split("/") or type(deb.size) is not int:
-        raise ValueError(f"`{deb.path}` is not a package of a mirror")
+    if deb.archive not in ARCHIVES or type(deb.size) is not int or ".." in deb.path.split("/"):
+        raise ValueError(f"`{deb.path}` is not a file of a Debian mirror")
     return deb
 
 
 def _for_platform(
-    debs: Sequence[LockedDeb], spec: ImageSpec, platform: Platform, path: Path
-) -> tuple[LockedDeb, ...]:
+    debs: Sequence[LockedDeb], spec: ImageSpec, platform: Platform
+) -> tuple[LockedDeb, ...] | None:
+    """The packages for one platform, or None if they are not exactly those that `spec` lists."""
     found = tuple(d for d in debs if d.architecture in (_architecture(platform), "all"))
-    complete = sorted(d.package for d in found) == sorted(spec.packages)
-    return _covered(found if complete else None, platform, path)
-
-
-def _covered(found: Any, platform: Platform, path: Path) -> Any:
-    if found is None:
-        raise ResolveError(
-            f"the image's lock does not cover `{platform}`", where=str(path), hint=_LOCK_HINT
-        )
-    return found
+    return found if sorted(d.package for d in found) == sorted(spec.packages) else None
 
 
 def _architecture(platform: Platform) -> str:
     name = ARCHITECTURES.get(platform.architecture)
     if platform.os != "linux" or name is None:
-        raise MfbuildError(f"Debian packages for `{platform}` are not supported")
+        raise UsageError(f"a base image of Debian packages for `{platform}` is not supported")
     return name

@@ -12,9 +12,9 @@ from pathlib import Path
 from urllib.parse import urlsplit
 
 from mfbuild.debian.control import paragraphs
+from mfbuild.debian.model import ARCHIVES, DEBIAN, SECURITY
 from mfbuild.errors import UsageError
 
-DEBIAN, SECURITY = "debian", "debian-security"
 SETTING, SECURITY_SETTING = "MFBUILD_DEBIAN_MIRROR", "MFBUILD_DEBIAN_SECURITY_MIRROR"
 
 _LINE = re.compile(r"deb\s+(?:\[(?P<options>[^\]]*)\]\s+)?(?P<uri>\S+)\s+\S+\s+(?P<components>.+)")
@@ -99,7 +99,7 @@ def _configured(root: Path) -> dict[str, Mirror]:
 
 def _archive(uri: str) -> str:
     last = urlsplit(uri).path.rstrip("/").rpartition("/")[2]
-    return last if _is_web(uri) and last in (DEBIAN, SECURITY) else ""
+    return last if _is_web(uri) and last in ARCHIVES else ""
 
 
 def _keyrings(signed_by: str | None, root: Path) -> tuple[Path, ...]:

@@ -13,10 +13,10 @@ from dataclasses import dataclass
 from hashlib import sha256
 from pathlib import Path
 
-from mfbuild.debian.apt import DEBIAN, SECURITY, Mirror, Mirrors
+from mfbuild.debian.apt import Mirror, Mirrors
 from mfbuild.debian.control import paragraph
 from mfbuild.debian.fetch import Missing, Tick, download
-from mfbuild.debian.model import LockedDeb
+from mfbuild.debian.model import DEBIAN, SECURITY, LockedDeb
 from mfbuild.debian.version import version_key
 from mfbuild.errors import FetchError, Problem, ResolveError
 

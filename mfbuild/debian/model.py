@@ -5,6 +5,10 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 
+DEBIAN, SECURITY = "debian", "debian-security"
+ARCHIVES = (DEBIAN, SECURITY)
+"""The trees of a Debian mirror."""
+
 ARCHITECTURES: Mapping[str, str] = {
     "386": "i386",
     "amd64": "amd64",
@@ -20,8 +24,8 @@ ARCHITECTURES: Mapping[str, str] = {
 class LockedDeb:
     """A .deb by identity: no mirror address, only its path below one (`pool/main/…`).
 
-    `archive` is `debian` or `debian-security`: which of the two trees of a mirror holds it.
-    `architecture` is Debian's name, or `all`.
+    `archive` is one of `ARCHIVES`, the tree of a mirror that holds it; `architecture` is Debian's
+    name of one, or `all`.
     """
 
     package: str
