@@ -139,7 +139,7 @@ def _base(images: Images, reference: Reference, digest: Digest) -> ForeignBase:
     value = _config(images, config, name)
     try:
         diff_ids = [Digest.parse(text) for text in value["rootfs"]["diff_ids"]]
-        env = tuple(str(entry) for entry in value.get("config", {}).get("Env") or ())
+        env = tuple(str(entry) for entry in (value.get("config") or {}).get("Env") or ())
     except (KeyError, TypeError, ValueError, AttributeError) as error:
         raise FetchError(f"the config of `{name}` is not valid") from error
     if len(diff_ids) != len(layers):

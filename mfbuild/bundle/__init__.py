@@ -1,0 +1,1 @@
+"""Bundles: what a package makes and a push sends, as an OCI image layout with a bundle.json."""
