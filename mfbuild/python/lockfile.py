@@ -1,0 +1,211 @@
+"""BUILD.lock: a Lock as JSON that people review in diffs, and back."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+from mfbuild.engine.model import Digest, canonical
+from mfbuild.errors import Problem, ResolveError
+from mfbuild.oci.types import Platform
+from mfbuild.python.model import Lock, LockedEnvironment, LockedWheel, Request
+
+FORMAT = 1
+_HINT = "`mfbuild lock` makes it again"
+_WHEEL = re.compile(r"[A-Za-z0-9][A-Za-z0-9._+!]*(-[A-Za-z0-9._+!]+){4,5}\.whl\Z")
+_SDIST = re.compile(r"[A-Za-z0-9][A-Za-z0-9._+!-]*\.(tar\.gz|zip)\Z")
+_SHA256 = re.compile(r"[0-9a-f]{64}\Z")
+_NAME = re.compile(r"[a-z0-9]+(-[a-z0-9]+)*\Z")
+_LISTS = ("base", "requirements", "without")
+
+
+def read_lock(path: Path) -> Lock:
+    """The lock at `path`; an empty one where there is no file.
+
+    ResolveError when it is not a lock, is of another format, or was changed by hand or a merge.
+    """
+    try:
+        text = path.read_text(encoding="utf-8")
+    except FileNotFoundError:
+        return Lock({})
+    except (OSError, UnicodeDecodeError) as error:
+        raise ResolveError(f"the lock cannot be read: {error}", where=str(path)) from error
+    return parse(text, str(path))
+
+
+def write_lock(path: Path, lock: Lock) -> None:
+    """Replace the file at `path` by `lock`, all or nothing; ResolveError as for `render`."""
+    text = render(lock)
+    temporary = path.with_name(f".{path.name}.{os.getpid()}")
+    try:
+        with temporary.open("w", encoding="utf-8", newline="\n") as file:
+            file.write(text)
+            file.flush()
+            os.fsync(file.fileno())
+        temporary.replace(path)
+    except OSError as error:
+        raise ResolveError(f"the lock cannot be written: {error}", where=str(path)) from error
+    finally:
+        temporary.unlink(missing_ok=True)
+
+
+def render(lock: Lock) -> str:
+    """BUILD.lock's text: sorted, with the wheels in one table, one line each.
+
+    ResolveError when two environments hold different files of the same name.
+    """
+    table = _table(lock)
+    environments = [_environment(lock.environments[d]) for d in sorted(lock.environments)]
+    content = {"version": FORMAT, "environments": environments, "wheels": table}
+    listed = json.dumps(environments, indent=2, ensure_ascii=False)
+    lines = ",\n".join(f"    {json.dumps(entry, ensure_ascii=False)}" for entry in table)
+    return (
+        "{\n"
+        f'  "version": {FORMAT},\n'
+        f'  "checksum": "{_checksum(content)}",\n'
+        f'  "environments": {_indented(listed)},\n'
+        f'  "wheels": [{_block(lines)}]\n'
+        "}\n"
+    )
+
+
+def parse(text: str, where: str) -> Lock:
+    """The lock in `text`; `where` is what errors call the file."""
+    try:
+        content = json.loads(text)
+    except json.JSONDecodeError as error:
+        line = f"{where}:{error.lineno}"
+        raise ResolveError(f"the lock is not JSON: {error.msg}", where=line, hint=_HINT) from error
+    if not isinstance(content, dict) or "version" not in content:
+        raise ResolveError("this is not a lock", where=where, hint=_HINT)
+    if content["version"] != FORMAT:
+        message = f"the lock has the format `{content['version']}`, this mfbuild reads `{FORMAT}`"
+        raise ResolveError(message, where=where, hint="use the mfbuild that wrote it")
+    if content.pop("checksum", None) != str(_checksum(content)):
+        message = "the lock was changed by hand or by a merge: its checksum does not match"
+        raise ResolveError(message, where=where, hint=_HINT)
+    try:
+        wheels = {entry["filename"]: _wheel(entry) for entry in content["wheels"]}
+        found = [_read_environment(entry, wheels) for entry in content["environments"]]
+    except (AttributeError, KeyError, TypeError, ValueError) as error:
+        message = f"the lock is damaged: {error}"
+        raise ResolveError(message, where=where, hint=_HINT) from error
+    return Lock({environment.request.digest(): environment for environment in found})
+
+
+def is_wheel_name(text: object) -> bool:
+    """Whether `text` is a wheel's file name (PEP 427): five or six parts, no path."""
+    return isinstance(text, str) and bool(_WHEEL.match(text))
+
+
+def conflicts(lock: Lock) -> list[Problem]:
+    """A problem for each file name under which the environments hold different files."""
+    seen: dict[str, LockedWheel] = {}
+    problems = {}
+    for wheel in _wheels(lock):
+        if seen.setdefault(wheel.filename, wheel) != wheel:
+            problems[wheel.filename] = Problem(
+                f"`{wheel.filename}` is locked with two different contents",
+                hint=f"the index replaced it: `mfbuild lock --upgrade {wheel.name}`",
+            )
+    return list(problems.values())
+
+
+def _wheels(lock: Lock) -> Iterator[LockedWheel]:
+    for digest in sorted(lock.environments):
+        environment = lock.environments[digest]
+        for platform in sorted(environment.wheels, key=str):
+            yield from environment.wheels[platform]
+
+
+def _table(lock: Lock) -> list[dict[str, Any]]:
+    problems = conflicts(lock)
+    if problems:
+        raise ResolveError.all_of(problems)
+    return [_entry(wheel) for wheel in sorted(set(_wheels(lock)), key=lambda w: w.filename)]
+
+
+def _entry(wheel: LockedWheel) -> dict[str, Any]:
+    entry: dict[str, Any] = {
+        "filename": wheel.filename,
+        "name": wheel.name,
+        "version": wheel.version,
+        "size": wheel.size,
+        "sha256": wheel.sha256,
+    }
+    if wheel.sdist:
+        entry |= {"sdist": wheel.sdist, "sdist_sha256": wheel.sdist_sha256}
+    return entry
+
+
+def _environment(environment: LockedEnvironment) -> dict[str, Any]:
+    request = environment.request
+    platforms = sorted(environment.wheels, key=str)
+    return {
+        "request": str(request.digest()),
+        "python": request.python,
+        "glibc": request.glibc,
+        **{name: list(getattr(request, name)) for name in _LISTS},
+        "wheels": {str(p): [w.filename for w in environment.wheels[p]] for p in platforms},
+    }
+
+
+def _wheel(entry: Mapping[str, Any]) -> LockedWheel:
+    wheel = LockedWheel(**entry)
+    _need(is_wheel_name(wheel.filename), "file name", wheel.filename)
+    _need(_matches(_NAME, wheel.name), "package name", wheel.name)
+    _need(isinstance(wheel.version, str), "version", wheel.version)
+    _need(type(wheel.size) is int and wheel.size >= 0, "size", wheel.size)
+    _need(_matches(_SHA256, wheel.sha256), "sha256", wheel.sha256)
+    if wheel.sdist is not None:
+        _need(_matches(_SDIST, wheel.sdist), "file name", wheel.sdist)
+        _need(_matches(_SHA256, wheel.sdist_sha256), "sha256", wheel.sdist_sha256)
+    return wheel
+
+
+def _read_environment(
+    entry: Mapping[str, Any], wheels: Mapping[str, LockedWheel]
+) -> LockedEnvironment:
+    lists = {name: _strings(entry[name]) for name in _LISTS}
+    request = Request(python=_string(entry["python"]), glibc=_string(entry["glibc"]), **lists)
+    _need(entry["request"] == str(request.digest()), "request", entry["request"])
+    found = {
+        Platform.parse(platform): tuple(wheels[name] for name in names)
+        for platform, names in entry["wheels"].items()
+    }
+    return LockedEnvironment(request, found)
+
+
+def _checksum(content: Mapping[str, Any]) -> Digest:
+    return Digest.of(canonical(content).encode())
+
+
+def _indented(text: str) -> str:
+    return text.replace("\n", "\n  ")
+
+
+def _block(lines: str) -> str:
+    return f"\n{lines}\n  " if lines else ""
+
+
+def _matches(pattern: re.Pattern[str], value: object) -> bool:
+    return isinstance(value, str) and bool(pattern.match(value))
+
+
+def _need(condition: bool, what: str, value: object) -> None:
+    if not condition:
+        raise ValueError(f"`{value}` is not a {what}")
+
+
+def _string(value: object) -> str:
+    _need(isinstance(value, str), "string", value)
+    return str(value)
+
+
+def _strings(value: object) -> tuple[str, ...]:
+    _need(isinstance(value, list), "list", value)
+    return tuple(_string(item) for item in value)  # type: ignore[attr-defined]
