@@ -26,14 +26,17 @@ def run(work: Work) -> None:
     """
     scheme = Scheme(prefix=work.params["prefix"], python=work.params["python"])
     files = {name: work.inputs[name].path() for name in work.params["wheels"]}
-    entries = _merged({name: read_wheel(file, name, scheme) for name, file in files.items()})
+    entries = merged({name: read_wheel(file, name, scheme) for name, file in files.items()})
     with layer_outputs(work, work.params["comment"]) as writer:
         for name, group in groupby(entries, key=lambda owned: owned[0]):
             _write(writer, files[name], name, [entry for _, entry in group])
 
 
-def _merged(wheels: dict[str, tuple[Entry, ...]]) -> list[Owned]:
-    """The entries of all wheels, sorted by path; a path that they agree on is there once."""
+def merged(wheels: dict[str, tuple[Entry, ...]]) -> list[Owned]:
+    """The entries of all wheels by file name, sorted by path, each path once.
+
+    ActionError for every path of which two wheels have different files.
+    """
     found: dict[str, Owned] = {}
     problems: list[Problem] = []
     for name in sorted(wheels):
