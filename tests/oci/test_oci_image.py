@@ -100,6 +100,8 @@ def test_golden_digests(tmp_path: Path) -> None:
     digests = [str(Digest.of(data)) for data in (image.config, image.manifest, index)]
     assert digests == [
         "sha256:a50cf3a85553f217d3cd462498a350026eeeee6972f5c347c332685338895b58",
+        "sha256:15273322e8b5cd11aa882af22915dea9d200834705eaf6024ed8edd37670929f",
+        "sha256:22d8efe8017602804ae87bed123105ff3fb2752aceb831c4d7ac287c295f1b22",
     ]
 
 
