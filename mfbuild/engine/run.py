@@ -25,7 +25,6 @@ Results = Mapping[str, ActionResult]
 _Note = Callable[[Any], None]  # tells the schedule what a job gave
 
 _DOWNLOADS = 8
-_Note = Callable[[Any], None]  # tells the schedule what a job gave
 
 
 def run(
