@@ -12,6 +12,8 @@ from dataclasses import dataclass, field
 from typing import TextIO
 
 _REDRAW = 0.1
+_SMALL = 1_000_000
+"""Downloads below this many bytes are counted in the summary, and have no line of their own."""
 
 
 def human_bytes(count: float) -> str:
@@ -72,9 +74,9 @@ class PlainReporter:
         with self._lock:
             line = self._running.pop(label, None)
             self.tally.add(how)
-            if line and how != "cached":
-                size = f", {human_bytes(line.done)}" if line.done else ""
-                self._say(f"{_PAST[how]} {label} ({line.text}{size}, {seconds:.1f} s)")
+            if line and not (how == "fetched" and line.done < _SMALL):
+                size = f"{human_bytes(line.done)}, " if line.done else ""
+                self._say(f"{_PAST[how]} {label} ({size}{seconds:.1f} s)")
 
     def warn(self, message: str) -> None:
         with self._lock:
@@ -92,7 +94,7 @@ class PlainReporter:
         print(text, file=self._stream, flush=True)
 
 
-_PAST = {"ran": "made", "fetched": "fetched", "failed": "FAILED"}
+_PAST = {"ran": "made", "fetched": "fetched", "failed": "FAILED", "cached": "reused"}
 
 
 class TtyReporter(PlainReporter):

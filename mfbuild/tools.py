@@ -1,4 +1,4 @@
-"""The tools by name: each a function that makes bytes, and its version.
+"""The tools and the fetchers by name; a tool is a function that makes bytes, and its version.
 
 A version is raised whenever a tool's bytes change for the same inputs; the golden digests under
 tests/golden hold both together.
@@ -6,10 +6,14 @@ tests/golden hold both together.
 
 from __future__ import annotations
 
+import os
+import threading
 from collections.abc import Callable, Mapping
 from importlib import import_module
+from pathlib import Path
 
-from mfbuild.engine.model import Tool, Work
+from mfbuild.engine.model import Fetcher, Source, Tool, Work
+from mfbuild.python.model import Lock
 
 
 def _tool(version: int, where: str) -> Tool:
@@ -32,3 +36,43 @@ TOOLS: Mapping[str, Tool] = {
     "python.pyc": _tool(1, "mfbuild.python.pyc:run"),
     "wheel.layer": _tool(1, "mfbuild.python.layer:run"),
 }
+
+
+def fetchers(lock: Lock, root: Path, cache: Path) -> Mapping[str, Fetcher]:
+    """The fetchers by scheme: Debian packages, blobs of registries and layouts, locked wheels.
+
+    `root` is the workspace, where uv looks for its configuration; `cache` a folder that keeps
+    hints about addresses. Each is set up when it first fetches.
+    """
+
+    def wheels() -> Fetcher:
+        from mfbuild.python.fetch import wheel_fetcher
+        from mfbuild.python.index import read_settings
+        from mfbuild.python.urls import UrlCache
+
+        return wheel_fetcher(lock, read_settings(root, os.environ), UrlCache(cache / "urls.json"))
+
+    def debs() -> Fetcher:
+        from mfbuild.debian.fetch import fetch
+
+        return fetch
+
+    def blobs() -> Fetcher:
+        from mfbuild.oci.registry import OciFetcher
+
+        return OciFetcher()
+
+    return {"deb": _Lazy(debs), "oci": _Lazy(blobs), "wheel": _Lazy(wheels)}
+
+
+class _Lazy:
+    """A fetcher that is made when it is first used; for any thread."""
+
+    def __init__(self, make: Callable[[], Fetcher]) -> None:
+        self._make, self._lock = make, threading.Lock()
+        self._made: Fetcher | None = None
+
+    def __call__(self, source: Source, destination: Path, tick: Callable[[int], None]) -> None:
+        with self._lock:
+            self._made = self._made or self._make()
+        self._made(source, destination, tick)

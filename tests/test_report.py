@@ -35,6 +35,8 @@ def build(to: PlainReporter) -> None:
     to.progress("wheel:a.whl", 2_000_000, 2_000_000)
     to.finished("wheel:a.whl", "fetched", 0.5)
     to.finished("//f.py.code", "cached", 0.0)
+    to.started("wheel:tiny.whl", "downloading tiny.whl")
+    to.finished("wheel:tiny.whl", "fetched", 0.1)
     to.started("@python3.11//a.whl", "a.whl")
     to.warn("something odd")
     to.finished("@python3.11//a.whl", "ran", 1.25)
@@ -45,11 +47,11 @@ def test_plain_lines_come_when_an_action_ends() -> None:
     to = PlainReporter(out)
     build(to)
     assert out.getvalue().splitlines() == [
-        "fetched wheel:a.whl (downloading a.whl, 2.0 MB, 0.5 s)",
+        "fetched wheel:a.whl (2.0 MB, 0.5 s)",
         "warning: something odd",
-        "made @python3.11//a.whl (a.whl, 1.2 s)",
+        "made @python3.11//a.whl (1.2 s)",
     ]
-    assert str(to.tally) == "2 actions (1 cached), 1 downloads"
+    assert str(to.tally) == "2 actions (1 cached), 2 downloads"
 
 
 def test_events_are_one_json_object_a_line() -> None:
@@ -59,6 +61,8 @@ def test_events_are_one_json_object_a_line() -> None:
     assert [e["event"] for e in events] == [
         "started",
         "finished",
+        "finished",
+        "started",
         "finished",
         "started",
         "warning",
@@ -82,7 +86,7 @@ def test_a_terminal_shows_running_actions_and_clears_them() -> None:
     assert out.getvalue().endswith("\x1b[1A\x1b[J    3.0 s  a  first  10 B of 20 B\n")
     to.finished("a", "ran", 3.0)
     to.close()
-    assert "made a (first, 10 B, 3.0 s)\n" in out.getvalue()
+    assert "made a (10 B, 3.0 s)\n" in out.getvalue()
     assert not out.getvalue().endswith("20 B\n")
 
 

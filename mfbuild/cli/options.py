@@ -1,15 +1,19 @@
-"""Options that several verbs share, and what is made from them."""
+"""Options that several verbs share, and the session that is made from them."""
 
 from __future__ import annotations
 
 import argparse
 import os
+import sys
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
 
 from mfbuild.config import Config, find_root, read_config
+from mfbuild.engine.store import Store
 from mfbuild.errors import UsageError
-from mfbuild.report import PlainReporter, reporter
+from mfbuild.pipeline import Options, Session
+from mfbuild.report import reporter
 
 
 def common(parser: argparse.ArgumentParser) -> None:
@@ -40,23 +44,10 @@ def building(parser: argparse.ArgumentParser) -> None:
         "--pyc", action="store_true", default=None, help="add a layer of compiled bytecode"
     )
     parser.add_argument(
-        "--python", type=Path, help="interpreter that loads the flows (default: this one)"
-    )
-    parser.add_argument(
-        "--refresh", action="store_true", help="evaluate deploy-time parameter defaults again"
-    )
-    parser.add_argument(
-        "--locked", action="store_true", help="fail where BUILD.lock would have to change"
-    )
-
-
-def flows(parser: argparse.ArgumentParser, *, required: bool = True) -> None:
-    """The flows to work on, and Metaflow's own options for them."""
-    parser.add_argument(
-        "flows",
-        nargs="+" if required else "*",
-        metavar="FLOW",
-        help="a flow file, a label (//flows/train.py) or a pattern (//flows/...)",
+        "--python",
+        type=Path,
+        default=Path(sys.executable),
+        help="interpreter that loads the flows (default: the one that runs mfbuild)",
     )
     parser.add_argument(
         "--flow-option",
@@ -64,31 +55,68 @@ def flows(parser: argparse.ArgumentParser, *, required: bool = True) -> None:
         action="append",
         default=[],
         metavar="WORD",
-        help="a top-level option of Metaflow, as `python flow.py` takes it; repeatable "
-        "(--flow-option=--config --flow-option=cfg --flow-option=cfg.json)",
+        help="a top-level option of Metaflow, as `python flow.py` takes it; repeatable: "
+        "--flow-option=--config-value --flow-option=cfg --flow-option='{}'",
+    )
+    parser.add_argument(
+        "--refresh", action="store_true", help="load flows anew, deploy-time defaults with them"
     )
 
 
-def make_reporter(arguments: argparse.Namespace) -> PlainReporter:
-    return reporter(arguments.progress, quiet=arguments.quiet)
+def cache_flags(parser: argparse.ArgumentParser) -> None:
+    """What `package` and `plan` have besides: what may be reused and what may change."""
+    parser.add_argument(
+        "--locked", action="store_true", help="fail where BUILD.lock would have to change"
+    )
+    parser.add_argument(
+        "--no-cache", action="store_true", help="run every action again; downloads are kept"
+    )
 
 
-def workspace_of(words: list[str]) -> Path:
+def flows(parser: argparse.ArgumentParser, *, nargs: str = "+") -> None:
+    """The flows to work on."""
+    parser.add_argument(
+        "flows",
+        nargs=nargs,
+        metavar="FLOW",
+        help="a flow file, a label (//flows/train.py) or a pattern (//flows/...)",
+    )
+
+
+def workspace_of(words: Sequence[str]) -> Path:
     """The workspace root: the nearest BUILD.toml above the first flow, else that flow's folder.
 
     A label or a pattern starts from the current folder.
     """
-    first = next((Path(w) for w in words if not w.startswith("//")), None)
+    first = next((w for w in words if not w.startswith("//")), None)
+    # os.path.abspath keeps symlinks, as Metaflow does when it packages the flow's folder.
     here = Path.cwd() if first is None else Path(os.path.abspath(first)).parent  # noqa: PTH100
     return find_root(here) or here
 
 
-def make_config(arguments: argparse.Namespace, root: Path) -> Config:
+def config_of(arguments: argparse.Namespace, root: Path) -> Config:
     """The Config of the workspace `root`, from its BUILD.toml, the environment and the flags."""
-    flags: dict[str, Any] = {
-        name: getattr(arguments, name, None)
-        for name in ("base", "platforms", "pyc", "jobs", "store")
-    }
-    if flags["jobs"] is not None and flags["jobs"] < 1:
-        raise UsageError(f"`--jobs {flags['jobs']}`: at least one action must run at a time")
+    names = ("base", "platforms", "pyc", "jobs", "store")
+    flags = {name: getattr(arguments, name, None) for name in names}
     return read_config(root, os.environ, flags, cpus=os.cpu_count() or 1)
+
+
+@contextmanager
+def session_of(arguments: argparse.Namespace, root: Path) -> Iterator[Session]:
+    """The session of one command; its store is closed and its progress cleared at the end."""
+    config = config_of(arguments, root)
+    options = Options(
+        python=getattr(arguments, "python", Path(sys.executable)),
+        flow_options=tuple(getattr(arguments, "flow_options", ())),
+        refresh=getattr(arguments, "refresh", False),
+        locked=getattr(arguments, "locked", False),
+        fresh=getattr(arguments, "no_cache", False),
+    )
+    if not options.python.exists():
+        raise UsageError(f"there is no interpreter `{options.python}`")
+    shown = reporter(arguments.progress, quiet=arguments.quiet)
+    try:
+        with Store.open(config.store) as store:
+            yield Session(config, options, store, shown)
+    finally:
+        shown.close()

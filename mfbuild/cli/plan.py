@@ -1,0 +1,65 @@
+"""`mfbuild plan`: what `package` would do, and why."""
+
+from __future__ import annotations
+
+import argparse
+import json
+
+from mfbuild import pipeline
+from mfbuild.cli import options
+from mfbuild.engine.plan import Plan, Status, Step
+from mfbuild.labels import find_flows
+from mfbuild.report import human_bytes
+
+
+def arguments(parser: argparse.ArgumentParser) -> None:
+    parser.description = "Show what `package` would do, and why; nothing is made or downloaded."
+    parser.add_argument("--all", action="store_true", help="also what is cached")
+    options.flows(parser)
+    options.building(parser)
+    options.cache_flags(parser)
+    options.common(parser)
+
+
+def run(args: argparse.Namespace) -> int:
+    root = options.workspace_of(args.flows)
+    with options.session_of(args, root) as session:
+        loaded = pipeline.load_flows(session, find_flows(args.flows, root))
+        locked = pipeline.lock(session, loaded)
+        plan = pipeline.plan(session, pipeline.analyze_flows(session, loaded, locked))
+    print(json.dumps(_json(plan)) if args.json else _table(plan, whole=args.all))
+    return 0
+
+
+def _table(plan: Plan, *, whole: bool) -> str:
+    shown = [s for s in plan.steps if whole or s.status is not Status.CACHED]
+    width = max((len(s.action.label) for s in shown), default=0)
+    lines = [f"{_word(s):6}  {s.action.label:{width}}  {_why(s)}".rstrip() for s in shown]
+    size = sum(source.blob.size for source in plan.fetches)
+    cached = sum(s.status is Status.CACHED for s in plan.steps)
+    lines.append(
+        f"{len(plan.steps)} actions: {len(plan.steps) - cached} to run, {cached} cached; "
+        f"{len(plan.fetches)} downloads ({human_bytes(size)})"
+    )
+    return "\n".join(lines)
+
+
+def _word(step: Step) -> str:
+    return {Status.CACHED: "cached", Status.RUN: "run", Status.MAYBE: "maybe"}[step.status]
+
+
+def _why(step: Step) -> str:
+    reasons = [reason.brief() for reason in step.reasons]
+    return "; ".join(reasons[:3]) + (f"; and {len(reasons) - 3} more" if reasons[3:] else "")
+
+
+def _json(plan: Plan) -> dict[str, object]:
+    actions = [
+        {"label": s.action.label, "status": _word(s), "reasons": [str(r) for r in s.reasons]}
+        for s in plan.steps
+    ]
+    downloads = [
+        {"locator": f.locator, "digest": str(f.blob.digest), "size": f.blob.size}
+        for f in plan.fetches
+    ]
+    return {"actions": actions, "downloads": downloads}

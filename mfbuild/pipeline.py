@@ -1,0 +1,186 @@
+"""`package` from end to end: load, lock, analyze, execute, bundle."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from build_rules.providers import CodeEntry
+from mfbuild.analyze import Analysis, FlowInput, analyze
+from mfbuild.config import Config
+from mfbuild.engine.cache import Cache
+from mfbuild.engine.graph import Graph
+from mfbuild.engine.plan import Plan, make_plan
+from mfbuild.engine.run import Results, run
+from mfbuild.engine.store import Store
+from mfbuild.environments import StepNeed, base_names, datastores, step_needs
+from mfbuild.errors import Problem, ResolveError
+from mfbuild.flow.load import Loaded, load
+from mfbuild.flow.spec import FlowSpec
+from mfbuild.images import Base, load_base
+from mfbuild.labels import flow_label
+from mfbuild.python.lockfile import read_lock
+from mfbuild.python.model import Lock, Request
+from mfbuild.report import PlainReporter, human_bytes
+from mfbuild.sources import read_sources
+from mfbuild.tools import TOOLS, fetchers
+
+LOCK = "BUILD.lock"
+LARGE_CODE = 100_000_000
+"""Metaflow's own threshold for a warning about the size of the code (package/__init__.py)."""
+
+
+@dataclass(frozen=True, slots=True)
+class Options:
+    """What one command asks for, beside the Config.
+
+    `python` loads the flows; `flow_options` are Metaflow's own top-level options for them.
+    """
+
+    python: Path
+    flow_options: tuple[str, ...] = ()
+    refresh: bool = False
+    locked: bool = False
+    fresh: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Session:
+    """One command at work: what it was asked, and the effects that it may have."""
+
+    config: Config
+    options: Options
+    store: Store
+    reporter: PlainReporter
+
+    @property
+    def cache(self) -> Cache:
+        """The action cache, with this workspace's history."""
+        return Cache(self.store, str(self.config.root))
+
+    @property
+    def lock_file(self) -> Path:
+        return self.config.root / LOCK
+
+
+@dataclass(frozen=True, slots=True)
+class LoadedFlow:
+    """A flow and what each of its steps needs."""
+
+    label: str
+    spec: FlowSpec
+    needs: Mapping[str, StepNeed]
+
+
+def load_flows(session: Session, files: Sequence[Path]) -> tuple[LoadedFlow, ...]:
+    """Every flow as data, with its steps' bases and requests; one child for each that changed."""
+    config, bases = session.config, dict[str, Base]()
+    flows = []
+    for file in files:
+        label = flow_label(file, config.root)
+        spec = _load(session, file, label).spec
+        names = base_names(spec, label, config)
+        for name in sorted(set(names.values()) - bases.keys()):
+            bases[name] = load_base(name, config.root, config.platforms)
+        flows.append(LoadedFlow(label, spec, step_needs(spec, names, bases)))
+    return tuple(flows)
+
+
+def _load(session: Session, file: Path, label: str) -> Loaded:
+    config, options = session.config, session.options
+    loaded = load(
+        file,
+        workspace=config.root,
+        python=options.python,
+        options=options.flow_options,
+        cache_dir=config.store,
+        refresh=options.refresh,
+        datastores=datastores(config),
+        env=os.environ,
+    )
+    if loaded.reason:
+        session.reporter.note(f"loaded {label} ({loaded.reason})")
+    return loaded
+
+
+def lock(session: Session, flows: Sequence[LoadedFlow]) -> Lock:
+    """BUILD.lock, resolved anew for what it does not answer; ResolveError if it may not change."""
+    found = read_lock(session.lock_file)
+    asked = requests_of(flows)
+    missing = found.missing(tuple(asked), session.config.platforms)
+    if not missing:
+        return found
+    if session.options.locked:
+        raise ResolveError.all_of([_stale(session, asked[request]) for request in missing])
+    from mfbuild.locking import extended
+
+    session.reporter.note(f"resolving {len(missing)} environments for {LOCK}")
+    return extended(session.lock_file, {r: asked[r] for r in missing}, found, session.config)
+
+
+def requests_of(flows: Sequence[LoadedFlow]) -> dict[Request, str]:
+    """Every distinct request of `flows`, with the steps that ask for it."""
+    found: dict[Request, list[str]] = {}
+    for flow in flows:
+        for step, need in flow.needs.items():
+            found.setdefault(need.request, []).append(f"{flow.label}:{step}")
+    return {request: ", ".join(steps) for request, steps in found.items()}
+
+
+def _stale(session: Session, steps: str) -> Problem:
+    return Problem(
+        f"`{LOCK}` does not cover {steps}",
+        where=str(session.lock_file),
+        hint="run `mfbuild lock`, or go without --locked",
+    )
+
+
+def analyze_flows(session: Session, flows: Sequence[LoadedFlow], locked: Lock) -> Analysis:
+    """The actions of `flows`, with the digests of their files as they are now."""
+    inputs = []
+    for flow in flows:
+        code, sources = read_sources(flow.spec, session.config.store / "stat.json")
+        _warn_of_size(session, flow.label, code)
+        inputs.append(FlowInput(flow.label, flow.spec, flow.needs, code, sources))
+    return analyze(inputs, locked, session.config)
+
+
+def _warn_of_size(session: Session, label: str, code: Sequence[CodeEntry]) -> None:
+    sizes = sorted(((e.source.blob.size, e.path) for e in code if e.source), reverse=True)
+    total = sum(size for size, _ in sizes)
+    if total > LARGE_CODE:
+        largest = ", ".join(f"{path} ({human_bytes(size)})" for size, path in sizes[:5])
+        session.reporter.warn(
+            f"the code of {label} is {human_bytes(total)}, and every task downloads it; "
+            f"the largest files: {largest}; .mfbuildignore leaves files out"
+        )
+
+
+def plan(session: Session, analysis: Analysis) -> Plan:
+    """What `execute` would do, and why."""
+    return make_plan(
+        Graph(analysis.actions),
+        analysis.goals(),
+        {name: tool.version for name, tool in TOOLS.items()},
+        session.cache.get,
+        session.store.has,
+        session.cache.last,
+        fresh=session.options.fresh,
+    )
+
+
+def execute(session: Session, analysis: Analysis, locked: Lock) -> Results:
+    """Make every blob of the flows' bundles; the results by label."""
+    return run(
+        Graph(analysis.actions),
+        analysis.goals(),
+        TOOLS,
+        fetchers(locked, session.config.root, session.config.store),
+        session.store,
+        session.cache,
+        session.reporter,
+        jobs=session.config.jobs,
+        fresh=session.options.fresh,
+    )

@@ -1,0 +1,46 @@
+"""The digests of a flow's own files, without reading those that have not changed."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from contextlib import suppress
+from pathlib import Path
+
+from build_rules.providers import CodeEntry, SourceTree
+from mfbuild.engine.model import Blob, Digest, Source
+from mfbuild.engine.statcache import StatCache
+from mfbuild.errors import FlowError
+from mfbuild.flow.spec import CodeFile, FlowSpec
+
+
+def read_sources(
+    spec: FlowSpec, stat_cache: Path
+) -> tuple[tuple[CodeEntry, ...], tuple[SourceTree, ...]]:
+    """The code tarball's entries and the source packages of `spec`, with digests and sizes.
+
+    `stat_cache` is a file that remembers digests between runs. FlowError if a file is gone.
+    """
+    cache = StatCache.load(stat_cache)
+    code = tuple(_entries(spec.code, cache))
+    sources = tuple(SourceTree(s.name, tuple(_entries(s.files, cache))) for s in spec.host.sources)
+    if cache.changed:
+        with suppress(OSError):  # a cache that cannot be written only costs time
+            cache.save(stat_cache)
+    return code, sources
+
+
+def _entries(files: Iterable[CodeFile], cache: StatCache) -> Iterable[CodeEntry]:
+    for file in files:
+        source = None if file.path is None else _source(file.path, cache)
+        yield CodeEntry(file.arcname, source, file.text, file.executable)
+
+
+def _source(path: str, cache: StatCache) -> Source:
+    try:
+        digest = cache.sha256(path)
+        size = Path(path).stat().st_size
+    except OSError as error:
+        raise FlowError(
+            f"a file of the flow cannot be read: {error.strerror}", where=path
+        ) from error
+    return Source(Blob(Digest(digest), size), f"file:{path}")
