@@ -59,7 +59,7 @@ def mirrors(env: Mapping[str, str], root: Path = Path("/")) -> Mirrors:
     }
     if DEBIAN not in found:
         raise UsageError(
-            "no Debian mirror is known: apt is not configured for one on this machine",
+            "no Debian mirror is known: apt is not configured for one here",
             hint=f"set `{SETTING}` to the URL of a Debian mirror (`https://<host>/debian`)",
         )
     main = found[DEBIAN]
