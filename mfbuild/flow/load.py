@@ -129,7 +129,7 @@ def _run(python: Path, request: dict[str, Any], env: Mapping[str, str]) -> Any:
             raise
         try:
             return json.loads(answer.read_bytes())
-        except FileNotFoundError:
+        except (FileNotFoundError, ValueError):  # no answer, or the beginning of one
             raise _no_answer(request["flow"], status) from None
 
 
@@ -156,6 +156,8 @@ def _failure(problems: Sequence[Mapping[str, Any]], root: Path) -> MfbuildError:
     def relative(where: str | None) -> str | None:
         return where and where.removeprefix(f"{root}{os.sep}")
 
+    if problems[0]["kind"] == "bug":
+        raise RuntimeError(problems[0]["message"])
     kind = UsageError if problems[0]["kind"] == "usage" else FlowError
     return kind.all_of([Problem(p["message"], relative(p["where"]), p["hint"]) for p in problems])
 

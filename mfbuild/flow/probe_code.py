@@ -1,0 +1,135 @@
+"""The files of the code package, as Metaflow itself selects them.
+
+Part of the probe: runs in the user's interpreter (3.8 or newer) and imports nothing of mfbuild.
+"""
+
+from __future__ import annotations
+
+import csv
+import io
+import json
+import stat
+from collections.abc import Callable
+from importlib import import_module
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+if TYPE_CHECKING:
+    Json = dict[str, Any]
+
+_IN_IMAGE = (".mf_code/metaflow/", ".mf_code/metaflow_extensions/")
+_MARKER = ".mf_install"
+
+
+class Code(NamedTuple):
+    """`files` of the code tarball and `metaflow`, Metaflow's own files, both as CodeFile JSON."""
+
+    files: list[Json]
+    metaflow: list[Json]
+
+
+def package(
+    state: Any, recorder: Any, included: dict[str, str], problem: Callable[..., None]
+) -> Code:
+    """What MetaflowPackage would take, and the `included` files; no archive is made of it."""
+    entries = {**_entries(state, recorder), **included}
+    files, metaflow = [], []
+    for name, content in sorted(entries.items()):
+        if name.startswith(_IN_IMAGE):
+            if name.startswith(_IN_IMAGE[0]):
+                metaflow.append(_file(name[len(".mf_code/") :], content, problem))
+        else:
+            files.append(_file(name, content, problem))
+    return Code([f for f in files if f], [f for f in metaflow if f])
+
+
+def _entries(state: Any, recorder: Any) -> dict[str, Any]:
+    """Name in the archive -> absolute path (str) or generated content (bytes)."""
+    environment: Any = import_module("metaflow.metaflow_environment")
+    tar: Any = import_module("metaflow.packaging_sys.tar_backend")
+    version = import_module("metaflow.metaflow_version").get_version()
+    entries: dict[str, Any] = {}
+
+    class Environment(environment.MetaflowEnvironment):  # type: ignore[misc]
+        def get_environment_info(self, include_ext_info: bool = False) -> Json:
+            """INFO without user, host, git and time; extensions are found where they lie."""
+            script = Path(state.entrypoint[1]).name
+            return {"metaflow_version": version, "script": script, "use_r": False}
+
+    class Backend(tar.TarPackagingBackend):  # type: ignore[misc]
+        type = "mfbuild"
+
+        def create(self) -> Any:
+            self._archive = None
+            return self
+
+        def add_file(self, filename: str, arcname: str | None = None) -> None:
+            entries[arcname or filename] = str(Path(filename).absolute())
+
+        def add_data(self, data: Any, arcname: str) -> None:
+            entries[arcname] = data.getvalue()
+
+        def get_blob(self) -> bytes:
+            return b"-"
+
+    recorder.packaging = True
+    try:
+        import_module("metaflow.package").MetaflowPackage(
+            state.flow,
+            Environment(state.flow),
+            lambda *_, **__: None,
+            suffixes=state.package_suffixes,
+            backend=Backend,
+        ).blob_with_timeout()
+    finally:
+        recorder.packaging = False
+    return entries
+
+
+def _file(name: str, content: Any, problem: Callable[..., None]) -> Json | None:
+    if isinstance(content, bytes):
+        text = _normal(name, content.decode("utf-8"))
+        return {"arcname": name, "path": None, "text": text, "executable": False}
+    try:
+        name.encode("utf-8")
+        mode = Path(content).stat().st_mode
+    except UnicodeEncodeError:
+        shown = name.encode("ascii", "backslashreplace").decode("ascii")
+        problem(f"the name of the code file `{shown}` is not UTF-8")
+        return None
+    except OSError as error:
+        problem(f"the code file `{name}` cannot be packaged: {error.strerror}")
+        return None
+    if not stat.S_ISREG(mode):
+        problem(f"the code file `{name}` cannot be packaged: it is no regular file")
+        return None
+    return {"arcname": name, "path": content, "text": None, "executable": bool(mode & 0o111)}
+
+
+def _normal(name: str, text: str) -> str:
+    """Generated content, the same whatever the order of folders and the installer."""
+    if name == _MARKER:
+        marker = json.loads(text)
+        return json.dumps({**marker, "module_files": sorted(marker.get("module_files", []))})
+    if name.endswith("/DIST_INFO"):
+        info = json.loads(text)
+        for distribution in info.values():
+            distribution["RECORD"] = _record(distribution.get("RECORD", ""))
+        return json.dumps(info, sort_keys=True)
+    return text
+
+
+def _record(text: str) -> str:
+    """RECORD without what an installer adds: compiled files, scripts, and its own notes."""
+    rows = [row for row in csv.reader(io.StringIO(text)) if row]
+    own = ("/INSTALLER", "/RECORD", "/REQUESTED", "/direct_url.json")
+    kept = [
+        row
+        for row in rows
+        if "__pycache__" not in row[0]
+        and not row[0].startswith(("..", "/"))
+        and not (".dist-info/" in row[0] and row[0].endswith(own))
+    ]
+    out = io.StringIO()
+    csv.writer(out, lineterminator="\n").writerows(sorted(kept))
+    return out.getvalue()
