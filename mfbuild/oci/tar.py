@@ -21,6 +21,7 @@ OUTPUTS = ("info", "layer", "paths")
 PIECE = 1 << 20
 _BLOCK = 512
 _TICK = 1 << 18
+_INFLATED = 1 << 18  # what a level 2 cache holds while it is hashed
 _ROOT = (0, 0)
 
 
@@ -223,7 +224,7 @@ class LayerWriter:
             self._out.write(piece)
             full = True
             while full:
-                limit = min(PIECE, size - done + 1)
+                limit = min(_INFLATED, size - done + 1)
                 try:
                     data = inflate.decompress(piece, limit)
                 except zlib.error:

@@ -118,7 +118,7 @@ def _open(archive: ZipFile, members: dict[str, Member], filename: str) -> _Wheel
     """Find the directories of a wheel's metadata and data."""
     match = _FILENAME.fullmatch(filename)
     if not match:
-        raise FetchError(f"`{filename}` is not the file name of a wheel")
+        raise FetchError("this is not the file name of a wheel", where=filename)
     name, version = match[1], match[2]
     tops = {member.partition("/")[0] for member in members if "/" in member}
     infos = sorted(top for top in tops if top.endswith(".dist-info"))
