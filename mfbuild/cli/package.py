@@ -1,0 +1,94 @@
+"""`mfbuild package`: flow.py in, a bundle out."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import time
+from pathlib import Path
+
+from mfbuild.analyze import FlowTarget
+from mfbuild.cli import options
+from mfbuild.errors import UsageError
+from mfbuild.labels import find_flows
+from mfbuild.packaging import package
+from mfbuild.pipeline import Session
+
+EPILOG = """\
+examples:
+  mfbuild package train.py
+  mfbuild package //flows/... --locked           # in CI
+  mfbuild package train.py -o train.tar          # one file, which `docker load` takes too
+  v=$(mfbuild package train.py --json | jq -r '.bundles[0].version')
+"""
+
+
+def arguments(parser: argparse.ArgumentParser) -> None:
+    parser.description = (
+        "Resolve what each step needs, bake its image and the code tarball, and write one bundle "
+        "for each flow to .mfbuild/dist/. Prints the bundles' paths."
+    )
+    parser.epilog = EPILOG
+    options.flows(parser)
+    parser.add_argument("-o", "--output", type=Path, metavar="FILE.tar", help="also as one file")
+    parser.add_argument("--load", action="store_true", help="put the images into local Docker")
+    options.building(parser)
+    options.cache_flags(parser)
+    options.common(parser)
+
+
+def run(args: argparse.Namespace) -> int:
+    began = time.monotonic()
+    root = options.workspace_of(args.flows)
+    files = find_flows(args.flows, root)
+    if args.output and len(files) != 1:
+        raise UsageError(f"`--output` takes one flow, not {len(files)}")
+    with options.session_of(args, root) as session:
+        made = package(session, files)
+        tags = [_extras(args, path) for _, path in made]
+        seconds = time.monotonic() - began
+        session.reporter.note(_summary(session, [flow for flow, _ in made], seconds))
+    if args.json:
+        found = [_json(flow, path, t) for (flow, path), t in zip(made, tags, strict=True)]
+        print(json.dumps({"bundles": found}))
+    else:
+        print("\n".join(str(path) for _, path in made))
+    return 0
+
+
+def _extras(args: argparse.Namespace, path: Path) -> tuple[str, ...]:
+    """The bundle as a tar and in Docker, where asked; the names of its images there."""
+    if not (args.output or args.load):
+        return ()
+    from mfbuild.bundle.read import load_bundle, read_bundle, write_tar
+
+    bundle = read_bundle(path)
+    if args.output:
+        write_tar(bundle, args.output)
+    return load_bundle(bundle) if args.load else ()
+
+
+def _summary(session: Session, flows: list[FlowTarget], seconds: float) -> str:
+    names = ", ".join(flow.spec.name for flow in flows[:3])
+    names += f" and {len(flows) - 3} more" if flows[3:] else ""
+    steps = sum(len(flow.steps) for flow in flows)
+    images = len({step.image.index for flow in flows for step in flow.steps.values()})
+    platforms = len(session.config.platforms)
+    return (
+        f"packaged {names}: {_count(steps, 'step')}, {_count(images, 'image')} for "
+        f"{_count(platforms, 'platform')}, {session.reporter.tally} in {seconds:.1f} s"
+    )
+
+
+def _count(number: int, noun: str) -> str:
+    return f"{number} {noun}" if number == 1 else f"{number} {noun}s"
+
+
+def _json(flow: FlowTarget, path: Path, loaded: tuple[str, ...]) -> dict[str, object]:
+    return {
+        "flow": flow.spec.name,
+        "label": flow.label,
+        "version": path.name.rpartition("-")[2],
+        "path": str(path),
+        "loaded": list(loaded),
+    }

@@ -1,0 +1,89 @@
+"""The whole of `package`, down to the bundle; a blob that was damaged is made again."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from mfbuild import pipeline
+from mfbuild.analyze import Analysis, FlowTarget
+from mfbuild.bundle.model import BundleImage, BundleManifest, assemble
+from mfbuild.bundle.write import bundle_is_whole, bundle_path, write_bundle
+from mfbuild.config import Config, Domain
+from mfbuild.engine.model import Blob, Output
+from mfbuild.engine.run import Results
+from mfbuild.engine.store import BlobCorrupted
+from mfbuild.flow.codec import public_json
+from mfbuild.pipeline import Session
+from mfbuild.python.model import Lock
+
+DIST = ".mfbuild/dist"
+
+
+def package(session: Session, files: Sequence[Path]) -> tuple[tuple[FlowTarget, Path], ...]:
+    """load, lock, analyze, execute, bundle: each flow's target and the path of its bundle."""
+    flows = pipeline.load_flows(session, files)
+    locked = pipeline.lock(session, flows)
+    analysis = pipeline.analyze_flows(session, flows, locked)
+    return tuple(zip(analysis.flows, _make(session, analysis, locked), strict=True))
+
+
+def _make(session: Session, analysis: Analysis, locked: Lock) -> tuple[Path, ...]:
+    """Run and bundle; a blob that turns out damaged is named, discarded and made again."""
+    while True:
+        results = pipeline.execute(session, analysis, locked)
+        try:
+            return tuple(bundle(session, flow, results) for flow in analysis.flows)
+        except BlobCorrupted as error:
+            session.reporter.warn(f"{error}: it is made again")
+            session.store.discard(error.blob)
+
+
+def bundle(session: Session, flow: FlowTarget, results: Results) -> Path:
+    """Write the bundle of one flow below .mfbuild/dist of the workspace, unless it is there."""
+
+    def blob(output: Output) -> Blob:
+        return results[output.label].outputs[output.name]
+
+    manifest = _manifest(flow, {o: blob(o) for o in flow.goals()}, session.config)
+    dist = session.config.root / DIST
+    path = bundle_path(manifest.flow, manifest.version, dist)
+    if not bundle_is_whole(path, manifest.version):
+        blobs = {blob(o) for o in flow.goals()}
+        write_bundle(manifest, {b.digest: session.store.verified(b) for b in blobs}, dist)
+    return path
+
+
+def _manifest(flow: FlowTarget, blobs: Mapping[Output, Blob], config: Config) -> BundleManifest:
+    images = {step.image.index: step.image for step in flow.steps.values()}
+    return assemble(
+        flow=flow.spec.name,
+        steps={n: (blobs[s.image.index], s.environment) for n, s in flow.steps.items()},
+        images=[
+            BundleImage(
+                blobs[index].digest,
+                {p: blobs[manifest].digest for p, manifest in image.manifests.items()},
+            )
+            for index, image in images.items()
+        ],
+        code=blobs[flow.code.tarball],
+        spec=public_json(flow.spec) | {"overrides": _overrides(flow, config)},
+        domains={name: _shape(domain, config) for name, domain in config.domains.items()},
+    )
+
+
+def _overrides(flow: FlowTarget, config: Config) -> dict[str, Any]:
+    """The resources that BUILD.toml sets for steps."""
+    found = {name: dict(config.target(flow.label, name).resources) for name in flow.steps}
+    return {name: resources for name, resources in found.items() if resources}
+
+
+def _shape(domain: Domain, config: Config) -> dict[str, Any]:
+    """What of a domain shapes its entities (design.md §5); an endpoint does not."""
+    return {
+        "registry": domain.registry or config.registry,
+        "service_account": domain.service_account,
+        "image_pull_secrets": list(domain.image_pull_secrets),
+        "metaflow": dict(domain.metaflow),
+    }
