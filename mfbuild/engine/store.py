@@ -166,6 +166,7 @@ class Store:
     def add_file(self, path: Path) -> Blob:
         """Move `path`, a regular file below `temporary()`, into the store."""
         with _explained(path):
+            _check_own(path)
             blob = blob_of(path)
         self.place(path, blob)
         return blob
@@ -182,10 +183,7 @@ class Store:
     def place(self, path: Path, blob: Blob) -> None:
         """Move `path`, whose content was found to be `blob`, into the store."""
         with _explained(path):
-            found = path.lstat()
-            if not stat.S_ISREG(found.st_mode) or found.st_nlink > 1:
-                # A link would give a name in the store to a file that others may change.
-                raise AssertionError(f"BUG: `{path}` is not a file of its own")
+            _check_own(path)
             path.chmod(0o444)
             os.utime(path)
             _rename(path, self.path(blob))
@@ -270,6 +268,13 @@ def note_use(name: str, found: os.stat_result) -> None:
     if time.time() - found.st_mtime > _USE_SECONDS:
         with suppress(OSError):  # another user's store, or a read-only one: nothing is lost
             os.utime(name)
+
+
+def _check_own(path: Path) -> None:
+    """A link would give a name in the store to a file that others may change."""
+    found = path.lstat()
+    if not stat.S_ISREG(found.st_mode) or found.st_nlink > 1:
+        raise AssertionError(f"`{path}` is not a file of its own")
 
 
 def _rename(path: Path, target: Path) -> None:

@@ -83,7 +83,7 @@ def test_a_link_is_not_taken_in(store: Store, tmp_path: Path) -> None:
         (directory / "symlink").symlink_to(mine)
         (directory / "hard").hardlink_to(mine)
         for name in ("symlink", "hard"):
-            with pytest.raises(AssertionError, match=r"BUG: .* is not a file of its own"):
+            with pytest.raises(AssertionError, match="is not a file of its own"):
                 store.add_file(directory / name)
     assert not store.has(blob(b"mine"))
 

@@ -1,0 +1,93 @@
+"""A build in a process of its own, to be killed, interrupted, raced or starved by a test.
+
+usage: python -m tests.engine.child STORE MODE [NUMBER]
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import resource
+import signal
+import sys
+from pathlib import Path
+from typing import Any
+
+from mfbuild.engine.model import Action, Work
+from mfbuild.errors import MfbuildError
+from tests.engine.fakes import Workshop, action, join, out
+
+GOALS = (out("//top"), out("//base", "info"))
+SIZE = 3 << 20
+
+
+def actions(shop: Workshop) -> list[Action]:
+    """A small graph with two downloads and outputs of some MiB."""
+    one, two = shop.source("one", b"1" * SIZE), shop.source("two", b"2")
+    return [
+        action("//base", {"one": one}, outputs=("info", "out")),
+        action("//side", {"two": two}),
+        action("//middle", {"a": out("//base"), "b": out("//side")}),
+        action("//top", {"in": out("//middle"), "two": two}),
+    ]
+
+
+def kill_at(root: Path, number: int) -> None:
+    """Die, as by kill -9, before the `number`th time that the store is touched."""
+    count = 0
+
+    def hook(event: str, args: tuple[Any, ...]) -> None:
+        nonlocal count
+        inside = args and str(args[0]).startswith(str(root))
+        if inside or event == "fcntl.flock":
+            count += 1
+            if count == number:
+                os.kill(os.getpid(), signal.SIGKILL)
+
+    sys.addaudithook(hook)
+
+
+def logging_join(log: Path, work: Work) -> None:
+    with log.open("a") as file:
+        file.write(f"{work.params}\n")
+    join(work)
+
+
+def endless(work: Work) -> None:
+    (work.scratch / "half").write_bytes(b"half")
+    say("running")
+    while True:
+        work.tick(1)
+
+
+def say(line: str) -> None:
+    sys.stdout.write(f"{line}\n")
+    sys.stdout.flush()
+
+
+def main() -> int:
+    root, mode, number = Path(sys.argv[1]), sys.argv[2], int(sys.argv[3])
+    # A shell that runs this in the background would have it ignored.
+    signal.signal(signal.SIGINT, signal.default_int_handler)
+    shop = Workshop(root)
+    if mode == "kill":
+        kill_at(root, number)
+    if mode == "race":
+        shop.tool("join", lambda work: logging_join(root.parent / "log", work))
+        say("ready")
+        sys.stdin.readline()
+    if mode == "interrupt":
+        shop.tool("join", endless)
+    if mode == "full":
+        resource.setrlimit(resource.RLIMIT_FSIZE, (number, number))
+    try:
+        results, _ = shop.build(actions(shop), *GOALS, jobs=2)
+    except MfbuildError as error:
+        say(json.dumps([str(error), error.problems[0].hint]))
+        return error.exit_code
+    say(json.dumps({label: str(results[label]) for label in sorted(results)}))
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,113 @@
+"""Builds that are killed, interrupted, raced by others or out of space leave a store that works."""
+
+from __future__ import annotations
+
+import hashlib
+import signal
+import subprocess
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import pytest
+
+from mfbuild.engine.model import ActionResult
+from tests.engine.child import GOALS, SIZE, actions
+from tests.engine.fakes import Workshop
+
+ROOT = Path(__file__).parent.parent.parent
+WAIT = 60
+
+
+@pytest.fixture(scope="module")
+def undisturbed(tmp_path_factory: pytest.TempPathFactory) -> dict[str, ActionResult]:
+    shop = Workshop(tmp_path_factory.mktemp("store"))
+    return dict(shop.build(actions(shop), *GOALS)[0])
+
+
+@contextmanager
+def child(root: Path, mode: str, number: int = 0) -> Iterator[subprocess.Popen[str]]:
+    command = [sys.executable, "-m", "tests.engine.child", str(root), mode, str(number)]
+    pipe = subprocess.PIPE
+    with subprocess.Popen(command, cwd=ROOT, stdin=pipe, stdout=pipe, text=True) as process:
+        try:
+            yield process
+        finally:
+            process.kill()
+
+
+def line(process: subprocess.Popen[str]) -> str:
+    assert process.stdout
+    return process.stdout.readline().strip()
+
+
+def assert_sound(root: Path, undisturbed: dict[str, ActionResult]) -> None:
+    """No blob is half-written, and a build in this store makes what one elsewhere makes."""
+    for path in (root / "cas").rglob("*"):
+        if path.is_file():
+            assert hashlib.sha256(path.read_bytes()).hexdigest() == path.name
+            assert path.stat().st_mode & 0o777 == 0o444
+    shop = Workshop(root)
+    results, events = shop.build(actions(shop), *GOALS)
+    assert (results, events.warnings) == (undisturbed, [])
+    assert shop.leftovers() == []
+
+
+@pytest.mark.parametrize("moment", [1, 5, 9, 14, 20, 26, 33, 41, 50, 60, 71, 83, 96])
+def test_a_build_may_be_killed_at_any_moment(
+    tmp_path: Path, undisturbed: dict[str, ActionResult], moment: int
+) -> None:
+    root = tmp_path / "store"
+    with child(root, "kill", moment) as process:
+        assert process.wait(WAIT) == -signal.SIGKILL
+    assert_sound(root, undisturbed)
+
+
+def test_two_builds_at_once_share_the_work(
+    tmp_path: Path, undisturbed: dict[str, ActionResult]
+) -> None:
+    root = tmp_path / "store"
+    with child(root, "race") as one, child(root, "race") as two:
+        assert [line(one), line(two)] == ["ready", "ready"]
+        for process in (one, two):
+            assert process.stdin
+            process.stdin.write("go\n")
+            process.stdin.flush()
+        made = line(one)
+        assert made.startswith("{")
+        assert line(two) == made
+        assert (one.wait(WAIT), two.wait(WAIT)) == (0, 0)
+    ran = (tmp_path / "log").read_text().split()
+    assert sorted(ran) == ["//base", "//middle", "//side", "//top"]
+    assert_sound(root, undisturbed)
+
+
+def test_an_interrupted_build_ends_cleanly(
+    tmp_path: Path, undisturbed: dict[str, ActionResult]
+) -> None:
+    root = tmp_path / "store"
+    with child(root, "interrupt") as process:
+        assert [line(process), line(process)] == ["running", "running"]
+        process.send_signal(signal.SIGINT)
+        assert line(process) == '["interrupted", null]'
+        assert process.wait(WAIT) == 130
+    assert Workshop(root).leftovers() == []
+    assert_sound(root, undisturbed)
+
+
+@pytest.mark.parametrize("space", [1, 100, SIZE // 2, SIZE + 10])
+def test_a_disk_that_is_full_is_said_so(
+    tmp_path: Path, undisturbed: dict[str, ActionResult], space: int
+) -> None:
+    # A limit on the size of files: the same error path as a full disk, on any machine.
+    root = tmp_path / "store"
+    with child(root, "full", space) as process:
+        message = line(process)
+        assert message.startswith(f'["cannot use the store at `{root}')
+        assert message.endswith(
+            ': file too large", "free some space there or with `mfbuild gc --max-size 10G`"]'
+        )
+        assert process.wait(WAIT) == 1
+    assert Workshop(root).leftovers() == []
+    assert_sound(root, undisturbed)
