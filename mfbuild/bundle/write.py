@@ -10,7 +10,15 @@ from mfbuild.bundle.model import ARTIFACT, BUNDLE_CONFIG, BUNDLE_JSON, BundleMan
 from mfbuild.engine.model import Digest
 from mfbuild.errors import BundleError
 from mfbuild.oci.image import image_index, image_manifest
-from mfbuild.oci.layout import INDEX, Layout, blob_name, reachable, write_layout
+from mfbuild.oci.layout import (
+    INDEX,
+    MARKER,
+    MARKER_JSON,
+    Layout,
+    blob_name,
+    reachable,
+    write_layout,
+)
 from mfbuild.oci.types import IMAGE_MANIFEST, REF_NAME, Descriptor
 
 
@@ -53,7 +61,12 @@ def bundle_is_whole(path: Path, version: str) -> bool:
     try:
         layout = Layout.open(path)
         manifest = BundleManifest.parse(layout.read(BUNDLE_JSON))
-        if manifest.version != version or layout.read(INDEX) != bundle_index(manifest):
+        small = {
+            MARKER: MARKER_JSON,
+            INDEX: bundle_index(manifest),
+            BUNDLE_JSON: manifest.encode(),
+        }
+        if manifest.version != version or any(layout.read(n) != d for n, d in small.items()):
             return False
         found = reachable(lambda d: layout.read(blob_name(d.digest)), layout.index())
         sizes = {blob_name(d.digest): d.size for d in found}

@@ -24,7 +24,7 @@ def load(archive: Iterable[bytes]) -> None:
         hint = "install mfbuild with its extra `docker`: `mfbuild[docker]`"
         raise UsageError("loading images needs the `docker` package", hint=hint) from error
     try:
-        client = docker.from_env(timeout=TIMEOUT)
+        client: Any = docker.from_env(timeout=TIMEOUT)
     except (DockerException, RequestException) as error:
         hint = "start it, or set DOCKER_HOST to where it listens"
         raise ActionError("the Docker daemon cannot be reached", hint=hint) from error
