@@ -1,0 +1,113 @@
+"""`mfbuild lock`: BUILD.lock and the locks of base images, written, moved, brought or exported."""
+
+from __future__ import annotations
+
+import argparse
+import json
+from pathlib import Path
+
+from mfbuild import locking, pipeline
+from mfbuild.cli import options
+from mfbuild.errors import UsageError
+from mfbuild.labels import find_flows
+from mfbuild.pipeline import LOCK, Session
+from mfbuild.python.lockfile import read_lock
+from mfbuild.python.model import Lock, Request
+from mfbuild.python.resolve import Upgrade
+
+EPILOG = """\
+examples:
+  mfbuild lock                          # every flow of the workspace; pins that hold stay
+  mfbuild lock --upgrade                # move every pin
+  mfbuild lock --upgrade pandas         # move one, and what it needs
+  mfbuild lock train.py                 # one flow; the answers for others are kept
+  mfbuild lock --images                 # renew the locks of the base images
+  mfbuild lock --from pylock.toml       # take pins from PEP 751, requirements.txt or a PEX lock
+  mfbuild lock --export pylock -o DIR   # a pylock.toml for each environment
+"""
+
+
+def arguments(parser: argparse.ArgumentParser) -> None:
+    parser.description = (
+        f"Resolve what every step needs, for every platform, and write {LOCK} beside BUILD.toml."
+    )
+    parser.epilog = EPILOG
+    options.flows(parser, nargs="*")
+    parser.add_argument(
+        "--upgrade",
+        nargs="?",
+        const="",
+        action="append",
+        metavar="PACKAGE",
+        help="let pins move: this package's (repeatable), or without a name all",
+    )
+    parser.add_argument("--images", action="store_true", help="renew the base images' locks alone")
+    parser.add_argument("--from", dest="brought", type=Path, metavar="FILE", help="take its pins")
+    parser.add_argument("--export", choices=("pylock",), help="write PEP 751 files, change nothing")
+    parser.add_argument("-o", "--output", type=Path, metavar="DIR", help="where --export writes")
+    options.building(parser)
+    options.common(parser)
+
+
+def run(args: argparse.Namespace) -> int:
+    upgrade = _upgrade(args)
+    root = options.workspace_of(args.flows)
+    with options.session_of(args, root) as session:
+        if args.images:
+            return _images(args, session)
+        loaded = pipeline.load_flows(session, find_flows(args.flows or ["//..."], root))
+        asked = pipeline.requests_of(loaded)
+        if args.export:
+            return _export(args, session, pipeline.lock(session, loaded), asked)
+        found = read_lock(session.lock_file)
+        if args.brought:
+            lock = locking.brought(session.lock_file, args.brought, asked, found, session.config)
+        else:
+            keep = bool(args.flows)
+            lock = locking.renewed(
+                session.lock_file, asked, found, upgrade, session.config, keep=keep
+            )
+        for line in locking.differences(found, lock):
+            session.reporter.note(line)
+    _say(args, session, lock)
+    return 0
+
+
+def _upgrade(args: argparse.Namespace) -> Upgrade:
+    """What --upgrade names; a flow after a bare `--upgrade` is a flow."""
+    words: list[str] = args.upgrade or []
+    flows = [w for w in words if w.startswith("//") or w.endswith(".py")]
+    args.flows += flows
+    packages = frozenset(w for w in words if w and w not in flows)
+    return Upgrade(everything=bool(words) and not packages, packages=packages)
+
+
+def _images(args: argparse.Namespace, session: Session) -> int:
+    names = locking.image_names(session.config)
+    paths = locking.lock_base_images(names, session.config)
+    print(json.dumps([str(p) for p in paths]) if args.json else "\n".join(map(str, paths)))
+    return 0
+
+
+def _export(
+    args: argparse.Namespace, session: Session, lock: Lock, asked: dict[Request, str]
+) -> int:
+    texts = locking.exported(lock, asked, session.config)
+    if args.output is None:
+        if len(texts) != 1:
+            raise UsageError(f"there are {len(texts)} environments", hint="give a folder with -o")
+        print(next(iter(texts.values())), end="")
+        return 0
+    args.output.mkdir(parents=True, exist_ok=True)
+    for name, text in texts.items():
+        path = args.output / f"pylock.{name}.toml"
+        path.write_text(text, encoding="utf-8")
+        print(path)
+    return 0
+
+
+def _say(args: argparse.Namespace, session: Session, lock: Lock) -> None:
+    wheels = {w for e in lock.environments.values() for found in e.wheels.values() for w in found}
+    session.reporter.note(f"locked {len(lock.environments)} environments, {len(wheels)} wheels")
+    path = str(session.lock_file)
+    print(json.dumps({"lock": path, "wheels": len(wheels)}) if args.json else path)
