@@ -31,13 +31,14 @@ class Inputs:
     """What the child read, by absolute path and by name.
 
     `files`: path -> [size, mtime_ns, ctime_ns, inode] when it was first read, None if it was not
-    there. `directories`: path -> its names when it was first listed (a folder ends with `/`).
+    there. `directories`: path -> its names when it was first listed (a folder ends with `/`), or
+    None if it was not there.
     `stamps`: paths of which the mtime alone counts (site-packages, folders outside the workspace,
     the interpreter). `environment`: names read; `whole_environment` if all of it was.
     """
 
     files: Mapping[str, tuple[int, ...] | None]
-    directories: Mapping[str, tuple[str, ...]]
+    directories: Mapping[str, tuple[str, ...] | None]
     stamps: tuple[str, ...]
     environment: tuple[str, ...]
     whole_environment: bool
@@ -60,8 +61,7 @@ def write(file: Path, inputs: Inputs, flow: Any, env: Mapping[str, str]) -> bool
     if any(stat_or_none(name) != seen for name, seen in inputs.files.items()):
         return False
     for name, names in inputs.directories.items():
-        listing = directories[name]
-        if listing is None or listing[3] != _names_digest(names):
+        if _names_of(directories[name]) != (None if names is None else _names_digest(names)):
             return False
     salt = secrets.token_hex(16)
     document = {
@@ -91,10 +91,11 @@ def check(file: Path, env: Mapping[str, str]) -> Any:
             if _digest(stat, name) != digest:
                 return f"`{name}` changed"
         for name, recorded in document["directories"].items():
-            listing = _listing(name, tuple(recorded))
-            if listing is None or listing[3] != recorded[3]:
+            known = recorded and tuple(recorded)
+            listing = _listing(name, known)
+            if _names_of(listing) != _names_of(known):
                 return f"files were added to or removed from `{name}`"
-            listed = listed or listing != tuple(recorded)
+            listed = listed or listing != known
             document["directories"][name] = listing
     except FileNotFoundError:
         return "never loaded before"
@@ -195,6 +196,10 @@ def _listing(name: str, known: tuple[Any, ...] | None = None) -> _Directory | No
     except OSError:
         return None
     return mtime, inode, began, _names_digest(names)
+
+
+def _names_of(listing: tuple[Any, ...] | None) -> str | None:
+    return None if listing is None else listing[3]
 
 
 def _names_digest(names: Iterable[str]) -> str:

@@ -39,6 +39,8 @@ class _Description:
         self._problems: list[Json] = []
 
     def flow(self) -> tuple[Json | None, list[Json]]:
+        metaflow = Path(str(import_module("metaflow").__file__))
+        self._recorder.note_file(str(metaflow.with_name("version.py")))
         items = import_module("metaflow.flowspec").FlowStateItems
         flow = self._state.flow
         graph = flow._graph

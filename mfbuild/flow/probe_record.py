@@ -18,6 +18,7 @@ from _thread import get_ident
 from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any
 
+_PROBE = os.path.dirname(os.path.abspath(__file__))  # its digest is in the depfile's name
 _PSEUDO = ("/dev", "/proc", "/sys")
 
 if TYPE_CHECKING:
@@ -38,8 +39,8 @@ class Recorder:
         self._roots = sorted([workspace, *self._library], key=len, reverse=True)
         self._files: dict[str, Stat] = {}
         self._written: set[str] = set()
-        self._directories: dict[str, list[str]] = {}
-        self._packaged: dict[str, list[str]] = {}
+        self._directories: dict[str, list[str] | None] = {}
+        self._packaged: dict[str, list[str] | None] = {}
         self._stamps: set[str] = set()
         self._environment: set[str] = set()
         self._own: set[str] = set()
@@ -62,13 +63,11 @@ class Recorder:
             for path in (getattr(module, "__file__", None), origin):
                 if isinstance(path, str) and os.path.isabs(path):
                     self._read(path)
-        for library in self._library:
-            self._stamps.add(library)
         return {
             "files": self._files,
             "directories": self._directories,
             "packaged": self._packaged,
-            "stamps": sorted(path for path in self._stamps if os.path.exists(path)),
+            "stamps": sorted({*self._stamps, *self._library} - {_PROBE}),
             "environment": sorted(self._environment),
             "whole_environment": self._whole,
         }
@@ -128,13 +127,13 @@ class Recorder:
         elif "/." not in path[len(self._folder) :]:  # Metaflow walks hidden folders, takes nothing
             self._packaged[path] = self._names(path)
 
-    def _names(self, path: str) -> list[str]:
+    def _names(self, path: str) -> list[str] | None:
         self._listing.add(get_ident())
         try:
             with os.scandir(path) as entries:
                 return [e.name + "/" if e.is_dir() else e.name for e in entries]
         except OSError:
-            return []
+            return None
         finally:
             self._listing.discard(get_ident())
 
@@ -185,7 +184,7 @@ def _stat(path: str) -> Stat:
 
 
 def _library() -> set[str]:
-    """The folders of the standard library and of installed packages."""
-    folders = [os.path.dirname(os.__file__), *site.getsitepackages()]
+    """The folders of the standard library, of installed packages and of the probe."""
+    folders = [_PROBE, os.path.dirname(os.__file__), *site.getsitepackages()]
     user = site.getusersitepackages()
     return {os.path.abspath(f) for f in [*folders, user]} | {os.path.realpath(f) for f in folders}
