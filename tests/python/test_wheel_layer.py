@@ -1,0 +1,181 @@
+"""The tool wheel.layer: bytes, pools of wheels, collisions, and what real installers say."""
+
+from __future__ import annotations
+
+import csv
+import gzip
+import hashlib
+import io
+import subprocess
+import sys
+import venv
+import zipfile
+from pathlib import Path
+from typing import IO
+
+import pytest
+
+from mfbuild.errors import ActionError
+from mfbuild.python import layer
+from tests.wheels import make_wheel
+from tests.work import contents, make_work, members
+
+SITE = "opt/venv/lib/python3.11/site-packages"
+
+
+def bake(folder: Path, *wheels: Path) -> Path:
+    """The folder with the outputs of `wheel.layer` for these wheels."""
+    names = [wheel.name for wheel in wheels]
+    params = {"python": "3.11", "prefix": "opt/venv", "wheels": names, "comment": "wheels"}
+    work = make_work(folder, params, {wheel.name: wheel for wheel in wheels})
+    layer.run(work)
+    return folder
+
+
+def sample(folder: Path, method: int = zipfile.ZIP_DEFLATED) -> Path:
+    files: dict[str, str | bytes] = {
+        "demo/__init__.py": "",
+        "demo/data.bin": bytes(range(256)) * 1000,
+        "demo/naïve.txt": "é" * 100,
+        "demo-1.0.data/scripts/tool": "#!python\nprint('tool')\n",
+        "demo-1.0.data/data/share/demo.conf": "[demo]\n",
+        "demo-1.0.data/headers/demo.h": "int demo;\n",
+    }
+    points = "[console_scripts]\ndemo = demo:main\n"
+    folder.mkdir(exist_ok=True)
+    return make_wheel(folder, files, info={"entry_points.txt": points}, method=method)
+
+
+def test_a_layer_holds_the_files_of_the_wheel(tmp_path: Path) -> None:
+    wheel = sample(tmp_path)
+    outputs = bake(tmp_path / "out", wheel)
+    found = contents(outputs / "layer")
+    with zipfile.ZipFile(wheel) as archive:
+        for name in ("demo/__init__.py", "demo/data.bin", "demo/naïve.txt"):
+            assert found[f"{SITE}/{name}"] == archive.read(name)
+    assert found["opt/venv/bin/tool"] == b"#!/opt/venv/bin/python\nprint('tool')\n"
+    assert found["opt/venv/share/demo.conf"] == b"[demo]\n"
+    assert members(outputs / "layer")["opt/venv/bin/demo"].mode == 0o755
+
+
+def test_deflated_bytes_of_the_wheel_are_in_the_layer(tmp_path: Path) -> None:
+    wheel = sample(tmp_path)
+    with zipfile.ZipFile(wheel) as archive:
+        info = archive.getinfo("demo/data.bin")
+        start = info.header_offset + 30 + len(info.filename)
+    raw = wheel.read_bytes()[start : start + info.compress_size]
+    assert raw in (bake(tmp_path / "out", wheel) / "layer").read_bytes()
+
+
+@pytest.mark.parametrize(
+    "method",
+    [zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED, zipfile.ZIP_BZIP2, zipfile.ZIP_LZMA],
+)
+def test_the_tar_does_not_depend_on_the_zip_method(tmp_path: Path, method: int) -> None:
+    outputs = bake(tmp_path / "out", sample(tmp_path / "in", method))
+    tar = gzip.decompress((outputs / "layer").read_bytes())
+    sha256 = "dfe04ccc5e6cbba78802d048bbd0e81441132a7f20f31fca901738137aa0d119"
+    assert hashlib.sha256(tar).hexdigest() == sha256
+
+
+def test_golden_layer_of_a_stored_wheel(tmp_path: Path) -> None:
+    outputs = bake(tmp_path / "out", sample(tmp_path / "in", zipfile.ZIP_STORED))
+    sha256 = hashlib.sha256((outputs / "layer").read_bytes()).hexdigest()
+    assert sha256 == "768a034f6dac5f9f6e03d9cefe5da136a60394939a9c32ae5897e09ad121d9d8"
+
+
+class Unseekable(io.RawIOBase):
+    """A pipe-like file, for which zipfile writes data descriptors."""
+
+    def __init__(self, file: IO[bytes]) -> None:
+        self._file = file
+
+    def writable(self) -> bool:
+        return True
+
+    def write(self, data: object) -> int:
+        assert isinstance(data, bytes | bytearray | memoryview)
+        return self._file.write(data)
+
+
+@pytest.mark.parametrize("zip64", [False, True])
+def test_data_descriptors_and_zip64(tmp_path: Path, zip64: bool) -> None:
+    wheel = sample(tmp_path)
+    with zipfile.ZipFile(wheel) as archive:
+        files = {name: archive.read(name) for name in archive.namelist()}
+    (tmp_path / "streamed").mkdir()
+    streamed = tmp_path / "streamed" / wheel.name
+    with streamed.open("wb") as out, zipfile.ZipFile(Unseekable(out), "w") as archive:
+        for name, data in files.items():
+            info = zipfile.ZipInfo(name)
+            info.compress_type = zipfile.ZIP_DEFLATED
+            with archive.open(info, "w", force_zip64=zip64) as file:
+                file.write(data)
+    first, second = bake(tmp_path / "1", wheel), bake(tmp_path / "2", streamed)
+    assert (first / "layer").read_bytes() == (second / "layer").read_bytes()
+
+
+def test_pooled_wheels_are_sorted_over_all_of_them(tmp_path: Path) -> None:
+    one = make_wheel(tmp_path, {"a/x.py": "x", "ns/one.py": "1", "z.py": "z"}, name="one")
+    two = make_wheel(tmp_path, {"b/y.py": "y", "ns/two.py": "2"}, name="two")
+    first, second = bake(tmp_path / "1", one, two), bake(tmp_path / "2", two, one)
+    for name in ("layer", "info", "paths"):
+        assert (first / name).read_bytes() == (second / name).read_bytes()
+    paths = [line.split("\t") for line in (first / "paths").read_text().splitlines()]
+    assert [row[0] for row in paths] == sorted(row[0] for row in paths)
+    owners = {row[0].removeprefix(f"{SITE}/"): row[2] for row in paths}
+    assert (owners["ns/one.py"], owners["ns/two.py"]) == (one.name, two.name)
+
+
+def test_a_path_that_wheels_agree_on_is_there_once(tmp_path: Path) -> None:
+    shared = "__path__ = __import__('pkgutil').extend_path(__path__, __name__)\n"
+    wheels = [make_wheel(tmp_path, {"ns/__init__.py": shared}, name=name) for name in ("b", "a")]
+    lines = (bake(tmp_path / "out", *wheels) / "paths").read_text().splitlines()
+    assert [line.split("\t")[2] for line in lines if "ns/__init__" in line] == [wheels[1].name]
+
+
+def test_every_path_that_wheels_disagree_on_names_both(tmp_path: Path) -> None:
+    one = make_wheel(tmp_path, {"tests/a.py": "1", "tests/b.py": "1"}, name="one")
+    two = make_wheel(tmp_path, {"tests/a.py": "2", "tests/b.py": "2"}, name="two")
+    with pytest.raises(ActionError) as caught:
+        bake(tmp_path / "out", one, two)
+    assert [problem.message for problem in caught.value.problems] == [
+        f"`{one.name}` and `{two.name}` have different files `{SITE}/tests/a.py`",
+        f"`{one.name}` and `{two.name}` have different files `{SITE}/tests/b.py`",
+    ]
+
+
+def test_a_file_of_one_wheel_below_a_file_of_another(tmp_path: Path) -> None:
+    one = make_wheel(tmp_path, {"tests": "a file"}, name="one")
+    two = make_wheel(tmp_path, {"tests/a.py": ""}, name="two")
+    with pytest.raises(ActionError, match="tests` is not a directory, so"):
+        bake(tmp_path / "out", one, two)
+
+
+def test_uv_installs_the_same_files(tmp_path: Path) -> None:
+    """uv, from the wheel alone, into a virtual environment at another place."""
+    wheel = sample(tmp_path)
+    minor = f"{sys.version_info[0]}.{sys.version_info[1]}"
+    environment = tmp_path / "opt/venv"
+    venv.create(environment)
+    command = [sys.executable, "-m", "uv", "pip", "install", "--quiet", "--offline", "--no-config"]
+    command += ["--no-cache", "--no-deps", "--python", str(environment), str(wheel)]
+    subprocess.run(command, check=True)
+    params = {"python": minor, "prefix": "opt/venv", "wheels": [wheel.name], "comment": "x"}
+    work = make_work(tmp_path / "out", params, {wheel.name: wheel})
+    layer.run(work)
+    ours = contents(work.outputs["layer"])
+    info = f"opt/venv/lib/python{minor}/site-packages/demo-1.0.dist-info"
+    for path in ours.keys() - {f"{info}/RECORD", f"{info}/INSTALLER", "opt/venv/bin/demo"}:
+        shebang = f"#!{environment}/bin/python".encode()
+        installed = (tmp_path / path).read_bytes().replace(shebang, b"#!/opt/venv/bin/python")
+        assert ours[path] == installed, path
+    theirs = listed((tmp_path / info / "RECORD").read_text())
+    added = {"REQUESTED", "direct_url.json", "uv_cache.json"}
+    assert listed(ours[f"{info}/RECORD"].decode()) == theirs - {
+        f"demo-1.0.dist-info/{n}" for n in added
+    }
+
+
+def listed(record: str) -> set[str]:
+    return {row[0] for row in csv.reader(record.splitlines())}
