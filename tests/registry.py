@@ -1,0 +1,136 @@
+"""Registries for tests: Debian's docker-registry as it is, and one that misbehaves as told."""
+
+from __future__ import annotations
+
+import shutil
+import socket
+import subprocess
+import threading
+import time
+import urllib.error
+import urllib.request
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
+
+USER, PASSWORD = "someone", "secret-word"
+_HTPASSWD = f"{USER}:$2b$04$JMEsGHL1zznHiEZ3KSJxfOrxbbDAnf0GIwOy8a4iz/nlUgIkuQ/4i\n"
+
+
+@contextmanager
+def docker_registry(folder: Path, *, login: bool = False) -> Iterator[str]:
+    """Run docker-registry on the loopback with its files in `folder`; its `host:port`.
+
+    With `login` it wants USER and PASSWORD.
+    """
+    program = shutil.which("docker-registry")
+    assert program, "docker-registry is not installed (Debian's package of that name has it)"
+    folder.mkdir(parents=True)
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        host = f"127.0.0.1:{probe.getsockname()[1]}"
+    config = folder / "config.yml"
+    (folder / "htpasswd").write_text(_HTPASSWD)
+    auth = f"auth: {{htpasswd: {{realm: tests, path: {folder / 'htpasswd'}}}}}\n" if login else ""
+    config.write_text(
+        "version: 0.1\nlog: {level: error, accesslog: {disabled: true}}\n"
+        f"storage: {{filesystem: {{rootdirectory: {folder / 'data'}}}}}\n"
+        f"http: {{addr: '{host}'}}\n{auth}"
+    )
+    with (folder / "log").open("wb") as log:
+        process = subprocess.Popen([program, "serve", str(config)], stdout=log, stderr=log)
+        try:
+            _wait(host, process, folder / "log")
+            yield host
+        finally:
+            process.terminate()
+            process.wait(10)
+
+
+def _wait(host: str, process: subprocess.Popen[bytes], log: Path) -> None:
+    deadline = time.monotonic() + 20
+    opener = urllib.request.build_opener(urllib.request.ProxyHandler({}))
+    while time.monotonic() < deadline and process.poll() is None:
+        try:
+            opener.open(f"http://{host}/v2/", timeout=5).close()
+            return
+        except urllib.error.HTTPError as error:
+            error.close()
+            return
+        except OSError:
+            time.sleep(0.02)
+    raise AssertionError(f"docker-registry did not start: {log.read_text()}")
+
+
+@dataclass(frozen=True)
+class Request:
+    """What a client sent."""
+
+    method: str
+    path: str
+    headers: Mapping[str, str]
+    body: bytes = b""
+
+
+@dataclass(frozen=True)
+class Answer:
+    """What it gets; with `cut`, the connection breaks after so many bytes of the body."""
+
+    status: int = 200
+    body: bytes = b""
+    headers: Mapping[str, str] = field(default_factory=dict)
+    cut: int | None = None
+
+
+Script = Callable[[Request], Answer]
+
+
+@dataclass
+class Scripted:
+    """A server that answers as `script` says; `seen` has every request, in order."""
+
+    host: str
+    script: Script
+    seen: list[Request] = field(default_factory=list)
+
+
+@contextmanager
+def scripted(script: Script) -> Iterator[Scripted]:
+    """Run a scripted server on the loopback."""
+
+    class Handler(BaseHTTPRequestHandler):
+        protocol_version = "HTTP/1.1"
+
+        def do_GET(self) -> None:
+            size = int(self.headers.get("Content-Length", 0))
+            body = self.rfile.read(size) if size else b""
+            request = Request(self.command, self.path, dict(self.headers), body)
+            found.seen.append(request)
+            answer = found.script(request)
+            self.send_response(answer.status)
+            for name, value in answer.headers.items():
+                self.send_header(name, value)
+            self.send_header("Content-Length", str(len(answer.body)))
+            self.end_headers()
+            self.wfile.write(answer.body[: answer.cut])
+            if answer.cut is not None:
+                self.close_connection = True
+
+        do_POST = do_CONNECT = do_GET  # noqa: N815
+
+        def log_message(self, format: str, *args: object) -> None:
+            pass
+
+    server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+    server.daemon_threads = True
+    found = Scripted(f"127.0.0.1:{server.server_address[1]}", script)
+    thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.02})
+    thread.start()
+    try:
+        yield found
+    finally:
+        server.shutdown()
+        server.server_close()
+        thread.join()
