@@ -236,7 +236,8 @@ def _complaints(table: Mapping[str, Any]) -> list[tuple[str, str | None]]:
     found += [(f"`debian.{k}` is missing", None) for k in _DEBIAN if debian and not debian.get(k)]
     for key, value in [*table.items(), *debian.items()]:
         if key in _PATTERNS and not _matches(key, value):
-            found.append((f"`{key}` {_PATTERNS[key][1]}, not `{value}`", None))
+            shown = json.dumps(value, ensure_ascii=False, default=str)
+            found.append((f"`{key}` {_PATTERNS[key][1]}, not `{shown}`", None))
     env = table.get("env", {})
     if not isinstance(env, dict) or not all(isinstance(v, str) for v in env.values()):
         found.append(("`env` must be a table of strings", None))

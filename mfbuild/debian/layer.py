@@ -93,9 +93,10 @@ def _add_generated(tree: Tree, user: str) -> None:
     tree.add_missing("tmp", Entry("directory", "", 0o1777))
     _add_accounts(tree, user)
     _add_certificates(tree)
-    names = tree.entries.get("usr/share/libc-bin/nsswitch.conf")
-    if names:
+    if names := tree.entries.get("usr/share/libc-bin/nsswitch.conf"):
         tree.add_missing("etc/nsswitch.conf", names, b"".join(tree.content(names)))
+    if (zone := "usr/share/zoneinfo/Etc/UTC") in tree.entries:
+        tree.add_missing("etc/localtime", Entry("symlink", "", 0o777, f"/{zone}"))
 
 
 def _add_accounts(tree: Tree, user: str) -> None:
