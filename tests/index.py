@@ -7,6 +7,7 @@ import gzip
 import hashlib
 import io
 import json
+import os
 import tarfile
 import threading
 import zipfile
@@ -18,6 +19,9 @@ from pathlib import Path
 from typing import Any, Literal
 from urllib.parse import quote, unquote
 
+from mfbuild.python.index import IndexSettings, read_settings
+
+_MACHINE = ("PATH", "SSL_CERT_FILE", "SSL_CERT_DIR", "REQUESTS_CA_BUNDLE", "HTTPS_PROXY")
 Fault = Literal["404", "403", "429", "503", "cut", "wrong", "encoded", "redirect"]
 JSON = "application/vnd.pypi.simple.v1+json"
 
@@ -142,6 +146,19 @@ class Index:
     def downloads(self, name: str) -> list[dict[str, str]]:
         """The headers of each GET of the file `name`."""
         return [headers for path, headers in self.asked if path == f"/files/{name}"]
+
+
+def settings_for(index: Index | None, home: Path, **environ: str) -> IndexSettings:
+    """Settings that know `index` alone: nothing of the person's configuration is read."""
+    machine = {name: os.environ[name] for name in _MACHINE if name in os.environ}
+    alone = {
+        "HOME": str(home),
+        "UV_CACHE_DIR": str(home / "uv-cache"),
+        "UV_NO_CONFIG": "1",
+        "PIP_CONFIG_FILE": os.devnull,
+    }
+    default = {"UV_DEFAULT_INDEX": index.simple} if index else {}
+    return read_settings(home, {**machine, **alone, **default, **environ})
 
 
 @contextmanager

@@ -7,13 +7,14 @@ import random
 import threading
 import time
 from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING
 from urllib.parse import unquote, urlsplit
 from urllib.request import url2pathname
 
 from mfbuild.errors import FetchError
-from mfbuild.python.index import IndexSettings, redact, without_credentials
+from mfbuild.python.index import IndexSettings, is_url, redact, without_credentials
 
 if TYPE_CHECKING:
     import requests
@@ -44,7 +45,7 @@ class _Partial:
     """The file under way: its hash, how much there is, and the most there ever was."""
 
     def __init__(self, path: Path, size: int | None, tick: Callable[[int], None]) -> None:
-        self._file = path.open("wb")
+        self._path, self._file = path, path.open("wb")
         self._size, self._tick = size, tick
         self._hash = hashlib.sha256()
         self.received = self.most = 0
@@ -67,11 +68,15 @@ class _Partial:
     def complete(self) -> bool:
         return self._size is None or self.received == self._size
 
-    def sha256(self) -> str:
+    def finish(self) -> str:
+        """The sha256 of all that was written."""
+        self._file.close()
         return self._hash.hexdigest()
 
-    def close(self) -> None:
-        self._file.close()
+    def discard(self) -> None:
+        with suppress(OSError):
+            self._file.close()
+        self._path.unlink(missing_ok=True)
 
 
 class Downloader:
@@ -102,38 +107,48 @@ class Downloader:
         FetchError, with nothing left at `destination`, when that does not help or the content is
         not what `sha256` and `size` promise; GoneError when the file is not there.
         """
-        partial = _Partial(destination, size, tick)
-        kept = False
+        if not is_url(url):
+            raise FetchError(f"`{redact(url)}` is not an address that can be downloaded")
         try:
-            self._receive_all(url, partial, tick)
-            actual = partial.sha256()
-            if actual != sha256:
-                raise FetchError(f"has the sha256 `{actual}`, not `{sha256}` as locked")
-            kept = True
+            return self._fetch(url, destination, sha256, size, tick)
         except FetchError as error:
             name = unquote(urlsplit(url).path.rpartition("/")[2])
             where, hint = _shown(url), error.problems[0].hint
             raise type(error)(f"`{name}` {error}", where=where, hint=hint) from error.__cause__
         except OSError as error:
             raise FetchError(f"`{destination.name}` cannot be written: {error.strerror}") from error
+
+    def _fetch(
+        self,
+        url: str,
+        destination: Path,
+        sha256: str,
+        size: int | None,
+        tick: Callable[[int], None],
+    ) -> int:
+        partial = _Partial(destination, size, tick)
+        kept = False
+        try:
+            self._receive_all(url, partial, tick)
+            actual = partial.finish()
+            if actual != sha256:
+                raise FetchError(f"has the sha256 `{actual}`, not `{sha256}` as locked")
+            kept = True
         finally:
-            partial.close()
             if not kept:
-                destination.unlink(missing_ok=True)
+                partial.discard()
         return partial.received
 
     def size(self, url: str) -> int | None:
         """The size in bytes of what `url` holds, as the server tells it; None if it does not."""
-        import requests
-
-        if urlsplit(url).scheme == "file":
-            return _local_file(url).stat().st_size
         try:
-            response = self._request("HEAD", url, _HEADERS)
-        except requests.RequestException:
+            if urlsplit(url).scheme == "file":
+                return _local_file(url).stat().st_size
+            with self._request("HEAD", url, _HEADERS) as response:
+                length = response.headers.get("Content-Length", "")
+                return int(length) if response.ok and length.isdecimal() else None
+        except OSError:
             return None
-        length = response.headers.get("Content-Length", "")
-        return int(length) if response.ok and length.isdecimal() else None
 
     def _receive_all(self, url: str, partial: _Partial, tick: Callable[[int], None]) -> None:
         failures = 0
@@ -170,8 +185,6 @@ class Downloader:
             hint = "set SSL_CERT_FILE to the certificates that your network uses"
             message = "cannot be downloaded: the server's certificate is not trusted"
             raise FetchError(message, hint=hint) from error
-        except (requests.exceptions.InvalidURL, requests.exceptions.InvalidSchema) as error:
-            raise FetchError("cannot be downloaded: its address is not a web address") from error
         except (requests.RequestException, HTTPError) as error:
             raise _Again(_reason(error)) from error
 

@@ -51,7 +51,7 @@ class IndexSettings:
         Only an index of the same scheme, host and port counts; among several there, the one
         whose path `url` shares most of.
         """
-        near = [i for i in self.indexes if _origin(i) == _origin(url) and urlsplit(i).username]
+        near = [i for i in self.indexes if _origin(i) == _origin(url) and "@" in urlsplit(i).netloc]
         if not near:
             return _netrc(self.environ, urlsplit(url).hostname or "")
         chosen = urlsplit(max(near, key=lambda i: _shared(i, url)))
@@ -100,9 +100,18 @@ def read_settings(workspace: Path, environ: Mapping[str, str]) -> IndexSettings:
         workspace=workspace,
         environ=child,
         flags=("--no-index",) if no_index else (),
-        indexes=tuple(_indexes(tables, child)),
+        indexes=tuple(url for url in _indexes(tables, child) if is_url(url)),
         keyring=child.get("UV_KEYRING_PROVIDER", keyring) == "subprocess",
     )
+
+
+def is_url(text: str) -> bool:
+    """Whether `text` is a well-formed http, https or file URL."""
+    try:
+        parts = urlsplit(text)
+        return parts.scheme in ("http", "https", "file") and (parts.port or 0) >= 0
+    except ValueError:
+        return False
 
 
 def without_credentials(url: str) -> str:

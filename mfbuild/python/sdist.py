@@ -46,7 +46,10 @@ def build_wheel(sdist: Path, settings: IndexSettings, folder: Path) -> Path:
                 "for the platform must be pure Python",
                 hint="put a wheel of it into an index of yours",
             )
-        (folder / built.name).write_bytes(normalized(built))
+        try:
+            (folder / built.name).write_bytes(normalized(built))
+        except (KeyError, zipfile.BadZipFile) as error:
+            raise ResolveError(f"`{sdist.name}` builds a damaged wheel: {error}") from error
         return folder / built.name
 
 
@@ -60,7 +63,7 @@ def normalized(wheel: Path) -> bytes:
         entries = [e for e in archive.infolist() if not e.is_dir()]
         files = {e.filename: archive.read(e) for e in entries}
         executable = {e.filename for e in entries if e.external_attr >> 16 & 0o100}
-    info = next(name.partition("/")[0] for name in files if name.endswith(".dist-info/WHEEL"))
+    info = next((n.partition("/")[0] for n in files if n.endswith(".dist-info/WHEEL")), "")
     files = {n: d for n, d in files.items() if not n.startswith(f"{info}/RECORD")}
     files[f"{info}/WHEEL"] = _without_generator(files[f"{info}/WHEEL"])
     files[f"{info}/RECORD"] = _record(files, f"{info}/RECORD")

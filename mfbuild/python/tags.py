@@ -72,12 +72,12 @@ def uv_platform(glibc: str, platform: Platform) -> str:
 
 def _platforms(glibc: str, arch: str) -> list[str]:
     _, newest = _two(glibc)
-    found = []
+    found = [f"linux_{arch}"]
     for minor in range(newest, _OLDEST[arch] - 1, -1):
         found.append(f"manylinux_2_{minor}_{arch}")
         if minor in _LEGACY:
             found.append(f"{_LEGACY[minor]}_{arch}")
-    return [*found, f"linux_{arch}"]
+    return found
 
 
 def _two(version: str) -> tuple[int, int]:

@@ -6,11 +6,12 @@ import json
 import os
 import threading
 from collections.abc import Collection, Iterator, Mapping
+from contextlib import suppress
 from pathlib import Path
 
 from mfbuild.errors import FetchError, Problem
 from mfbuild.oci.types import Platform
-from mfbuild.python.index import IndexSettings, without_credentials
+from mfbuild.python.index import IndexSettings, is_url, without_credentials
 from mfbuild.python.model import Lock, LockedWheel, Request
 from mfbuild.python.uv import UvFailure, compile_pins
 
@@ -52,20 +53,17 @@ class UrlCache:
             return {}
         if not isinstance(found, dict):
             return {}
-        return {sha256: url for sha256, url in found.items() if isinstance(url, str)}
+        return {k: url for k, url in found.items() if isinstance(url, str) and is_url(url)}
 
     def _save(self) -> None:
         # Read again: another run may have added to it.
         urls = {**self._read(), **self._loaded()}
-        plain = {k: u for k, u in sorted(urls.items()) if u == without_credentials(u)}
-        text = json.dumps({k: u for k, u in plain.items() if "?" not in u}, indent=0)
+        plain = {k: u for k, u in urls.items() if u == without_credentials(u) and "?" not in u}
         temporary = self._path.with_name(f"{self._path.name}.{os.getpid()}")
-        try:
+        with suppress(OSError):
             self._path.parent.mkdir(parents=True, exist_ok=True)
-            temporary.write_text(text, encoding="utf-8")
+            temporary.write_text(json.dumps(plain, indent=0, sort_keys=True), encoding="utf-8")
             temporary.replace(self._path)
-        except OSError:
-            temporary.unlink(missing_ok=True)
 
 
 def source_sha256(wheel: LockedWheel) -> str:
