@@ -135,6 +135,7 @@ class Schedule:
         self._absent: dict[str, int] = {}  # label -> how many of its input blobs are absent
         self._ready: list[str] = []
         self._fetches: list[Source] = []
+        self._fetched: set[Digest] = set()  # or about to be
         self._resolve(label for label, inputs in self._unresolved.items() if not inputs)
 
     def take_ready(self) -> list[str]:
@@ -245,7 +246,8 @@ class Schedule:
         while stack:
             label, missing = stack.pop()
             if label in self.must_run:
-                self.must_run[label].extend(missing)
+                known = self.must_run[label]
+                known.extend(name for name in missing if name not in known)
             else:
                 self.must_run[label] = missing
                 stack.extend(self._await_inputs(self.actions[label]))
@@ -257,16 +259,15 @@ class Schedule:
             if is_local(given):
                 continue
             blob = self._blob(given)
-            expected = blob.digest in self._waiting
-            if not expected and self._present(blob):
+            if self._present(blob):
                 continue
             self._waiting.setdefault(blob.digest, []).append(action.label)
             self._absent[action.label] += 1
-            if expected:
-                continue
+            # Even if something else that is to come has this content: that may wait for this.
             if isinstance(given, Output):
                 yield given.label, [given.name]
-            else:
+            elif blob.digest not in self._fetched:
+                self._fetched.add(blob.digest)
                 self._fetches.append(given)
         if not self._absent[action.label]:
             self._ready.append(action.label)

@@ -14,7 +14,7 @@ from mfbuild.engine import graph, key, plan
 from mfbuild.engine.graph import Graph
 from mfbuild.engine.key import Record
 from mfbuild.engine.model import Action, ActionResult, Blob, Digest, Output, Source
-from mfbuild.engine.plan import Plan, Status, make_plan
+from mfbuild.engine.plan import Plan, Schedule, Status, make_plan
 from tests.engine.fakes import action, blob, out
 
 WHEEL = Source(blob(b"wheel"), "wheel:a.whl")
@@ -48,7 +48,7 @@ class World:
 
     def built(self, action: Action, inputs: Mapping[str, Blob]) -> dict[str, Blob]:
         """Pretend that `action` ran."""
-        digests = {name: blob.digest for name, blob in inputs.items()}
+        digests = {name: given.digest for name, given in inputs.items()}
         record = Record.of(action, digests, self.versions[action.tool])
         outputs = {name: blob(f"{record.key()}{name}".encode()) for name in action.outputs}
         self.results[record.key()] = ActionResult(outputs)
@@ -196,6 +196,31 @@ def test_no_cache_runs_everything_and_keeps_downloads() -> None:
 def test_a_step_that_is_not_planned() -> None:
     with pytest.raises(KeyError):
         World().plan().step("//nothing")
+
+
+@pytest.mark.parametrize("kind", ["source", "output"])
+def test_an_output_with_the_content_of_its_input_does_not_wait_for_itself(kind: str) -> None:
+    same = blob(b"same")
+    base = action("//base", {"in": Source(same, "mem:same")})
+    copy = action("//copy", {"in": out("//base") if kind == "output" else base.inputs[0][1]})
+    user = action("//user", {"in": out("//copy")})
+    known = {
+        Record.of(a, {"in": same.digest}, 1).key(): ActionResult({"out": same})
+        for a in (base, copy)
+    }
+    schedule = Schedule(
+        Graph([base, copy, user]),
+        [out("//user")],
+        {"join": 1},
+        known.get,
+        lambda _: False,
+        fresh=False,
+    )
+    again = {"//base", "//copy", "//user"} if kind == "output" else {"//copy", "//user"}
+    assert schedule.must_run.keys() == again
+    assert [source.blob for source in schedule.take_fetches()] == [same]
+    schedule.arrived(same)
+    assert sorted(schedule.take_ready()) == sorted(schedule.must_run)
 
 
 def test_the_blobs_of_one_source_are_fetched_once() -> None:
