@@ -130,7 +130,8 @@ def _run(python: Path, request: dict[str, Any], env: Mapping[str, str]) -> Any:
         try:
             return json.loads(answer.read_bytes())
         except (FileNotFoundError, ValueError):  # no answer, or the beginning of one
-            raise _no_answer(request["flow"], status) from None
+            where = str(Path(request["flow"]).relative_to(request["workspace"]))
+            raise _no_answer(where, status) from None
 
 
 def _end(child: subprocess.Popen[bytes]) -> None:
@@ -143,11 +144,11 @@ def _end(child: subprocess.Popen[bytes]) -> None:
             return
 
 
-def _no_answer(flow: str, status: int) -> FlowError:
+def _no_answer(where: str, status: int) -> FlowError:
     if status >= 0:
-        return FlowError(f"the process that loads the flow ended with status {status}", where=flow)
-    name = signal.Signals(-status).name
-    return FlowError(f"the process that loads the flow was ended by `{name}`", where=flow)
+        return FlowError(f"the flow ended its own process with status `{status}`", where=where)
+    name = signal.strsignal(-status) or f"signal {-status}"
+    return FlowError(f"the process that loads the flow was ended: `{name}`", where=where)
 
 
 def _failure(problems: Sequence[Mapping[str, Any]], root: Path) -> MfbuildError:

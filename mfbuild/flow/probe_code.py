@@ -32,14 +32,18 @@ def package(
     state: Any, recorder: Any, included: dict[str, str], problem: Callable[..., None]
 ) -> Code:
     """What MetaflowPackage would take, and the `included` files; no archive is made of it."""
-    entries = {**_entries(state, recorder), **included}
+    entries = _entries(state, recorder)
+    flow = entries.get(Path(state.entrypoint[1]).name)
+    # A mutator in the flow file makes __main__ a module to package: the flow file once more.
+    entries = {n: c for n, c in entries.items() if c != flow or not n.startswith(".mf_code/")}
+    entries.update(included)
     files, metaflow = [], []
     for name, content in sorted(entries.items()):
         if name.startswith(_IN_IMAGE):
             if name.startswith(_IN_IMAGE[0]):
                 metaflow.append(_file(name[len(".mf_code/") :], content, problem))
         else:
-            files.append(_file(name, content, problem))
+            files.append(_file(name, _normal(name, content, entries), problem))
     return Code([f for f in files if f], [f for f in metaflow if f])
 
 
@@ -88,7 +92,7 @@ def _entries(state: Any, recorder: Any) -> dict[str, Any]:
 
 def _file(name: str, content: Any, problem: Callable[..., None]) -> Json | None:
     if isinstance(content, bytes):
-        text = _normal(name, content.decode("utf-8"))
+        text = content.decode("utf-8")
         return {"arcname": name, "path": None, "text": text, "executable": False}
     try:
         name.encode("utf-8")
@@ -106,17 +110,18 @@ def _file(name: str, content: Any, problem: Callable[..., None]) -> Json | None:
     return {"arcname": name, "path": content, "text": None, "executable": bool(mode & 0o111)}
 
 
-def _normal(name: str, text: str) -> str:
+def _normal(name: str, content: Any, entries: dict[str, Any]) -> Any:
     """Generated content, the same whatever the order of folders and the installer."""
     if name == _MARKER:
-        marker = json.loads(text)
-        return json.dumps({**marker, "module_files": sorted(marker.get("module_files", []))})
-    if name.endswith("/DIST_INFO"):
-        info = json.loads(text)
+        marker = json.loads(content)
+        files = [f for f in marker.get("module_files", []) if f in entries]
+        return json.dumps({**marker, "module_files": sorted(files)}).encode("utf-8")
+    if name == ".mf_meta/DIST_INFO":
+        info = json.loads(content)
         for distribution in info.values():
             distribution["RECORD"] = _record(distribution.get("RECORD", ""))
-        return json.dumps(info, sort_keys=True)
-    return text
+        return json.dumps(info, sort_keys=True).encode("utf-8")
+    return content
 
 
 def _record(text: str) -> str:

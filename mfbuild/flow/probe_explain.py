@@ -41,7 +41,7 @@ def not_started(error: BaseException | None, flow: str) -> Problem:
     return problem(
         f"the file defines `{'`, `'.join(names)}` but does not start it",
         flow,
-        f'end the file with these lines:\nif __name__ == "__main__":\n    {names[-1]}()',
+        f'end the file with `if __name__ == "__main__": {names[-1]}()`',
     )
 
 
@@ -71,8 +71,9 @@ def failure(error: BaseException, flow: str) -> Problem:
         message = f"the flow raised `{summary.splitlines()[-1]}`\n{_traceback(error)}"
         return problem(message, _line_of(error) or flow)
     line, source = getattr(error, "line_no", None), getattr(error, "source_file", None) or flow
-    where = f"{source}:{line}" if line else source
-    message = f"Metaflow refuses the flow: {_quoted(str(getattr(error, 'message', error)))}"
+    where = f"{source}:{line}" if line else _line_of(error) or source
+    text = str(getattr(error, "message", error)).split("\n\nTraceback (most recent", 1)[0]
+    message = f"Metaflow refuses the flow: {_quoted(text)}"
     cause = error.__cause__ or error.__context__
     if cause is None or _is_metaflow(cause):
         return problem(message, where)
@@ -128,6 +129,9 @@ def _traceback(error: BaseException) -> str:
     while pending:
         part = pending.pop()
         part.stack[:] = [frame for frame in part.stack if not _is_machinery(frame.filename)]
+        context = part.__context__
+        if context and all(_is_machinery(frame.filename) for frame in context.stack):
+            part.__context__ = None
         pending.extend(p for p in (part.__cause__, part.__context__) if p is not None)
     return "".join(told.format()).rstrip()
 

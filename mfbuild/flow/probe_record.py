@@ -4,7 +4,7 @@ Part of the probe: runs in the user's interpreter (3.8 or newer) and imports not
 """
 
 # The audit hook runs for every file that Python opens: strings, not Paths.
-# ruff: noqa: PTH100, PTH110, PTH112, PTH116, PTH117, PTH120
+# ruff: noqa: PTH100, PTH112, PTH116, PTH117, PTH120
 
 from __future__ import annotations
 
