@@ -126,7 +126,7 @@ def test_the_running_interpreter_is_the_last_resort(monkeypatch: pytest.MonkeyPa
 
 
 def impostor(folder: Path, then: str) -> None:
-    """A `python<minor>` in `folder` that answers the probe and does `then` when it is to compile."""
+    """A `python<minor>` in `folder` that answers the probe and else does `then`."""
     name = folder / f"python{MINOR}"
     probe = f"[ \"$1\" = -I ] && echo cpython-{MINOR} '{name}' && exit"
     name.write_text(f"#!/bin/sh\n{probe}\n{then}\n")
