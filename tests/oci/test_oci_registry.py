@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import base64
 import json
-import subprocess
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
@@ -12,15 +11,10 @@ from urllib.parse import parse_qs, urlsplit
 
 import pytest
 
-from mfbuild.engine.model import Blob, Digest, Source
+from mfbuild.engine.model import Blob, Digest
 from mfbuild.errors import FetchError, Interrupted
 from mfbuild.oci.auth import Credentials
-from mfbuild.oci.image import image_index
-from mfbuild.oci.layout import write_layout
-from mfbuild.oci.reference import Reference
-from mfbuild.oci.registry import OciFetcher, Registry, Repository
-from mfbuild.oci.types import IMAGE_INDEX, REF_NAME, Descriptor
-from tests.layouts import BOTH, Store, layer, store_image
+from mfbuild.oci.registry import Registry, Repository
 from tests.registry import (
     PASSWORD,
     USER,
@@ -28,7 +22,6 @@ from tests.registry import (
     Request,
     Script,
     Scripted,
-    docker_registry,
     scripted,
 )
 
@@ -356,52 +349,3 @@ def test_other_hosts_are_spoken_to_by_tls_alone(
         with client(blobs) as found:
             assert found.download(tmp_path / "x") == DATA, "this machine needs no proxy"
     assert {(r.method, r.path) for r in proxy.seen} == {("CONNECT", "registry.example.com:443")}
-
-
-def test_blobs_of_a_layout_are_fetched(tmp_path: Path) -> None:
-    directory = write_layout(tmp_path / "lay out@x", image_index([]), {BLOB.digest: DATA})
-    source = Source(BLOB, f"oci:oci:{directory}@{BLOB.digest}")
-    ticks: list[int] = []
-    OciFetcher()(source, tmp_path / "x", ticks.append)
-    assert (tmp_path / "x").read_bytes() == DATA
-    assert sum(ticks) == len(DATA)
-    (directory / "blobs" / "sha256" / BLOB.digest.hex).unlink()
-    with pytest.raises(FetchError, match="does not have"):
-        OciFetcher()(source, tmp_path / "y", ticks.append)
-    (directory / "blobs" / "sha256" / BLOB.digest.hex).write_bytes(DATA[1:])
-    with pytest.raises(FetchError, match="has changed"):
-        OciFetcher()(source, tmp_path / "z", ticks.append)
-
-
-@pytest.mark.tools
-@pytest.mark.parametrize("login", [False, True])
-def test_a_real_registry(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, login: bool) -> None:
-    store = Store(tmp_path / "store")
-    index, image = store_image(store, {p: [layer({"etc/arch": str(p).encode()})] for p in BOTH})
-    root = Descriptor(IMAGE_INDEX, index.digest, index.size, annotations={REF_NAME: "it"})
-    directory = write_layout(tmp_path / "layout", image_index([root]), dict(store.blobs))
-    auth = base64.b64encode(f"{USER}:{PASSWORD}".encode()).decode()
-    with docker_registry(tmp_path / "registry", login=login) as host:
-        config = {"auths": {host: {"auth": auth}}} if login else {}
-        (tmp_path / "config.json").write_text(json.dumps(config))
-        monkeypatch.setenv("DOCKER_CONFIG", str(tmp_path))
-        copy = ["skopeo", "copy", "-q", "--all", "--dest-tls-verify=false"]
-        source, target = f"oci:{directory}:it", f"docker://{host}/team/base:1"
-        subprocess.run(
-            [*copy, "--authfile", str(tmp_path / "config.json"), source, target], check=True
-        )
-        repository = Repository(Registry(host), "team/base")
-        assert repository.manifest(index.digest) == store.blobs[index.digest].read_bytes()
-        for digest in image.manifests.values():
-            assert repository.manifest(digest) == store.blobs[digest].read_bytes()
-        made = layer({"etc/arch": b"linux/amd64"}).data
-        blob = Blob(Digest.of(made), len(made))
-        reference = Reference(f"{host}/team/base", None, blob.digest)
-        OciFetcher()(Source(blob, f"oci:{reference}"), tmp_path / "x", lambda n: None)
-        assert (tmp_path / "x").read_bytes() == made
-        with pytest.raises(FetchError, match="does not have"):
-            repository.blob(Digest.of(b"nothing"))
-        if login:
-            stranger = Repository(Registry(host, lambda host: None), "team/base")
-            with pytest.raises(FetchError, match="refuses access"):
-                stranger.manifest(index.digest)
