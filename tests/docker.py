@@ -1,0 +1,48 @@
+"""A Docker daemon of its own for tests, with its files in a temporary folder."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import subprocess
+import tempfile
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import pytest
+
+
+@contextmanager
+def docker_daemon() -> Iterator[str]:
+    """Run dockerd without a network; its DOCKER_HOST. Skips where the tests are not root."""
+    program = shutil.which("dockerd", path=f"{os.environ['PATH']}:/usr/sbin:/sbin")
+    assert program, "dockerd is not installed (Debian's docker.io has it)"
+    if os.geteuid() != 0:
+        pytest.skip("dockerd can be started by root only")
+    # A socket's path has at most 107 characters, too few for pytest's own folders.
+    folder = Path(tempfile.mkdtemp(prefix="mfbuild-"))
+    host = f"unix://{folder}/s"
+    options = [f"--data-root={folder}/data", f"--exec-root={folder}/exec", f"-p={folder}/pid"]
+    options += ["-H", host, "--iptables=false", "--bridge=none"]
+    try:
+        with (folder / "log").open("wb") as log:
+            process = subprocess.Popen([program, *options], stdout=log, stderr=log)
+            try:
+                _wait(host, process, folder / "log")
+                yield host
+            finally:
+                process.terminate()
+                process.wait(30)
+    finally:
+        shutil.rmtree(folder)
+
+
+def _wait(host: str, process: subprocess.Popen[bytes], log: Path) -> None:
+    deadline = time.monotonic() + 60
+    while time.monotonic() < deadline and process.poll() is None:
+        if subprocess.run(["docker", "-H", host, "info"], capture_output=True).returncode == 0:
+            return
+        time.sleep(0.1)
+    raise AssertionError(f"dockerd did not start: {log.read_text()}")
