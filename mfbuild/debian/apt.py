@@ -18,7 +18,11 @@ from mfbuild.errors import UsageError
 SETTING, SECURITY_SETTING = "MFBUILD_DEBIAN_MIRROR", "MFBUILD_DEBIAN_SECURITY_MIRROR"
 
 _LINE = re.compile(r"deb\s+(?:\[(?P<options>[^\]]*)\]\s+)?(?P<uri>\S+)\s+\S+\s+(?P<components>.+)")
-_TRUSTED = ("usr/share/keyrings/debian-archive-keyring.*", "etc/apt/trusted.gpg.d/*")
+_TRUSTED = (
+    "usr/share/keyrings/debian-archive-keyring.gpg",
+    "etc/apt/trusted.gpg.d/*.asc",
+    "etc/apt/trusted.gpg.d/*.gpg",
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,7 +79,10 @@ def _checked(setting: str, url: str) -> str:
 
 
 def _is_web(url: str) -> bool:
-    parts = urlsplit(url)
+    try:
+        parts = urlsplit(url)
+    except ValueError:
+        return False
     return parts.scheme in ("http", "https") and bool(parts.hostname)
 
 
@@ -98,8 +105,8 @@ def _configured(root: Path) -> dict[str, Mirror]:
 
 
 def _archive(uri: str) -> str:
-    last = urlsplit(uri).path.rstrip("/").rpartition("/")[2]
-    return last if _is_web(uri) and last in ARCHIVES else ""
+    last = urlsplit(uri).path.rstrip("/").rpartition("/")[2] if _is_web(uri) else ""
+    return last if last in ARCHIVES else ""
 
 
 def _keyrings(signed_by: str | None, root: Path) -> tuple[Path, ...]:

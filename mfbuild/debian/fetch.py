@@ -65,8 +65,15 @@ def download(
             if wait is None:
                 name = path.rpartition("/")[2]
                 raise FetchError(f"downloading `{name}` from the Debian mirror: {error}") from error
+        _pause(wait, tick)
+
+
+def _pause(seconds: float, tick: Tick) -> None:
+    """Wait in short pieces, so that a build can be cancelled."""
+    end = time.monotonic() + seconds
+    while (left := end - time.monotonic()) > 0:
         tick(0)
-        time.sleep(wait)
+        time.sleep(min(left, 0.1))
 
 
 def _attempt(mirror: Mirror, path: str, destination: Path, tick: Tick, limit: int) -> None:
@@ -79,9 +86,9 @@ def _attempt(mirror: Mirror, path: str, destination: Path, tick: Tick, limit: in
         with requests.get(url, stream=True, timeout=_TIMEOUT, headers=headers) as response:
             _check(response, path)
             _save(response, path, destination, tick, limit)
-    except requests.exceptions.SSLError as error:
-        raise FetchError("the certificate of the Debian mirror cannot be verified") from error
     except requests.exceptions.RequestException as error:
+        if "CERTIFICATE_VERIFY_FAILED" in str(error):
+            raise FetchError("the certificate of the Debian mirror cannot be verified") from error
         # The text of these errors holds the URL, and that may hold a password.
         raise _Retry(f"the connection failed ({type(error).__name__})") from error
 

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from hashlib import sha256
 from pathlib import Path
 
-from mfbuild.debian.apt import Mirror, Mirrors
+from mfbuild.debian.apt import SECURITY_SETTING, Mirror, Mirrors
 from mfbuild.debian.control import paragraph
 from mfbuild.debian.fetch import Missing, Tick, download
 from mfbuild.debian.model import DEBIAN, SECURITY, LockedDeb
@@ -81,11 +81,14 @@ def _release(mirrors: Mirrors, suite: str, scratch: Path, tick: Tick) -> _Releas
     try:
         download(mirrors[archive], f"dists/{suite}/InRelease", path, tick, limit=_MAX_RELEASE)
     except Missing as error:
-        raise FetchError(f"the Debian mirror has no suite `{suite}`") from error
+        hint = f"the security archive has a setting of its own, `{SECURITY_SETTING}`"
+        raise FetchError(
+            f"the Debian mirror has no suite `{suite}`", hint=hint if archive == SECURITY else None
+        ) from error
     fields = paragraph(_verified(path, mirrors[archive], suite, scratch))
     files = {}
     for line in fields.get("sha256", "").splitlines():
-        if len(words := line.split()) == 3:
+        if len(words := line.split()) == 3 and words[1].isdecimal():
             files[words[2]] = (words[0], int(words[1]))
     by_hash = fields.get("acquire-by-hash", "no").lower() == "yes"
     return _Release(mirrors[archive], archive, suite, files, by_hash)
@@ -155,7 +158,7 @@ def _packages(
             hint="the mirror may be in the middle of an update: try again in some minutes",
         )
     for text in _paragraphs(local, {p.encode() for p in wanted}):
-        yield _locked(paragraph(text.decode()), release)
+        yield _locked(paragraph(text.decode("utf-8", "replace")), release)
 
 
 def _paragraphs(index: Path, wanted: set[bytes]) -> Iterator[bytes]:

@@ -62,6 +62,7 @@ def test_the_security_archive_is_a_sibling_where_none_is_named(root: Path) -> No
         "deb https://vendor.invalid/linux/debian bookworm main",
         "deb https://vendor.invalid/debian bookworm stable",
         "deb file:/srv/debian bookworm main",
+        "deb http://[/debian bookworm main",
         "deb cdrom:[Debian 12]/debian bookworm main",
     ],
 )
@@ -125,7 +126,9 @@ def test_without_apt_the_error_names_the_setting(tmp_path: Path) -> None:
     )
 
 
-@pytest.mark.parametrize("url", ["mirror.invalid/debian", "ftp://user:secret@host/debian", "http:"])
+@pytest.mark.parametrize(
+    "url", ["mirror.invalid/debian", "ftp://user:secret@host/debian", "http://["]
+)
 def test_a_setting_must_be_a_web_address_and_is_not_shown(tmp_path: Path, url: str) -> None:
     with pytest.raises(UsageError) as raised:
         mirrors({"MFBUILD_DEBIAN_MIRROR": url}, tmp_path)

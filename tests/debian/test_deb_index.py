@@ -124,8 +124,12 @@ def test_a_suite_without_the_architecture_is_an_error(server: MirrorServer, keyr
 
 
 def test_an_unknown_suite_is_an_error(server: MirrorServer, keyring: Path) -> None:
-    with pytest.raises(FetchError, match="the Debian mirror has no suite `bookwyrm`"):
-        find(server, keyring, "libc6", suites=("bookwyrm",))
+    for suite in ("bookwyrm", "bookwyrm-security"):
+        with pytest.raises(FetchError) as raised:
+            find(server, keyring, "libc6", suites=(suite,))
+        assert str(raised.value) == f"the Debian mirror has no suite `{suite}`"
+    hint = "the security archive has a setting of its own, `MFBUILD_DEBIAN_SECURITY_MIRROR`"
+    assert raised.value.problems[0].hint == hint
 
 
 @pytest.mark.parametrize("signature", ["BADSIG", "NO_PUBKEY", "VALIDSIG BADSIG", ""])
