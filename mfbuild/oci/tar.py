@@ -245,11 +245,12 @@ class LayerWriter:
 
 
 _CONTROL = re.compile(r"[\x00-\x1f\x7f]")
+_NOWHERE = frozenset(("", ".", ".."))
 
 
 def _checked(path: str) -> bytes:
     """`path` in UTF-8; ActionError if it may lead out of the image or cannot be listed."""
-    if _CONTROL.search(path) or any(part in ("", ".", "..") for part in path.split("/")):
+    if _CONTROL.search(path) or not _NOWHERE.isdisjoint(path.split("/")):
         raise ActionError(f"`{path}` is not a path inside an image")
     try:
         return path.encode()

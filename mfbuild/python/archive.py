@@ -27,6 +27,7 @@ _PIECE = 1 << 18
 _ENCRYPTED = 0x1 | 0x40 | 0x2000
 _PATCH = 0x20
 _UTF_8 = 0x800
+_NOWHERE = frozenset(("", ".", ".."))
 ODD = re.compile(r"[\x00-\x1f\x7f\\]")
 """Characters that no file name of a wheel has."""
 
@@ -94,7 +95,7 @@ def _refused(info: ZipInfo) -> str | None:
     # Not `filename`: it is cut at NUL, and newer Pythons take it from an extra field.
     name = info.orig_filename
     parts = (name[:-1] if name.endswith("/") else name).split("/")
-    if ODD.search(name) or any(part in ("", ".", "..") for part in parts):
+    if ODD.search(name) or not _NOWHERE.isdisjoint(parts):
         return "is not a safe relative path"
     if info.flag_bits & (_ENCRYPTED | _PATCH):
         return "is encrypted"
