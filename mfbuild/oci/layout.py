@@ -6,7 +6,7 @@ import hashlib
 import json
 import os
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 from typing import Any
@@ -249,7 +249,7 @@ def _replace(
     temporary = Path(tempfile.mkdtemp(prefix=beside, dir=directory.parent))
     try:
         fresh = temporary / "new"
-        _fill(fresh, small, blobs)
+        _fill(fresh, small, blobs, directory.parent)
         if directory.exists():
             directory.rename(temporary / "old")
         fresh.rename(directory)
@@ -257,24 +257,27 @@ def _replace(
         shutil.rmtree(temporary, ignore_errors=True)
 
 
-def _fill(root: Path, small: Mapping[str, bytes], blobs: Mapping[Digest, Path | bytes]) -> None:
+def _fill(
+    root: Path, small: Mapping[str, bytes], blobs: Mapping[Digest, Path | bytes], beside: Path
+) -> None:
     for folder in (root, root / "blobs", root / "blobs" / "sha256"):
         folder.mkdir()
         folder.chmod(0o755)
     for name, data in small.items():
         _write(root / name, (data,), 0o644)
     for digest, source in blobs.items():
-        _place(root / blob_name(digest), digest, source)
+        _place(root / blob_name(digest), digest, source, beside)
 
 
-def _place(target: Path, digest: Digest, source: Path | bytes) -> None:
+def _place(target: Path, digest: Digest, source: Path | bytes, beside: Path) -> None:
     """Put one verified blob at `target`."""
     if isinstance(source, bytes):
         found = _write(target, (source,), 0o444)
     elif not source.is_file():
         raise BundleError(f"blob `{digest}` is missing", where=str(source))
     elif _linked(source.resolve(), target):
-        found = _digest(Extent(target, 0, target.stat().st_size).chunks())
+        known = _checked_before(target, beside, digest)
+        found = digest if known else _digest(Extent(target, 0, target.stat().st_size).chunks())
     else:
         found = _write(target, Extent(source, 0, source.stat().st_size).chunks(), 0o444)
     if found != digest:
@@ -290,6 +293,21 @@ def _linked(source: Path, target: Path) -> bool:
     except OSError:  # another file system, too many links, or links forbidden: copy instead
         return False
     return True
+
+
+def _checked_before(blob: Path, beside: Path, digest: Digest) -> bool:
+    """Whether a layout in `beside` links to the very file `blob`, not written to since then.
+
+    Its content was checked when it was linked, so that a bundle of which only the code is new
+    need not read all its layers again.
+    """
+    for layout in beside.iterdir():
+        other = layout / blob_name(digest)
+        with suppress(OSError):
+            linked_at = other.parent.stat().st_mtime_ns
+            if other.samefile(blob) and blob.stat().st_mtime_ns <= linked_at:
+                return True
+    return False
 
 
 def _write(target: Path, chunks: Iterable[bytes], mode: int) -> Digest:

@@ -94,6 +94,21 @@ def test_a_changed_blob_is_not_written(tmp_path: Path, blob: Path, mode: int) ->
     assert sorted(p.name for p in tmp_path.iterdir()) == [".lock", "store"]
 
 
+def test_a_blob_that_changed_after_it_was_linked_is_not_linked_again(
+    tmp_path: Path, blob: Path
+) -> None:
+    written(tmp_path, blob, "first")
+    blob.chmod(0o644)
+    blob.write_bytes(b"CONTENT")
+    blob.chmod(0o444)
+    linked_at = (tmp_path / "first" / blob_name(CONTENT)).parent.stat().st_mtime_ns
+    os.utime(blob, ns=(linked_at + 1, linked_at + 1))
+    with pytest.raises(BundleError, match=f"blob `{CONTENT}` has changed: it is `sha256:"):
+        written(tmp_path, blob, "second")
+    os.utime(blob, ns=(linked_at, linked_at))
+    written(tmp_path, blob, "what was checked before is not read again")
+
+
 def test_a_missing_blob_is_named(tmp_path: Path) -> None:
     with pytest.raises(BundleError, match=f"blob `{CONTENT}` is missing"):
         written(tmp_path, tmp_path / "nowhere")
