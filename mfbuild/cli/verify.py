@@ -21,17 +21,23 @@ examples:
 def arguments(parser: argparse.ArgumentParser) -> None:
     parser.description = "Recompute every digest, size and diffID of a bundle, and its version."
     parser.epilog = EPILOG
-    parser.add_argument("bundle", type=Path, metavar="BUNDLE", help="its folder, or a tar of it")
+    parser.add_argument(
+        "bundles", type=Path, nargs="+", metavar="BUNDLE", help="its folder, or a tar of it"
+    )
     options.common(parser)
 
 
 def run(args: argparse.Namespace) -> int:
-    problems = verify_bundle(args.bundle, lambda note: print(f"note: {note}", file=sys.stderr))
+    problems = [p for path in args.bundles for p in verify_bundle(path, _note)]
     if problems:
         raise BundleError.all_of(problems)
-    manifest = read_bundle(args.bundle).manifest
+    manifests = [read_bundle(path).manifest for path in args.bundles]
     if args.json:
-        print(json.dumps({"flow": manifest.flow, "version": manifest.version}))
+        print(json.dumps([{"flow": m.flow, "version": m.version} for m in manifests]))
     else:
-        print(f"{manifest.flow}@{manifest.version}")
+        print("\n".join(f"{m.flow}@{m.version}" for m in manifests))
     return 0
+
+
+def _note(sentence: str) -> None:
+    print(f"note: {sentence}", file=sys.stderr)

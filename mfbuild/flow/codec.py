@@ -42,13 +42,14 @@ def to_json(spec: FlowSpec) -> dict[str, Any]:
 
 
 def public_json(spec: FlowSpec) -> dict[str, Any]:
-    """What a bundle may carry: `to_json` without any path of this machine.
+    """What a bundle may carry: `to_json` without what is this machine's or this person's.
 
-    `code` is left out, and of `host.sources` the names remain.
+    `code` is left out, being paths; of `host`, Metaflow's version remains: the interpreter and the
+    datastore configured here are not the pods', and the locked environments say the rest.
     """
     value = to_json(spec)
     del value["code"]
-    value["host"]["sources"] = [package.name for package in spec.host.sources]
+    value["host"] = {"metaflow_version": spec.host.metaflow_version}
     return value
 
 

@@ -1,0 +1,84 @@
+"""The images of examples/train, unpacked by tools that are not ours, run as user 65532."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tests.e2e.conftest import Runner, run_tool
+
+EXAMPLES = Path(__file__).parents[2] / "examples"
+pytestmark = pytest.mark.tools
+
+IMPORTS = {
+    "start": ["metaflow", "pandas"],
+    "train": ["metaflow", "pandas", "sklearn.linear_model"],
+    "end": ["metaflow", "ssl", "sqlite3", "ctypes", "zoneinfo"],
+}
+
+
+@pytest.fixture(scope="module")
+def train(mfbuild: Runner, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The bundle of examples/train."""
+    folder = tmp_path_factory.mktemp("train") / "train"
+    shutil.copytree(EXAMPLES / "train", folder, ignore=shutil.ignore_patterns(".mfbuild"))
+    (bundle,) = mfbuild.package("flow.py", cwd=folder)
+    return Path(bundle["path"])
+
+
+def inside(bundle: Path, step: str, scratch: Path, code: str) -> str:
+    """What `code` prints in the image of `step`, unpacked by skopeo and umoci, run by runc."""
+    run_tool("skopeo", "copy", "-q", "--override-arch", "amd64", f"oci:{bundle}:{step}",
+             f"oci:{scratch}/one:{step}")  # fmt: skip
+    run_tool("umoci", "unpack", "--image", f"{scratch}/one:{step}", scratch / "unpacked")
+    config = scratch / "unpacked/config.json"
+    spec: dict[str, Any] = json.loads(config.read_text())
+    spec["process"]["terminal"] = False
+    spec["process"].pop("rlimits", None)
+    spec["process"]["args"] = ["/opt/venv/bin/python", "-c", code]
+    config.write_text(json.dumps(spec))
+    name = f"mfbuild-test-{os.getpid()}-{step}"
+    return run_tool("runc", "--root", scratch / "runc", "run", "--bundle", scratch / "unpacked",
+                    name).strip()  # fmt: skip
+
+
+@pytest.mark.parametrize("step", sorted(IMPORTS))
+@pytest.mark.skipif(os.geteuid() != 0, reason="umoci and runc need root")
+def test_each_step_s_imports_run_in_its_image(train: Path, step: str, tmp_path: Path) -> None:
+    imports = "\n".join(f"import {name}" for name in IMPORTS[step])
+    code = f"{imports}\nimport os, sys\nprint(os.getuid(), os.getgid(), sys.prefix)"
+    assert inside(train, step, tmp_path, code) == "65532 65532 /opt/venv"
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="umoci and runc need root")
+def test_a_step_that_asks_for_nothing_has_no_pandas(train: Path, tmp_path: Path) -> None:
+    code = "import importlib.util; print(importlib.util.find_spec('pandas'))"
+    assert inside(train, "end", tmp_path, code) == "None"
+
+
+def test_installed_packages_are_seen_by_importlib_metadata(train: Path, tmp_path: Path) -> None:
+    code = (
+        "from importlib.metadata import distribution, files\n"
+        "print(distribution('pandas').version, distribution('pandas').read_text('INSTALLER'))\n"
+        "print(all(f.locate().exists() for f in files('pandas')))"
+    )
+    lines = inside(train, "start", tmp_path, code).split()
+    assert lines[1:] == ["mfbuild", "True"]
+
+
+def test_both_platforms_are_in_every_image(train: Path, tmp_path: Path) -> None:
+    for architecture in ("amd64", "arm64"):
+        for step in IMPORTS:
+            run_tool("skopeo", "copy", "-q", "--override-arch", architecture,
+                     f"oci:{train}:{step}", f"dir:{tmp_path}/{architecture}-{step}")  # fmt: skip
+            manifest = json.loads((tmp_path / f"{architecture}-{step}/manifest.json").read_text())
+            config = manifest["config"]["digest"].partition(":")[2]
+            found = json.loads((tmp_path / f"{architecture}-{step}" / config).read_text())
+            assert found["architecture"] == architecture
+            assert found["config"]["User"] == "65532:65532"
+            assert found["created"] == "1970-01-01T00:00:00Z"

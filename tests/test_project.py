@@ -1,0 +1,38 @@
+"""What the project's own files must agree on."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import tomli
+
+ROOT = Path(__file__).parent.parent
+PROJECT = tomli.loads((ROOT / "pyproject.toml").read_text())
+
+
+def test_the_wheel_holds_every_package() -> None:
+    folders = {f.parent for d in ("mfbuild", "build_rules") for f in ROOT.glob(f"{d}/**/*.py")}
+    packages = {".".join(f.relative_to(ROOT).parts) for f in folders}
+    assert set(PROJECT["tool"]["setuptools"]["packages"]) == packages | {"mfbuild._images"}
+
+
+def test_every_dependency_is_justified() -> None:
+    text = (ROOT / "docs/dependencies.md").read_text()
+    extras = PROJECT["project"]["optional-dependencies"].values()
+    needed = [*PROJECT["project"]["dependencies"], *(d for extra in extras for d in extra)]
+    names = [d.split(">")[0].split("=")[0] for d in needed]
+    assert [n for n in names if f"| {n} |" not in text] == []
+
+
+def test_every_dependency_is_locked() -> None:
+    locked = (ROOT / "requirements.lock").read_text()
+    wanted = (ROOT / "requirements.in").read_text().splitlines()
+    names = [w.split("=")[0] for w in wanted if w and not w.startswith("#")]
+    assert [n for n in names if f"\n{n}==" not in f"\n{locked}"] == []
+
+
+def test_every_verb_is_in_the_readme() -> None:
+    from mfbuild.cli.main import VERBS
+
+    text = (ROOT / "README.md").read_text()
+    assert [v for v in VERBS if f"`mfbuild {v}" not in text] == []
