@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     Problem = dict[str, Any]
 
 _COMMAND = "mfbuild-describe"
+_OLDEST = "2.19.12"
 
 
 class Loading:
@@ -61,6 +62,9 @@ class Loading:
 
     def _adapt(self, cli: Any) -> None:
         """Put the probe in the place where a command of metaflow.cli would run."""
+        cli.main = lambda flow, *_, **__: self._main(cli, flow)
+        if not _is_known(cli):
+            return
         click: Any = sys.modules["metaflow._vendor.click"]
         command = click.command(_COMMAND)(click.pass_obj(self._command))
         # No other command can run, whatever the options say.
@@ -68,12 +72,15 @@ class Loading:
         cli.DATASTORES = [_offline(datastore) for datastore in cli.DATASTORES]
         for name in ("kubernetes", "batch"):
             _adapt_remote(cli.decorators.get_all_step_decos().get(name))
-        cli.main = lambda flow, *_, **__: self._main(cli, flow)
 
     def _main(self, cli: Any, flow: Any) -> None:
         """As metaflow.cli.main, but failures are kept instead of printed."""
         self._started.append(flow.name)
-        if len(self._started) == 1:
+        if not _is_known(cli):
+            message = f"metaflow {cli.metaflow_version.get_version()} is too old"
+            hint = f"upgrade it to {_OLDEST} or newer"
+            self._problems = [self._explain.problem(message, self._request["flow"], hint, "usage")]
+        elif len(self._started) == 1:
             warnings.filterwarnings("ignore")
             state = cli.CliState(flow)
             state.entrypoint = [sys.executable, sys.argv[0]]
@@ -118,6 +125,11 @@ class _AfterImport(importlib.abc.MetaPathFinder):
 
             spec.loader.exec_module = exec_module  # type: ignore[method-assign]
         return spec
+
+
+def _is_known(cli: Any) -> bool:
+    """Whether this Metaflow keeps what it knows of a flow where the probe looks for it."""
+    return hasattr(cli, "FlowStateItems")
 
 
 def _allow_no_user(util: Any) -> None:

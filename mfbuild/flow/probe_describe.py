@@ -67,8 +67,8 @@ class _Description:
             "file": _relative(self._request["flow"], self._request["workspace"]),
             "line": _line(type(flow)),
             "doc": graph.doc,
-            "start": graph.start_step,
-            "end": graph.end_step,
+            "start": getattr(graph, "start_step", "start"),  # since 2.19.24
+            "end": getattr(graph, "end_step", "end"),
             "steps": steps,
             "parameters": parameters.parameters,
             "configs": {name: _plain(value) for name, (value, _) in configs.items()},
