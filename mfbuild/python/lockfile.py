@@ -89,7 +89,9 @@ def parse(text: str, where: str) -> Lock:
         message = "the lock was changed by hand or by a merge: its checksum does not match"
         raise ResolveError(message, where=where, hint=_HINT)
     try:
-        wheels = {entry["filename"]: _wheel(entry) for entry in content["wheels"]}
+        wheels = {
+            entry["filename"]: check_wheel(LockedWheel(**entry)) for entry in content["wheels"]
+        }
         found = [_read_environment(entry, wheels) for entry in content["environments"]]
     except (AttributeError, KeyError, TypeError, ValueError) as error:
         message = f"the lock is damaged: {error}"
@@ -97,9 +99,20 @@ def parse(text: str, where: str) -> Lock:
     return Lock({environment.request.digest(): environment for environment in found})
 
 
-def is_wheel_name(text: object) -> bool:
-    """Whether `text` is a wheel's file name (PEP 427): five or six parts, no path."""
-    return isinstance(text, str) and bool(_WHEEL.match(text))
+def check_wheel(wheel: LockedWheel) -> LockedWheel:
+    """`wheel`, if it can be written and read again; ValueError otherwise.
+
+    A file name has five or six parts (PEP 427) and is never a path.
+    """
+    _need(_matches(_WHEEL, wheel.filename), "name of a wheel", wheel.filename)
+    _need(_matches(_NAME, wheel.name), "normalized name", wheel.name)
+    _need(isinstance(wheel.version, str), "version", wheel.version)
+    _need(type(wheel.size) is int and wheel.size >= 0, "size", wheel.size)
+    _need(_matches(_SHA256, wheel.sha256), "sha256", wheel.sha256)
+    if wheel.sdist is not None:
+        _need(_matches(_SDIST, wheel.sdist), "name of an sdist", wheel.sdist)
+        _need(_matches(_SHA256, wheel.sdist_sha256), "sha256", wheel.sdist_sha256)
+    return wheel
 
 
 def conflicts(lock: Lock) -> list[Problem]:
@@ -152,19 +165,6 @@ def _environment(environment: LockedEnvironment) -> dict[str, Any]:
         **{name: list(getattr(request, name)) for name in _LISTS},
         "wheels": {str(p): [w.filename for w in environment.wheels[p]] for p in platforms},
     }
-
-
-def _wheel(entry: Mapping[str, Any]) -> LockedWheel:
-    wheel = LockedWheel(**entry)
-    _need(is_wheel_name(wheel.filename), "file name", wheel.filename)
-    _need(_matches(_NAME, wheel.name), "package name", wheel.name)
-    _need(isinstance(wheel.version, str), "version", wheel.version)
-    _need(type(wheel.size) is int and wheel.size >= 0, "size", wheel.size)
-    _need(_matches(_SHA256, wheel.sha256), "sha256", wheel.sha256)
-    if wheel.sdist is not None:
-        _need(_matches(_SDIST, wheel.sdist), "file name", wheel.sdist)
-        _need(_matches(_SHA256, wheel.sdist_sha256), "sha256", wheel.sdist_sha256)
-    return wheel
 
 
 def _read_environment(

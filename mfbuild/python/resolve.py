@@ -14,7 +14,7 @@ from mfbuild.errors import MfbuildError, Problem, ResolveError
 from mfbuild.oci.types import Platform
 from mfbuild.python.download import Downloader
 from mfbuild.python.index import IndexSettings
-from mfbuild.python.lockfile import is_wheel_name
+from mfbuild.python.lockfile import check_wheel
 from mfbuild.python.model import Lock, LockedEnvironment, LockedWheel, Request
 from mfbuild.python.pylock import Artifact
 from mfbuild.python.sdist import build_wheel
@@ -177,16 +177,18 @@ def run_all(
     results: dict[_K, _R] = {}
     failed: dict[tuple[str, str, str | None], list[Platform | None]] = {}
     concerned = {key: where(key) for key in keys}
-    with ThreadPoolExecutor(WORKERS) as pool:
+    pool = ThreadPoolExecutor(WORKERS)
+    try:
         futures = {key: pool.submit(work, key) for key in concerned}
         for key, (label, platform) in concerned.items():
             try:
                 results[key] = futures[key].result()
             except MfbuildError as error:
                 for problem in error.problems:
-                    where_it_is = problem.where or label
-                    same = (problem.message, where_it_is, problem.hint)
+                    same = (problem.message, problem.where or label, problem.hint)
                     failed.setdefault(same, []).append(platform)
+    finally:
+        pool.shutdown(cancel_futures=True)
     if failed:
         everywhere = {platform for _, platform in concerned.values()}
         raise ResolveError.all_of(
@@ -207,21 +209,34 @@ def _locked(file: Artifact, downloader: Downloader) -> LockedWheel:
     if file.url is None:
         raise ResolveError(f"`{file.filename}` has no address")
     with tempfile.TemporaryDirectory(prefix="mfbuild-lock-") as folder:
-        path = Path(folder, Path(file.filename).name)
-        if not file.is_wheel:
-            downloader.fetch(file.url, path, sha256=file.sha256, size=file.size)
-            wheel = build_wheel(path, downloader.settings, Path(folder))
-            data = wheel.read_bytes()
-            sha256 = Digest.of(data).hex
-            return LockedWheel(
-                wheel.name, file.name, file.version, len(data), sha256, file.filename, file.sha256
-            )
-        if not is_wheel_name(file.filename):
-            raise ResolveError(f"`{file.filename}` is not the name of a wheel")
-        size = file.size if file.size is not None else downloader.size(file.url)
-        if size is None:
-            size = downloader.fetch(file.url, path, sha256=file.sha256)
-        return LockedWheel(file.filename, file.name, file.version, size, file.sha256)
+        lock = _wheel if file.is_wheel else _built
+        try:
+            return check_wheel(lock(file, file.url, downloader, Path(folder)))
+        except ValueError as error:
+            raise ResolveError(f"`{file.name}` cannot be locked: {error}") from error
+
+
+def _wheel(file: Artifact, url: str, downloader: Downloader, folder: Path) -> LockedWheel:
+    size = file.size if file.size is not None else downloader.size(url)
+    if size is None:
+        size = downloader.fetch(url, folder / "wheel", sha256=file.sha256)
+    return LockedWheel(file.filename, file.name, file.version, size, file.sha256)
+
+
+def _built(file: Artifact, url: str, downloader: Downloader, folder: Path) -> LockedWheel:
+    sdist = folder / Path(file.filename).name
+    downloader.fetch(url, sdist, sha256=file.sha256, size=file.size)
+    wheel = build_wheel(sdist, downloader.settings, folder)
+    data = wheel.read_bytes()
+    return LockedWheel(
+        filename=wheel.name,
+        name=file.name,
+        version=file.version,
+        size=len(data),
+        sha256=Digest.of(data).hex,
+        sdist=file.filename,
+        sdist_sha256=file.sha256,
+    )
 
 
 def _kept(

@@ -102,6 +102,7 @@ def compile_pins(
         arguments += ["--format", "pylock.toml", "--only-binary", ":all:"]
         arguments += [word for name in sorted(sources) for word in ("--no-binary", name)]
         arguments += ["--python-version", request.python, "--python", sys.executable]
+        arguments += ["--no-python-downloads"]
         arguments += ["--python-platform", uv_platform(request.glibc, platform)]
         if constraints:
             pins = [f"{name}=={version}" for name, version in sorted(constraints.items())]

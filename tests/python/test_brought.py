@@ -146,18 +146,55 @@ def test_a_pylock_is_taken(tmp_path: Path) -> None:
         assert files_of(brought(path, index, asked), asked) == [DEP.name, TOP.name]
 
 
+def pex_lock(index: Index, *files: File) -> str:
+    """What `pex3 lock create --style universal` writes."""
+    locked = [
+        {
+            "artifacts": [
+                {
+                    "algorithm": "sha256",
+                    "hash": file.sha256,
+                    "url": f"{index.url}/files/{file.name}",
+                }
+            ],
+            "project_name": file.project,
+            "requires_dists": ["dep"] if file is TOP else [],
+            "requires_python": None,
+            "version": "1.0",
+        }
+        for file in files
+    ]
+    resolves = [{"locked_requirements": locked, "marker": None, "platform_tag": None}]
+    unset = ["constraints", "excluded", "only_builds", "only_wheels", "overridden"]
+    unset += ["requires_python", "target_systems"]
+    lock = {
+        "allow_builds": True,
+        "allow_prereleases": False,
+        "allow_wheels": True,
+        "build_isolation": True,
+        "elide_unused_requires_dist": False,
+        "locked_resolves": resolves,
+        "path_mappings": {},
+        "pex_version": "2.105.2",
+        "pip_version": "20.3.4-patched",
+        "prefer_older_binary": False,
+        "requirements": [f.project for f in files if f is not DEP],
+        "resolver_version": "pip-legacy-resolver",
+        "style": "universal",
+        "transitive": True,
+        "use_pep517": None,
+        "use_system_time": False,
+    }
+    return json.dumps({**lock, **{name: [] for name in unset}})
+
+
 def test_a_pex_lock_is_taken(tmp_path: Path) -> None:
     path = tmp_path / "pex.lock"
     asked = request("top")
-    with serve(TOP, DEP, OTHER, html=True) as index:
-        settings = settings_for(index, tmp_path)
-        command = [sys.executable, "-m", "pex.cli", "lock", "create", "--style", "universal"]
-        command += ["--index-url", index.simple, "--output", str(path), "top", "other"]
-        environ = {**settings.environ, "PEX_ROOT": str(tmp_path / "pex"), "PIP_NO_CACHE_DIR": "1"}
-        done = subprocess.run(command, env=environ, capture_output=True, text=True, check=False)
-        assert done.returncode == 0, done.stderr
-        index.files += [wheel("top", "2.0"), wheel("dep", "2.0")]
-        assert files_of(brought(path, index, asked), asked) == [DEP.name, TOP.name]
+    with serve(TOP, DEP, OTHER, wheel("top", "2.0"), wheel("dep", "2.0")) as index:
+        path.write_text(pex_lock(index, TOP, DEP, OTHER))
+        lock = brought(path, index, asked, platforms=(AMD64, ARM64))
+    assert files_of(lock, asked) == files_of(lock, asked, ARM64) == [DEP.name, TOP.name]
 
 
 def test_a_pex_lock_that_pex_cannot_read_is_refused(tmp_path: Path) -> None:

@@ -77,7 +77,7 @@ def test_a_server_that_stays_broken_is_given_up(tmp_path: Path) -> None:
 def test_a_server_that_is_not_there_is_given_up(tmp_path: Path) -> None:
     with serve(WHEEL) as index:
         fetched = Fetched(index, tmp_path)
-    with pytest.raises(FetchError, match="cannot be downloaded: .*refused"):
+    with pytest.raises(FetchError, match=r"cannot be downloaded: .*refused"):
         fetched.get()
     assert not fetched.path.exists()
 
@@ -177,7 +177,7 @@ def test_a_full_disk_is_told_and_not_tried_again(tmp_path: Path) -> None:
     with serve(WHEEL) as index:
         downloader = Downloader(settings_for(index, tmp_path))
         url = f"{index.url}/files/{WHEEL.name}"
-        with pytest.raises(FetchError, match="`out.whl` cannot be written"):
+        with pytest.raises(FetchError, match=r"`out\.whl` cannot be written"):
             downloader.fetch(url, full, sha256=WHEEL.sha256)
         assert len(index.downloads(WHEEL.name)) <= 1
 

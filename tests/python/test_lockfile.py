@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from mfbuild.engine.model import Digest, canonical
 from mfbuild.errors import ResolveError
 from mfbuild.oci.types import Platform
-from mfbuild.python.lockfile import is_wheel_name, parse, read_lock, render, write_lock
+from mfbuild.python.lockfile import check_wheel, parse, read_lock, render, write_lock
 from mfbuild.python.model import Lock, LockedEnvironment, LockedWheel, Request
 
 AMD64, ARM64 = Platform("linux", "amd64"), Platform("linux", "arm64")
@@ -213,13 +213,16 @@ def test_two_files_of_one_name_are_not_locked_together() -> None:
         render(both)
 
 
-@given(st.text(max_size=60))
-def test_a_wheel_name_is_never_a_path(text: str) -> None:
-    if is_wheel_name(text):
-        assert "/" not in text and "\\" not in text and not text.startswith(".")
-        assert text.endswith(".whl") and text.count("-") in (4, 5)
+@given(st.one_of(st.text(max_size=60), st.from_regex(r"[a-z./\\-]{0,30}-1-py3-none-any\.whl")))
+def test_the_name_of_a_wheel_is_never_a_path(text: str) -> None:
+    try:
+        check_wheel(LockedWheel(text, "one", "1.0", 1, "a" * 64))
+    except ValueError:
+        return
+    assert "/" not in text and "\\" not in text and not text.startswith(".")
+    assert text.endswith(".whl") and text.count("-") in (4, 5)
 
 
 @given(wheels())
-def test_names_of_wheels_are_wheel_names(wheel: LockedWheel) -> None:
-    assert is_wheel_name(wheel.filename)
+def test_wheels_that_can_be_locked_pass(wheel: LockedWheel) -> None:
+    assert check_wheel(wheel) is wheel

@@ -91,7 +91,7 @@ def test_a_package_from_elsewhere_has_no_files() -> None:
     ],
 )
 def test_what_is_no_pylock_is_refused(text: str) -> None:
-    with pytest.raises(ResolveError, match="not a pylock.toml") as caught:
+    with pytest.raises(ResolveError, match=r"not a pylock\.toml") as caught:
         read_pylock(text, REQUEST, AMD64, "pylock.toml")
     assert caught.value.problems[0].where == "pylock.toml"
 
@@ -130,7 +130,7 @@ def test_an_export_is_valid_and_selects_the_same_wheels() -> None:
 def test_an_export_needs_every_address_and_the_environment() -> None:
     one = locked("one", "1.0", "py3-none-any", "1")
     lock = Lock({REQUEST.digest(): LockedEnvironment(REQUEST, {AMD64: (one,)})})
-    with pytest.raises(ResolveError, match="no index that is configured has `one-1.0"):
+    with pytest.raises(ResolveError, match=r"no index that is configured has `one-1\.0"):
         export_pylock(lock, REQUEST, {})
     with pytest.raises(ResolveError, match="the lock does not hold this environment"):
         export_pylock(Lock({}), REQUEST, {})

@@ -124,7 +124,9 @@ def test_a_platform_that_is_added_gets_the_versions_of_the_others(tmp_path: Path
         index.files.append(wheel("one", "2.0"))
         both = lock(index, tmp_path, asked, platforms=BOTH, previous=first)
         assert names(both, asked, ARM64) == ["one-1.0-py3-none-any.whl"]
-        assert list(lock(index, tmp_path, asked, previous=both).environments.values())[0].wheels
+        assert lock(index, tmp_path, asked, previous=both) == lock(
+            index, tmp_path, asked, previous=first
+        )
 
 
 def test_environments_share_the_versions_of_their_base(tmp_path: Path) -> None:
@@ -253,6 +255,33 @@ def test_credentials_are_used_and_appear_nowhere(tmp_path: Path) -> None:
     kept = render(found) + (tmp_path / "urls.json").read_text() + repr(caught.value.problems)
     assert names(found, asked) == ["secret-1.0-py3-none-any.whl"]
     assert "pa:ss" not in kept and "pa%3Ass" not in kept
+
+
+def test_the_configuration_of_the_workspace_is_honoured(tmp_path: Path) -> None:
+    asked = request("one")
+    other = request("two")
+    with serve(wheel("one", "1.0"), wheel("two", "1.0"), wheel("two", "2.0")) as index:
+        (tmp_path / "uv.toml").write_text(
+            f'index-url = "{index.simple}"\nconstraint-dependencies = ["two<2"]\n'
+            "[pip]\nuniversal = true\ngenerate-hashes = true\n"
+        )
+        told = {"UV_DEFAULT_INDEX": "", "UV_NO_CONFIG": "false", "XDG_CONFIG_DIRS": str(tmp_path)}
+        settings = settings_for(index, tmp_path, **told)
+        cache = UrlCache(tmp_path / "urls.json")
+        found = resolve({asked: "1", other: "2"}, BOTH, settings=settings, cache=cache)
+    assert names(found, asked, ARM64) == ["one-1.0-py3-none-any.whl"]
+    assert names(found, other) == ["two-1.0-py3-none-any.whl"]
+
+
+def test_a_second_index_is_asked_as_uv_and_pip_are_configured(tmp_path: Path) -> None:
+    asked = request("ours", "public")
+    with (
+        serve(wheel("public", "1.0")) as index,
+        serve(wheel("ours", "1.0"), auth=("a", "b")) as own,
+    ):
+        url = own.simple.replace("://", "://a:b@")
+        found = lock(index, tmp_path, asked, PIP_EXTRA_INDEX_URL=url)
+    assert names(found, asked) == ["ours-1.0-py3-none-any.whl", "public-1.0-py3-none-any.whl"]
 
 
 def test_the_configured_index_resolves_metaflow_and_pandas_for_both_platforms(

@@ -82,9 +82,9 @@ def test_a_normalized_wheel_is_whole(tmp_path: Path) -> None:
         assert {e.compress_type for e in archive.infolist()} == {zipfile.ZIP_STORED}
         wheel_file = archive.read(f"{INFO}/WHEEL")
     assert names[-3:] == [f"{INFO}/METADATA", f"{INFO}/RECORD", f"{INFO}/WHEEL"]
-    assert [row[0] for row in csv.reader(io.StringIO(record))] == sorted(
-        set(names) - {f"{INFO}/RECORD"}
-    ) + [f"{INFO}/RECORD"]
+    others = sorted(set(names) - {f"{INFO}/RECORD"})
+    recorded = [row[0] for row in csv.reader(io.StringIO(record))]
+    assert recorded == [*others, f"{INFO}/RECORD"]
     assert modes["thing.data/scripts/run"] == 0o755 and modes["thing.py"] == 0o644
     assert b"Generator" not in wheel_file and b"Root-Is-Purelib: true" in wheel_file
 

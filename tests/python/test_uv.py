@@ -19,7 +19,8 @@ SOLVING = "No solution found when resolving dependencies"
     [
         (f"error: {SOLVING}\n  cause: Because a was not found.\n", "because a was not found"),
         (
-            f"  \x1b[31m\u00d7\x1b[0m {SOLVING}:\n  \u2570\u2500\u25b6 Because a\n      was not found.",
+            f"  \x1b[31m\u00d7\x1b[0m {SOLVING}:\n"
+            "  \u2570\u2500\u25b6 Because a\n      was not found.",
             "because a was not found",
         ),
         ("error: Request failed\n  cause: at https://me:p@x.example/", "at https://***@x.example/"),
