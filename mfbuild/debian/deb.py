@@ -146,9 +146,9 @@ def _member(info: tarfile.TarInfo) -> Member:
     if info.issym():
         _check_target(path, info.linkname)
         return Member(path, "symlink", 0o777, info.linkname)
-    if info.isreg() and not info.issparse():
+    if info.isreg() and not info.issparse() and info.size >= 0:
         return Member(path, "file", mode)
-    raise ValueError(f"`{info.name}` is neither a file nor a directory nor a link")
+    raise ValueError(f"`{info.name}` is neither a plain file nor a directory nor a link")
 
 
 def _inside(name: str) -> str:
@@ -205,7 +205,8 @@ class _Unpacked(io.RawIOBase):
         return True
 
     def read(self, size: int | None = -1, /) -> bytes:
-        assert size is not None and size >= 0, "BUG: tarfile reads pieces of known size"
+        if size is None or not 0 <= size <= _PIECE:
+            raise ValueError("it has a tar header that is too large")
         while len(self._held) < size and (piece := next(self._pieces, None)) is not None:
             self._held += piece
         self._last = bytes(self._held[:size])
@@ -219,7 +220,8 @@ class _Unpacked(io.RawIOBase):
         return self._at
 
     def seek(self, position: int, whence: int = io.SEEK_SET, /) -> int:
-        assert whence == io.SEEK_SET and position >= self._at, "BUG: a package is read in order"
+        if whence != io.SEEK_SET or position < self._at:
+            raise ValueError("it has an entry that goes backwards")
         while self._at < position and self.read(min(position - self._at, _PIECE)):
             pass
         return self._at

@@ -107,7 +107,7 @@ def test_a_hardlink_out_of_the_image_is_refused() -> None:
 @pytest.mark.parametrize("kind", [tarfile.CHRTYPE, tarfile.BLKTYPE, tarfile.FIFOTYPE])
 def test_devices_are_refused(kind: bytes) -> None:
     package = deb("evil", Item("./dev/x", kind=kind))
-    assert refusal(package) == "`./dev/x` is neither a file nor a directory nor a link"
+    assert refusal(package) == "`./dev/x` is neither a plain file nor a directory nor a link"
 
 
 def test_a_path_may_be_there_once() -> None:
@@ -125,6 +125,17 @@ def test_a_header_that_lies_about_the_size_is_refused() -> None:
     info.size = 1 << 40
     archive[:512] = info.tobuf(tarfile.GNU_FORMAT)
     assert refusal(deb("evil", archive=bytes(archive))) == "unexpected end of data"
+
+
+@pytest.mark.parametrize("kind", [tarfile.REGTYPE, tarfile.GNUTYPE_LONGNAME, tarfile.XHDTYPE])
+@pytest.mark.parametrize("size", [b"\xff" * 11 + b"\0", b"\x80" + b"\0" * 5 + b"\x7f" * 6])
+def test_a_size_that_is_negative_or_absurd_is_refused(kind: bytes, size: bytes) -> None:
+    info = tarfile.TarInfo("./a")
+    info.type = kind
+    header = bytearray(info.tobuf(tarfile.GNU_FORMAT))
+    header[124:136], header[148:156] = size, b" " * 8
+    header[148:156] = b"%06o\0 " % sum(header)
+    refusal(deb("evil", archive=bytes(header) + bytes(4096)))
 
 
 def test_a_bomb_is_not_unpacked() -> None:
