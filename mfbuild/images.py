@@ -167,11 +167,6 @@ def _shipped() -> Path:
 
 
 def _find(name: str, workspace: Path) -> Path:
-    if "@sha256:" in name:
-        raise UsageError(
-            f"the base image `{name}` does not say which Python it holds",
-            hint="write images/<name>/image.toml with `from`, `python`, `interpreter` and `glibc`",
-        )
     roots = (workspace / "images", _shipped())
     for root in roots:
         if _NAME.match(name) and (root / name / "image.toml").is_file():
@@ -262,12 +257,13 @@ def _debian_lock(spec: ImageSpec, debs: Sequence[LockedDeb]) -> str:
 
 
 def _foreign_lock(spec: ImageSpec, found: Mapping[Platform, ForeignBase]) -> str:
-    oci = {str(platform): _foreign_json(base) for platform, base in found.items()}
+    oci = {str(platform): foreign_json(base) for platform, base in found.items()}
     content = {"digest": str(spec.digest), "format": _FORMAT, "oci": oci}
     return json.dumps(content, indent=1, sort_keys=True, ensure_ascii=False) + "\n"
 
 
-def _foreign_json(base: ForeignBase) -> dict[str, Any]:
+def foreign_json(base: ForeignBase) -> dict[str, Any]:
+    """One platform of an OCI image as a JSON value."""
     layers = [
         {"descriptor": layer.descriptor.json(), "diff_id": str(layer.diff_id)}
         for layer in base.layers
@@ -275,7 +271,8 @@ def _foreign_json(base: ForeignBase) -> dict[str, Any]:
     return {"env": list(base.env), "layers": layers, "repository": base.repository}
 
 
-def _parse_foreign(value: Mapping[str, Any]) -> ForeignBase:
+def parse_foreign(value: Mapping[str, Any]) -> ForeignBase:
+    """What `foreign_json` wrote; KeyError, TypeError or ValueError for anything else."""
     layers = (
         BaseLayer(Descriptor.parse(v["descriptor"]), Digest.parse(v["diff_id"]))
         for v in value["layers"]
@@ -315,7 +312,7 @@ def _parse_lock(content: Mapping[str, Any]) -> _Lock:
     return _Lock(
         Digest.parse(content["digest"]),
         tuple(_parse_deb(value) for value in content.get("debian", ())),
-        {Platform.parse(k): _parse_foreign(v) for k, v in content.get("oci", {}).items()},
+        {Platform.parse(k): parse_foreign(v) for k, v in content.get("oci", {}).items()},
     )
 
 

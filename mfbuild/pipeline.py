@@ -83,9 +83,17 @@ def load_flows(session: Session, files: Sequence[Path]) -> tuple[LoadedFlow, ...
         spec = _load(session, file, label).spec
         names = base_names(spec, label, config)
         for name in sorted(set(names.values()) - bases.keys()):
-            bases[name] = load_base(name, config.root, config.platforms)
+            bases[name] = _base(config, name)
         flows.append(LoadedFlow(label, spec, step_needs(spec, names, bases)))
     return tuple(flows)
+
+
+def _base(config: Config, name: str) -> Base:
+    if "@sha256:" in name:
+        from mfbuild.references import referenced_base
+
+        return referenced_base(name, config.platforms, config.store)
+    return load_base(name, config.root, config.platforms)
 
 
 def _load(session: Session, file: Path, label: str) -> Loaded:

@@ -151,11 +151,6 @@ def test_an_image_is_no_path(tmp_path: Path, name: str) -> None:
         load_base(name, tmp_path, (AMD64,))
 
 
-def test_a_bare_reference_says_too_little(tmp_path: Path) -> None:
-    with pytest.raises(UsageError, match="does not say which Python it holds"):
-        load_base(f"registry.invalid/python@sha256:{'a' * 64}", tmp_path, (AMD64,))
-
-
 @pytest.mark.parametrize(
     ("change", "reason"),
     [

@@ -16,10 +16,12 @@ RINGS = (
     ("mfbuild.oci",),
     ("mfbuild.python", "mfbuild.debian", "mfbuild.flow"),
     ("mfbuild.images", "mfbuild.bundle"),
+    ("mfbuild.references",),
     ("mfbuild.config", "mfbuild.report"),
-    ("mfbuild.environments", "build_rules"),
-    ("mfbuild.analyze", "mfbuild.tools"),
-    ("mfbuild.pipeline", "mfbuild.sources"),
+    ("mfbuild.environments", "mfbuild.labels", "build_rules"),
+    ("mfbuild.analyze", "mfbuild.tools", "mfbuild.sources", "mfbuild.locking"),
+    ("mfbuild.pipeline",),
+    ("mfbuild.packaging",),
     ("mfbuild.cli", "mfbuild.__main__"),
 )
 
