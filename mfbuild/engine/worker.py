@@ -53,7 +53,7 @@ class Worker:
     reporter: Reporter
     fresh: bool
     cancelled: threading.Event = field(default_factory=threading.Event)
-    _made: dict[Digest, ActionResult] = field(default_factory=dict)  # by key
+    _made: dict[Digest, ActionResult] = field(default_factory=dict, init=False)  # by key
 
     def lookup(self, key: Digest) -> ActionResult | None:
         """The result for a key, as far as this build may reuse it."""
@@ -67,12 +67,12 @@ class Worker:
             with self.store.locked(key, self._pause):
                 # Another process, or another label with the same key, may have been quicker.
                 result = self.lookup(key)
-                if result and all(map(self.store.has, result.outputs.values())):
-                    return "cached", result
-                result = self._make(job)
-                self._keep(job.action.label, key, result)
+                how: How = "cached"
+                if not result or not all(map(self.store.has, result.outputs.values())):
+                    how, result = "ran", self._make(job)
+                    self._keep(job.action.label, key, result)
             self.cache.remember(job.action.label, job.record)
-            return "ran", result
+            return how, result
 
         with _blamed(job.action, self.store.root):
             return self._reported(job.action.label, job.action.description, make)

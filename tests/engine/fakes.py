@@ -54,9 +54,10 @@ def first_byte(work: Work) -> None:
 
 
 class Recorder:
-    """A Reporter that remembers what it was told."""
+    """A Reporter that remembers what it was told, and does what is asked when a label starts."""
 
-    def __init__(self) -> None:
+    def __init__(self, on_start: Mapping[str, Callable[[], None]]) -> None:
+        self._on_start = on_start
         self._lock = threading.Lock()
         self.open: list[str] = []
         self.done: list[tuple[str, How]] = []
@@ -66,6 +67,7 @@ class Recorder:
     def started(self, label: str, description: str) -> None:
         with self._lock:
             self.open.append(label)
+        self._on_start.get(label, lambda: None)()
 
     def progress(self, label: str, done: int, total: int | None) -> None:
         with self._lock:
@@ -95,6 +97,7 @@ class Workshop:
         default_factory=lambda: {"join": Tool(1, join), "first": Tool(1, first_byte)}
     )
     downloads: dict[str, bytes] = field(default_factory=dict)
+    on_start: dict[str, Callable[[], None]] = field(default_factory=dict)
 
     def source(self, name: str, data: bytes) -> Source:
         """A source that can be downloaded."""
@@ -112,7 +115,7 @@ class Workshop:
     def build(
         self, actions: Iterable[Action], *goals: Output, jobs: int = 4, fresh: bool = False
     ) -> tuple[Results, Recorder]:
-        recorder = Recorder()
+        recorder = Recorder(self.on_start)
         with Store.open(self.root) as store:
             results = run(
                 Graph(actions),

@@ -79,7 +79,7 @@ def simulate(nodes: list[Node], data: list[bytes]) -> tuple[list[bytes], list[li
 
 
 @given(dags(), contents, goal_sets, st.sampled_from([1, 8]))
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=40, deadline=None)
 def test_a_build_makes_what_a_simulation_makes(
     nodes: list[Node], data: list[bytes], goals: set[int], jobs: int
 ) -> None:
@@ -99,7 +99,7 @@ def test_a_build_makes_what_a_simulation_makes(
 
 
 @given(dags(), contents, contents, goal_sets)
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=40, deadline=None)
 def test_exactly_what_a_change_reaches_runs_again(
     nodes: list[Node], old: list[bytes], new: list[bytes], goals: set[int]
 ) -> None:
@@ -122,7 +122,7 @@ def test_exactly_what_a_change_reaches_runs_again(
 
 
 @given(dags(), contents, goal_sets, st.randoms(use_true_random=False))
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=40, deadline=None)
 def test_whatever_is_lost_or_damaged_is_made_again(
     nodes: list[Node], data: list[bytes], goals: set[int], random: Random
 ) -> None:

@@ -96,6 +96,26 @@ def test_an_interrupted_build_ends_cleanly(
     assert_sound(root, undisturbed)
 
 
+def test_the_death_of_one_build_lets_another_go_on(
+    tmp_path: Path, undisturbed: dict[str, ActionResult]
+) -> None:
+    root = tmp_path / "store"
+    with child(root, "interrupt") as process:
+        assert [line(process), line(process)] == ["running", "running"]
+        # The child holds the locks of //base and //side, for which this build has to wait.
+        shop = Workshop(root, on_start={"//base": process.kill})
+        results, _ = shop.build(actions(shop), *GOALS)
+    assert results == undisturbed
+
+
+def test_a_build_with_nothing_to_do_imports_no_threads(tmp_path: Path) -> None:
+    shop = Workshop(tmp_path)
+    shop.build(actions(shop), *GOALS)
+    with child(tmp_path, "idle") as process:
+        assert line(process) == "[]"
+        assert process.wait(WAIT) == 0
+
+
 @pytest.mark.parametrize("space", [1, 100, SIZE // 2, SIZE + 10])
 def test_a_disk_that_is_full_is_said_so(
     tmp_path: Path, undisturbed: dict[str, ActionResult], space: int
