@@ -100,7 +100,7 @@ def _refused(info: ZipInfo) -> str | None:
     if info.flag_bits & (_ENCRYPTED | _PATCH):
         return "is encrypted"
     kind = stat.S_IFMT(info.external_attr >> 16)
-    if kind not in (0, stat.S_IFDIR if name.endswith("/") else stat.S_IFREG):
+    if kind not in (0, stat.S_IFREG) and not (kind == stat.S_IFDIR and name.endswith("/")):
         return "is a symbolic link or another special file"
     return None
 

@@ -9,7 +9,7 @@ import zlib
 from collections.abc import Callable
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from mfbuild.oci.gzip import HEADER, fixed_member, packed_member, stored_blocks, trailer
@@ -22,6 +22,7 @@ ANY = st.binary(max_size=3000) | RUNS
 EVERY_BYTE = bytes(range(256))
 
 
+@settings(deadline=None)
 @given(ANY)
 def test_a_fixed_member_holds_its_data(data: bytes) -> None:
     assert gzip.decompress(fixed_member(data)) == data
@@ -34,17 +35,20 @@ def test_every_length_of_a_run_is_encoded(byte: bytes) -> None:
         assert gzip.decompress(fixed_member(data)) == data
 
 
+@settings(deadline=None)
 @given(ANY)
 def test_a_packed_member_holds_its_data(data: bytes) -> None:
     assert gzip.decompress(packed_member(data)) == data
 
 
+@settings(deadline=None)
 @given(ANY, ANY)
 def test_members_follow_each_other(first: bytes, second: bytes) -> None:
     joined = fixed_member(first) + packed_member(second) + fixed_member(b"")
     assert gzip.decompress(joined) == first + second
 
 
+@settings(deadline=None)
 @given(st.lists(st.binary(max_size=200)), st.integers(0, 3))
 def test_stored_blocks_do_not_depend_on_the_pieces(chunks: list[bytes], big: int) -> None:
     chunks.append(bytes(65535) * big)

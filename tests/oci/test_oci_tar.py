@@ -12,7 +12,7 @@ from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from mfbuild.errors import ActionError, FetchError, Interrupted
@@ -114,6 +114,7 @@ def test_paths_list_files_and_links_with_identity_and_owner() -> None:
     assert len(lines) == 8
 
 
+@settings(deadline=None)
 @given(st.dictionaries(PATH, st.binary(max_size=1500), max_size=8))
 def test_any_files_come_back(files: dict[str, bytes]) -> None:
     above = {p[:i] for p in files for i, c in enumerate(p) if c == "/"}
@@ -268,6 +269,7 @@ def test_a_damaged_stream_is_refused(
     assert caught.value.problems[0].where == "demo.whl"
 
 
+@settings(deadline=None)
 @given(st.binary(min_size=1, max_size=400), st.data())
 def test_no_changed_byte_of_a_stream_goes_unnoticed(data: bytes, draw: st.DataObject) -> None:
     raw = bytearray(deflate(data))
