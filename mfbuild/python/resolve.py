@@ -13,7 +13,7 @@ from mfbuild.engine.model import Digest
 from mfbuild.errors import MfbuildError, Problem, ResolveError
 from mfbuild.oci.types import Platform
 from mfbuild.python.download import Downloader
-from mfbuild.python.index import IndexSettings
+from mfbuild.python.index import IndexSettings, redact
 from mfbuild.python.lockfile import check_wheel
 from mfbuild.python.model import Lock, LockedEnvironment, LockedWheel, Request
 from mfbuild.python.pylock import Artifact
@@ -22,6 +22,7 @@ from mfbuild.python.urls import UrlCache
 from mfbuild.python.uv import UvFailure, compile_pins
 
 WORKERS = 4
+_ELSEWHERE = "is not from an index: not supported, only packages of an index can be locked"
 Task = tuple[Request, Platform]
 Solution = Mapping[str, tuple[Artifact, ...]]
 _K = TypeVar("_K")
@@ -62,7 +63,10 @@ def resolve(
     wheels, and the solver does not search through years of releases for it. ResolveError with
     the resolver's reason for every environment that cannot be solved.
     """
+    from packaging.utils import canonicalize_name
+
     previous, upgrade = previous or Lock({}), upgrade or Upgrade()
+    upgrade = replace(upgrade, packages=frozenset(map(canonicalize_name, upgrade.packages)))
     kept = {r: e for r in requests if (e := _kept(previous, r, platforms, upgrade))}
     tasks = [(r, p) for r in requests if r not in kept for p in platforms]
     pins = _pins(previous, upgrade)
@@ -109,6 +113,7 @@ def solve(
 
     Wheels only; where a package has none, its sdist. ResolveError with the resolver's reason.
     """
+    _check_requirements(request)
     sources: frozenset[str] = frozenset()
     while True:
         try:
@@ -128,11 +133,26 @@ def solve(
                 message = f"packages cannot be resolved: {failure.reason}"
                 raise ResolveError(message, hint=failure.hint) from failure
             sources |= failure.sdist_only
-    direct = [name for name, files in found.items() if not files]
+    direct = [Problem(f"`{name}` {_ELSEWHERE}") for name, files in found.items() if not files]
     if direct:
-        names = ", ".join(f"`{name}`" for name in direct)
-        raise ResolveError(f"{names}: not supported, only packages of an index can be locked")
+        raise ResolveError.all_of(direct)
     return found
+
+
+def _check_requirements(request: Request) -> None:
+    """uv would also take options and files from the lines that it gets."""
+    from packaging.requirements import InvalidRequirement, Requirement
+
+    problems = []
+    for text in (*request.base, *request.requirements):
+        try:
+            if Requirement(text).url:
+                problems.append(Problem(f"`{redact(text)}` {_ELSEWHERE}"))
+        except InvalidRequirement as error:
+            reason = str(error).partition("\n")[0]
+            problems.append(Problem(f"`{redact(text)}` is not a requirement: {reason}"))
+    if problems:
+        raise ResolveError.all_of(problems)
 
 
 def complete(

@@ -109,7 +109,7 @@ def test_pins_stay_and_upgrade_moves_them(tmp_path: Path) -> None:
         assert index.asked == []
         added = lock(index, tmp_path, asked, wider, previous=first)
         assert names(added, wider) == ["one-1.0-py3-none-any.whl", "two-1.0-py3-none-any.whl"]
-        only = Upgrade(packages=frozenset({"two"}))
+        only = Upgrade(packages=frozenset({"Two"}))
         moved = lock(index, tmp_path, asked, previous=first, upgrade=only)
         assert names(moved, asked) == ["one-1.0-py3-none-any.whl", "two-2.0-py3-none-any.whl"]
         everything = Upgrade(everything=True)
@@ -173,18 +173,31 @@ def test_a_base_that_cannot_be_solved_is_told_of_all_its_steps(tmp_path: Path) -
     assert [p.where for p in caught.value.problems] == ["step 1, step 2"]
 
 
-def test_a_requirement_that_is_none_is_shown(tmp_path: Path) -> None:
-    with serve() as index, pytest.raises(ResolveError, match="one==="):
-        lock(index, tmp_path, request("one==="))
+@pytest.mark.parametrize(
+    "text", ["one==", "--index-url http://x", "-r /etc/passwd", "../one", "one\n--index-url x", ""]
+)
+def test_a_requirement_that_is_none_is_shown(tmp_path: Path, text: str) -> None:
+    with serve() as index, pytest.raises(ResolveError) as caught:
+        lock(index, tmp_path, request(text, "two=="))
+    assert caught.value.problems[0].message.startswith(f"`{text}` is not a requirement: ")
+    assert [p.where for p in caught.value.problems] == ["step 1", "step 1"]
 
 
 def test_a_requirement_that_is_an_address_is_refused(tmp_path: Path) -> None:
     file = wheel("one", "1.0")
-    with (
-        serve(file) as index,
-        pytest.raises(ResolveError, match="`one`: not supported, only packages of an index"),
-    ):
+    with serve(file) as index, pytest.raises(ResolveError) as caught:
         lock(index, tmp_path, request(f"one @ {index.url}/files/{file.name}"))
+    assert caught.value.problems[0].message.endswith(
+        "is not from an index: not supported, only packages of an index can be locked"
+    )
+
+
+def test_a_package_that_needs_an_address_is_refused(tmp_path: Path) -> None:
+    with serve(wheel("one", "1.0")) as index, pytest.raises(ResolveError, match="one"):
+        index.files.append(
+            wheel("two", "1.0", [f"one @ {index.url}/files/one-1.0-py3-none-any.whl"])
+        )
+        lock(index, tmp_path, request("two"))
 
 
 def test_a_pure_sdist_is_built_once_and_locked_by_both_hashes(tmp_path: Path) -> None:
