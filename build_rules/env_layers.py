@@ -23,26 +23,35 @@ PREFIX = "opt/venv"
 
 
 def env_layers(
-    environments: Mapping[str, Environment], platforms: Sequence[Platform], *, pyc: bool
+    environments: Mapping[str, Environment],
+    platforms: Sequence[Platform],
+    compilers: Mapping[str, str],
 ) -> Declared[Mapping[str, EnvInfo]]:
-    """The layers of all environments of one flow; wheels are grouped over the whole flow."""
+    """The layers of all environments of one flow; wheels are grouped over the whole flow.
+
+    `compilers` gives, for a Python minor version, the full version that compiles bytecode for it;
+    environments of other versions get no layer of bytecode.
+    """
     actions: list[Action] = []
     layers: dict[str, dict[Platform, tuple[ImageLayer, ...]]] = {n: {} for n in environments}
     for platform in platforms:
         wheels = {n: e.locked.wheels[platform] for n, e in environments.items()}
         stacks = layering(wheels, {n: len(e.steps) for n, e in environments.items()})
         for name, environment in environments.items():
-            stack = _stack(environment, stacks[name], pyc=pyc)
+            stack = _stack(environment, stacks[name], compilers)
             actions += stack
             layers[name][platform] = tuple(ImageLayer.made_by(a.label) for a in stack)
     return Declared({n: EnvInfo(found) for n, found in layers.items()}, tuple(actions))
 
 
-def _stack(environment: Environment, groups: Sequence[Group], *, pyc: bool) -> list[Action]:
+def _stack(
+    environment: Environment, groups: Sequence[Group], compilers: Mapping[str, str]
+) -> list[Action]:
     base = environment.base
     wheels = [_wheel_layer(base.python, group) for group in groups]
     sources = [_source_layer(base.python, tree) for tree in environment.sources]
-    compiled = [_pyc_layer(base.python, groups)] if pyc and groups else []
+    compiler = compilers.get(base.python)
+    compiled = [_pyc_layer(base.python, groups, compiler)] if compiler else []
     return [_venv_layer(base), *wheels, *sources, *compiled]
 
 
@@ -73,10 +82,16 @@ def _wheel_layer(python: str, group: Group) -> Action:
     )
 
 
-def _pyc_layer(python: str, groups: Sequence[Group]) -> Action:
+def _pyc_layer(python: str, groups: Sequence[Group], compiler: str) -> Action:
     wheels = sorted(w for g in groups for w in g.wheels)
     names = [w.filename for w in wheels]
-    params = {"comment": "bytecode", "prefix": PREFIX, "python": python, "wheels": names}
+    params = {
+        "comment": "bytecode",
+        "compiler": compiler,
+        "prefix": PREFIX,
+        "python": python,
+        "wheels": names,
+    }
     label = f"@python{python}//pyc-{Digest.of(canonical(names).encode()).hex[:12]}"
     return layer_action(label, "python.pyc", canonical(params), _inputs(wheels), "compiling")
 

@@ -85,16 +85,27 @@ def image_goals(image: ImageInfo) -> tuple[Output, ...]:
     return (image.index, *image.manifests.values(), *image.configs.values(), *layers)
 
 
-def analyze(flows: Sequence[FlowInput], lock: Lock, config: Config) -> Analysis:
-    """The action graph of `flows`; every request of theirs is in `lock`."""
+def analyze(
+    flows: Sequence[FlowInput], lock: Lock, config: Config, compilers: Mapping[str, str]
+) -> Analysis:
+    """The action graph of `flows`; every request of theirs is in `lock`.
+
+    `compilers`: the full versions of the Pythons that compile bytecode, by minor version.
+    """
     actions: list[Action] = []
-    targets = [_flow(flow, lock, config, actions) for flow in flows]
+    targets = [_flow(flow, lock, config, compilers, actions) for flow in flows]
     return Analysis(merged(actions), tuple(targets))
 
 
-def _flow(flow: FlowInput, lock: Lock, config: Config, actions: list[Action]) -> FlowTarget:
+def _flow(
+    flow: FlowInput,
+    lock: Lock,
+    config: Config,
+    compilers: Mapping[str, str],
+    actions: list[Action],
+) -> FlowTarget:
     environments = _environments(flow, lock)
-    layers = env_layers(environments, config.platforms, pyc=config.pyc)
+    layers = env_layers(environments, config.platforms, compilers)
     actions += layers.actions
     images: dict[str, StepTarget] = {}
     for name, environment in environments.items():

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -152,7 +152,17 @@ def analyze_flows(session: Session, flows: Sequence[LoadedFlow], locked: Lock) -
         code, sources = read_sources(flow.spec, session.config.store / "stat.json")
         _warn_of_size(session, flow.label, code)
         inputs.append(FlowInput(flow.label, flow.spec, flow.needs, code, sources))
-    return analyze(inputs, locked, session.config)
+    pythons = {need.base.python for flow in flows for need in flow.needs.values()}
+    return analyze(inputs, locked, session.config, _compilers(session.config, pythons))
+
+
+def _compilers(config: Config, pythons: Iterable[str]) -> dict[str, str]:
+    """The interpreters that compile bytecode, where the policy wants a layer of it."""
+    if not config.pyc:
+        return {}
+    from mfbuild.python.pyc import compiler_version
+
+    return {python: compiler_version(python) for python in sorted(pythons)}
 
 
 def _warn_of_size(session: Session, label: str, code: Sequence[CodeEntry]) -> None:

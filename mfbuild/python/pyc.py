@@ -49,17 +49,13 @@ print("%s-%d.%d" % (sys.implementation.name, *sys.version_info[:2]), sys.executa
 def run(work: Work) -> None:
     """Compile the modules of wheels to `__pycache__` as the outputs of `layer_outputs`.
 
-    Parameters as those of the tool `wheel.layer`. The interpreter must be of the minor version
+    Parameters as those of the tool `wheel.layer`, and `compiler`, the interpreter's full version,
+    which is there for the key alone. The interpreter must be of the minor version
     that the image has: ActionError if there is none. Files that are no Python of that version
     (templates, say) and files whose bytecode a wheel brings itself are left out.
     """
     scheme = Scheme(prefix=work.params["prefix"], python=work.params["python"])
-    python = find_python(scheme.python)
-    if python is None:
-        raise ActionError(
-            f"bytecode for the image needs `python{scheme.python}` on PATH, which is not there",
-            hint="install that version of Python, or package without bytecode",
-        )
+    python = _needed_python(scheme.python)
     files = {name: work.inputs[name].path() for name in work.params["wheels"]}
     owned = merged({name: read_wheel(file, name, scheme) for name, file in files.items()})
     modules = sorted(_modules(owned, scheme), key=lambda module: module.target)
@@ -69,6 +65,30 @@ def run(work: Work) -> None:
                 if pyc := compiled("/" + module.path, source):
                     writer.file(module.target, pyc, owner=owner)
                 work.tick(0)
+
+
+def compiler_version(minor: str) -> str:
+    """The full version of the CPython that compiles for `major.minor`, `3.11.7`; ActionError.
+
+    It belongs into the key of the action: patch releases differ in the bytecode that they write.
+    """
+    command = [
+        _needed_python(minor),
+        "-I",
+        "-c",
+        "import platform; print(platform.python_version())",
+    ]
+    return subprocess.run(command, capture_output=True, text=True, check=True).stdout.strip()
+
+
+def _needed_python(minor: str) -> Path:
+    python = find_python(minor)
+    if python is None:
+        raise ActionError(
+            f"bytecode for the image needs `python{minor}` on PATH, which is not there",
+            hint="install that version of Python, or package without bytecode",
+        )
+    return python
 
 
 def find_python(minor: str) -> Path | None:
