@@ -66,9 +66,10 @@ def load(
     stored = depfile.path(cache_dir, {**request, "cwd": str(Path.cwd()), "python": str(python)})
     answer = "asked to refresh" if refresh else depfile.check(stored, env)
     if not isinstance(answer, str):
-        spec = _with_modes(codec.from_json(answer))
-        if spec is not None:
-            return Loaded(spec, None)
+        with contextlib.suppress(ValueError):  # a damaged depfile
+            spec = _with_modes(codec.from_json(answer))
+            if spec is not None:
+                return Loaded(spec, None)
         answer = "a packaged file is gone"
     result = _run(python, request, env)
     if result["problems"]:
@@ -145,6 +146,8 @@ def _end(child: subprocess.Popen[bytes]) -> None:
 
 
 def _no_answer(where: str, status: int) -> FlowError:
+    if status == os.EX_IOERR:
+        return FlowError(f"what was loaded cannot be written to `{tempfile.gettempdir()}`")
     if status >= 0:
         return FlowError(f"the flow ended its own process with status `{status}`", where=where)
     name = signal.strsignal(-status) or f"signal {-status}"
@@ -174,7 +177,10 @@ def _without_ignored(spec: FlowSpec, file: Path) -> tuple[FlowSpec, Callable[[st
         raise UsageError(f"cannot read `{IGNORE_FILE}`: {error}") from error
     from pathspec import GitIgnoreSpec
 
-    patterns = GitIgnoreSpec.from_lines(lines)
+    try:
+        patterns = GitIgnoreSpec.from_lines(lines)
+    except ValueError as error:
+        raise UsageError(f"`{IGNORE_FILE}` has a bad pattern: {error}") from error
 
     def ignored(path: str) -> bool:
         """Whether `path`, absolute, with a `/` at its end if it is a folder, is ignored."""

@@ -63,7 +63,10 @@ def _sibling(name: str) -> ModuleType:
 
 def _leave(path: Path, answer: dict[str, Any]) -> None:
     """Write the answer and end at once: the user's threads and exit handlers do not matter."""
-    path.write_text(json.dumps(answer), encoding="ascii")
+    try:
+        path.write_text(json.dumps(answer), encoding="ascii")
+    except OSError:
+        os._exit(os.EX_IOERR)
     for stream in (sys.stdout, sys.stderr):
         with contextlib.suppress(AttributeError, OSError, ValueError):
             stream.flush()

@@ -168,9 +168,12 @@ class _Environ(type(os.environ)):  # type: ignore[misc]
 
 
 def _reads(mode: Any, flags: Any) -> bool:
+    """Whether this open() sees what the file held before."""
     if isinstance(mode, str):
-        return "r" in mode or "+" in mode
-    return not isinstance(flags, int) or flags & os.O_ACCMODE != os.O_WRONLY
+        return not mode.startswith(("w", "x")) and ("r" in mode or "+" in mode)
+    if not isinstance(flags, int):
+        return True
+    return flags & os.O_ACCMODE != os.O_WRONLY and not flags & (os.O_TRUNC | os.O_EXCL)
 
 
 def _stat(path: str) -> Stat:
