@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     Problem = dict[str, Any]
 
 _COMMAND = "mfbuild-describe"
-_OLDEST = "2.19.12"
+_OLDEST = "2.19.10"
 
 
 class Loading:

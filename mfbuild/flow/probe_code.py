@@ -51,7 +51,7 @@ def _entries(state: Any, recorder: Any) -> dict[str, Any]:
     """Name in the archive -> absolute path (str) or generated content (bytes)."""
     environment: Any = import_module("metaflow.metaflow_environment")
     tar: Any = import_module("metaflow.packaging_sys.tar_backend")
-    version = import_module("metaflow.metaflow_version").get_version()
+    version = import_module("metaflow.metaflow_version").get_version(public=True)
     entries: dict[str, Any] = {}
 
     class Environment(environment.MetaflowEnvironment):  # type: ignore[misc]
