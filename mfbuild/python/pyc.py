@@ -72,12 +72,8 @@ def compiler_version(minor: str) -> str:
 
     It belongs into the key of the action: patch releases differ in the bytecode that they write.
     """
-    command = [
-        _needed_python(minor),
-        "-I",
-        "-c",
-        "import platform; print(platform.python_version())",
-    ]
+    code = "import platform; print(platform.python_version())"
+    command = [str(_needed_python(minor)), "-I", "-c", code]
     return subprocess.run(command, capture_output=True, text=True, check=True).stdout.strip()
 
 
