@@ -48,7 +48,7 @@ def base_names(spec: FlowSpec, flow: str, config: Config) -> dict[str, str]:
     problems = [
         Problem(
             f"step `{s.name}` asks for the image `{s.image}`, which is not pinned by digest",
-            where=f"{spec.file}:{s.line}",
+            where=f"{s.file or spec.file}:{s.line}",
             hint="write `repository@sha256:…`, or name a folder of images/ in BUILD.toml",
         )
         for s in spec.steps
@@ -81,7 +81,7 @@ def _python_problems(spec: FlowSpec, step: StepSpec, base: Base) -> list[Problem
     problem = Problem(
         f"step `{step.name}` asks for Python {step.python}, and its base `{base.name}` "
         f"has {base.python}",
-        where=f"{spec.file}:{step.line}",
+        where=f"{step.file or spec.file}:{step.line}",
         hint="set `base` in BUILD.toml to an image with that Python, or change @pypi(python=…)",
     )
     return [problem]
@@ -122,6 +122,6 @@ def _bad_package(spec: FlowSpec, step: StepSpec, name: str, version: str) -> Pro
     return Problem(
         f"step `{step.name}` asks for the package `{name}` as `{version}`: "
         "not supported, only versions from an index can be locked",
-        where=f"{spec.file}:{step.line}",
+        where=f"{step.file or spec.file}:{step.line}",
         hint='write a version or a specifier, as in {"pandas": ">=2.2"}',
     )

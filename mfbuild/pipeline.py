@@ -114,18 +114,23 @@ def _load(session: Session, file: Path, label: str) -> Loaded:
 
 
 def lock(session: Session, flows: Sequence[LoadedFlow]) -> Lock:
-    """BUILD.lock, resolved anew for what it does not answer; ResolveError if it may not change."""
+    """What BUILD.lock answers to `flows`, resolved for what it does not know yet.
+
+    ResolveError if it would have to change under --locked, or if nothing satisfies a step.
+    """
     found = read_lock(session.lock_file)
     asked = requests_of(flows)
     missing = found.missing(tuple(asked), session.config.platforms)
-    if not missing:
-        return found
-    if session.options.locked:
+    if missing and session.options.locked:
         raise ResolveError.all_of([_stale(session, asked[request]) for request in missing])
-    from mfbuild.locking import extended
+    if missing:
+        from mfbuild.locking import extended
 
-    session.reporter.note(f"resolving {len(missing)} environments for {LOCK}")
-    return extended(session.lock_file, {r: asked[r] for r in missing}, found, session.config)
+        session.reporter.note(f"resolving {len(missing)} environments for {LOCK}")
+        unknown = {request: asked[request] for request in missing}
+        found = extended(session.lock_file, unknown, found, session.config)
+    digests = [request.digest() for request in asked]
+    return Lock({digest: found.environments[digest] for digest in digests})
 
 
 def requests_of(flows: Sequence[LoadedFlow]) -> dict[Request, str]:

@@ -40,7 +40,8 @@ class UvFailure(Exception):
         self.sdist_only = frozenset(_NEEDS_WHEEL.findall(clean))
         reason, *hints = re.split(r"^\s*hint: ", _NEEDS_WHEEL.sub("", clean), flags=re.MULTILINE)
         reason = _UNSOLVED.sub("", " ".join(reason.split()))
-        self.reason = reason.replace("Because ", "because ", 1).rstrip(".")
+        reason = reason.replace("Because ", "because ", 1).rstrip(".")
+        self.reason = reason or "uv ended without a reason; is the disk full?"
         self.hint = "; ".join(" ".join(hint.split()) for hint in hints) or None
         super().__init__(self.reason)
 
