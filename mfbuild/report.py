@@ -74,7 +74,8 @@ class PlainReporter:
         with self._lock:
             line = self._running.pop(label, None)
             self.tally.add(how)
-            if line and not (how == "fetched" and line.done < _SMALL):
+            small = how == "fetched" and line is not None and line.done < _SMALL
+            if line and how != "cached" and not small:
                 size = f"{human_bytes(line.done)}, " if line.done else ""
                 self._say(f"{_PAST[how]} {label} ({size}{seconds:.1f} s)")
 
@@ -94,7 +95,7 @@ class PlainReporter:
         print(text, file=self._stream, flush=True)
 
 
-_PAST = {"ran": "made", "fetched": "fetched", "failed": "FAILED", "cached": "reused"}
+_PAST = {"ran": "made", "fetched": "fetched", "failed": "FAILED"}
 
 
 class TtyReporter(PlainReporter):

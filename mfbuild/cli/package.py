@@ -72,7 +72,7 @@ def _summary(session: Session, flows: list[FlowTarget], seconds: float) -> str:
     names = ", ".join(flow.spec.name for flow in flows[:3])
     names += f" and {len(flows) - 3} more" if flows[3:] else ""
     steps = sum(len(flow.steps) for flow in flows)
-    images = len({step.image.index for flow in flows for step in flow.steps.values()})
+    images = len({step.environment for flow in flows for step in flow.steps.values()})
     platforms = len(session.config.platforms)
     return (
         f"packaged {names}: {_count(steps, 'step')}, {_count(images, 'image')} for "

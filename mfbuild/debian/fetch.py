@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import threading
 import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -14,11 +15,12 @@ from mfbuild.engine.model import Source
 from mfbuild.errors import FetchError
 
 if TYPE_CHECKING:
-    from requests import Response
+    from requests import Response, Session
 
 _TIMEOUT = (15, 60)
 _WAITS = (0.2, 1.0, 4.0)
 _PIECE = 1 << 18
+_connections = threading.local()
 
 Tick = Callable[[int], None]
 
@@ -83,7 +85,7 @@ def _attempt(mirror: Mirror, path: str, destination: Path, tick: Tick, limit: in
     # The transfer must not be decoded on the way: digests are of the bytes as they are stored.
     headers = {"Accept-Encoding": "identity"}
     try:
-        with requests.get(url, stream=True, timeout=_TIMEOUT, headers=headers) as response:
+        with _session().get(url, stream=True, timeout=_TIMEOUT, headers=headers) as response:
             _check(response, path)
             _save(response, path, destination, tick, limit)
     except requests.exceptions.RequestException as error:
@@ -91,6 +93,16 @@ def _attempt(mirror: Mirror, path: str, destination: Path, tick: Tick, limit: in
             raise FetchError("the certificate of the Debian mirror cannot be verified") from error
         # The text of these errors holds the URL, and that may hold a password.
         raise _Retry(f"the connection failed ({type(error).__name__})") from error
+
+
+def _session() -> Session:
+    """This thread's connections: a lock has a hundred packages, and mirrors are slow to greet."""
+    import requests
+
+    if not hasattr(_connections, "session"):
+        _connections.session = requests.Session()
+    session: Session = _connections.session
+    return session
 
 
 def _check(response: Response, path: str) -> None:

@@ -94,17 +94,34 @@ def _flow_names() -> list[str]:
 
 
 def _started_in(path: str, names: Sequence[str]) -> set[str]:
-    """Those of `names` that the file calls outside of functions and classes."""
-    pending: list[ast.AST] = [ast.parse(Path(path).read_bytes())]
+    """The flows that the file calls outside of functions and classes.
+
+    `names` are those that are defined; Metaflow ends the process with the first flow, so what
+    comes after it is known from the source alone.
+    """
+    tree = ast.parse(Path(path).read_bytes())
+    flows = {*names, *_extending(tree, "FlowSpec")}
+    pending: list[ast.AST] = [tree]
     started = set()
     while pending:
         node = pending.pop()
         if isinstance(node, (ast.FunctionDef, ast.AsyncFunctionDef, ast.ClassDef, ast.Lambda)):
             continue
-        if isinstance(node, ast.Call) and isinstance(node.func, ast.Name) and node.func.id in names:
+        if isinstance(node, ast.Call) and isinstance(node.func, ast.Name) and node.func.id in flows:
             started.add(node.func.id)
         pending.extend(ast.iter_child_nodes(node))
     return started
+
+
+def _extending(tree: ast.Module, name: str) -> set[str]:
+    """The classes of the module that extend the class called `name`."""
+    found = {name}
+    for node in tree.body:
+        if isinstance(node, ast.ClassDef):
+            bases = (getattr(b, "attr", getattr(b, "id", None)) for b in node.bases)
+            if not found.isdisjoint(bases):
+                found.add(node.name)
+    return found - {name}
 
 
 def _is_metaflow(error: BaseException) -> bool:
