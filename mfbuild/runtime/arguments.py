@@ -1,0 +1,90 @@
+"""What a container is started with: its command line and its environment."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, fields
+
+
+@dataclass(frozen=True, slots=True)
+class Person:
+    """What belongs to a person or a deployment, and so to no image and no task template."""
+
+    tags: tuple[str, ...] = ()
+    namespace: str | None = None
+    user: str | None = None
+    branch: str | None = None
+    production: bool = False
+    production_token: str | None = None
+
+    @classmethod
+    def from_json(cls, text: str) -> Person:
+        """Read the input `person`; unknown keys are a newer push's and are left alone."""
+        values = {k: v for k, v in json.loads(text or "{}").items() if k in _PERSON}
+        return cls(**{**values, "tags": tuple(values.get("tags", ()))})
+
+
+_PERSON = frozenset(field.name for field in fields(Person))
+
+
+@dataclass(frozen=True, slots=True)
+class Arguments:
+    """The command line; docs/flyte.md has the meaning of each option.
+
+    `code` and `plan` are `<url>#sha256=<hex>`, `output` is the prefix of the task's outputs and
+    `input` the address of its inputs, "" for a step that reads none. `path` has the own split.
+    """
+
+    step: str
+    code: str
+    plan: str
+    run: str
+    person: Person
+    output: str
+    path: tuple[int, ...]
+    count: int | None
+    iteration: int
+    input: str
+    attempt: int
+    user_retries: int
+    retry_delay: float
+
+
+def parse(argv: Sequence[str], environ: Mapping[str, str]) -> Arguments:
+    """The arguments behind `python -m mfbuild_runtime`: a step, then pairs of option and value.
+
+    An option has exactly one value, whatever it begins with: propeller puts in what the inputs
+    hold. Raises ValueError for an option that is unknown or has no value.
+    """
+    step, *rest = argv or [""]
+    options = dict(zip(rest[::2], rest[1::2], strict=False))
+    unknown = [name for name in rest[::2] if name not in _OPTIONS]
+    if not step or step.startswith("-") or unknown or len(rest) % 2:
+        wrong = unknown[0] if unknown else rest[-1] if rest else step
+        raise ValueError(f"`{wrong}` is not an option with a value, or the step is missing")
+    given = {name[2:].replace("-", "_"): value for name, value in options.items() if value != ""}
+    path = tuple(int(index) for index in given.get("path", "").split("/") if index)
+    if "split" in given:
+        path = (*path, int(given["split"]))
+    return Arguments(
+        step=step,
+        code=given.get("code", ""),
+        plan=given.get("plan", ""),
+        run=given.get("run") or f"flyte-{environ.get('FLYTE_INTERNAL_EXECUTION_ID', 'local')}",
+        person=Person.from_json(given.get("person", "")),
+        output=given.get("output", "").rstrip("/"),
+        path=path,
+        count=int(given["count"]) if "count" in given else None,
+        iteration=int(given.get("iteration", 0)),
+        input=given.get("input", ""),
+        attempt=int(environ.get("FLYTE_ATTEMPT_NUMBER", 0)),
+        user_retries=int(given.get("user_retries", 0)),
+        retry_delay=float(given.get("retry_delay", 0)),
+    )
+
+
+_OPTIONS = frozenset(
+    "--code --plan --run --person --output --path --split --count --iteration --input"
+    " --user-retries --retry-delay".split()
+)
