@@ -15,15 +15,14 @@ from mfbuild.engine.model import Blob, Output
 from mfbuild.engine.run import Results
 from mfbuild.engine.store import BlobCorrupted
 from mfbuild.flow.codec import public_json
-from mfbuild.pipeline import Session
+from mfbuild.loading import LoadedFlow, Session
 from mfbuild.python.model import Lock
 
 DIST = ".mfbuild/dist"
 
 
-def package(session: Session, files: Sequence[Path]) -> tuple[tuple[FlowTarget, Path], ...]:
-    """load, lock, analyze, execute, bundle: each flow's target and the path of its bundle."""
-    flows = pipeline.load_flows(session, files)
+def package(session: Session, flows: Sequence[LoadedFlow]) -> tuple[tuple[FlowTarget, Path], ...]:
+    """lock, analyze, execute, bundle: each flow's target and the path of its bundle."""
     locked = pipeline.lock(session, flows)
     analysis = pipeline.analyze_flows(session, flows, locked)
     return tuple(zip(analysis.flows, _make(session, analysis, locked), strict=True))

@@ -1,116 +1,25 @@
-"""`package` from end to end: load, lock, analyze, execute, bundle."""
+"""The stages of `package` after load: lock, analyze, plan, execute."""
 
 from __future__ import annotations
 
-import os
-from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
-from pathlib import Path
+from collections.abc import Iterable, Sequence
 
 from build_rules.providers import CodeEntry
 from mfbuild.analyze import Analysis, FlowInput, analyze
 from mfbuild.config import Config
-from mfbuild.engine.cache import Cache
 from mfbuild.engine.graph import Graph
 from mfbuild.engine.plan import Plan, make_plan
 from mfbuild.engine.run import Results, run
-from mfbuild.engine.store import Store
-from mfbuild.environments import StepNeed, base_names, datastores, step_needs
 from mfbuild.errors import Problem, ResolveError
-from mfbuild.flow.load import Loaded, load
-from mfbuild.flow.spec import FlowSpec
-from mfbuild.images import Base, load_base
-from mfbuild.labels import flow_label
+from mfbuild.loading import LOCK, LoadedFlow, Session
 from mfbuild.python.lockfile import read_lock
 from mfbuild.python.model import Lock, Request
-from mfbuild.report import PlainReporter, human_bytes
+from mfbuild.report import human_bytes
 from mfbuild.sources import read_sources
 from mfbuild.tools import TOOLS, fetchers
 
-LOCK = "BUILD.lock"
 LARGE_CODE = 100_000_000
 """Metaflow's own threshold for a warning about the size of the code (package/__init__.py)."""
-
-
-@dataclass(frozen=True, slots=True)
-class Options:
-    """What one command asks for, beside the Config.
-
-    `python` loads the flows; `flow_options` are Metaflow's own top-level options for them.
-    """
-
-    python: Path
-    flow_options: tuple[str, ...] = ()
-    refresh: bool = False
-    locked: bool = False
-    fresh: bool = False
-
-
-@dataclass(frozen=True, slots=True)
-class Session:
-    """One command at work: what it was asked, and the effects that it may have."""
-
-    config: Config
-    options: Options
-    store: Store
-    reporter: PlainReporter
-
-    @property
-    def cache(self) -> Cache:
-        """The action cache, with this workspace's history."""
-        return Cache(self.store, str(self.config.root))
-
-    @property
-    def lock_file(self) -> Path:
-        return self.config.root / LOCK
-
-
-@dataclass(frozen=True, slots=True)
-class LoadedFlow:
-    """A flow and what each of its steps needs."""
-
-    label: str
-    spec: FlowSpec
-    needs: Mapping[str, StepNeed]
-
-
-def load_flows(session: Session, files: Sequence[Path]) -> tuple[LoadedFlow, ...]:
-    """Every flow as data, with its steps' bases and requests; one child for each that changed."""
-    config, bases = session.config, dict[str, Base]()
-    flows = []
-    for file in files:
-        label = flow_label(file, config.root)
-        spec = _load(session, file, label).spec
-        names = base_names(spec, label, config)
-        for name in sorted(set(names.values()) - bases.keys()):
-            bases[name] = _base(config, name)
-        flows.append(LoadedFlow(label, spec, step_needs(spec, names, bases)))
-    return tuple(flows)
-
-
-def _base(config: Config, name: str) -> Base:
-    if "@sha256:" in name:
-        from mfbuild.references import referenced_base
-
-        return referenced_base(name, config.platforms, config.store)
-    return load_base(name, config.root, config.platforms)
-
-
-def _load(session: Session, file: Path, label: str) -> Loaded:
-    config, options = session.config, session.options
-    loaded = load(
-        file,
-        workspace=config.root,
-        python=options.python,
-        options=options.flow_options,
-        cache_dir=config.store,
-        refresh=options.refresh,
-        datastores=datastores(config),
-        env=os.environ,
-    )
-    if loaded.reason:
-        session.reporter.note(f"loaded {label} ({loaded.reason})")
-    return loaded
 
 
 def lock(session: Session, flows: Sequence[LoadedFlow]) -> Lock:

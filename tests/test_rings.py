@@ -21,6 +21,7 @@ RINGS = (
     ("mfbuild.config", "mfbuild.report"),
     ("mfbuild.environments", "mfbuild.labels", "build_rules"),
     ("mfbuild.analyze", "mfbuild.tools", "mfbuild.sources", "mfbuild.locking"),
+    ("mfbuild.loading",),
     ("mfbuild.pipeline",),
     ("mfbuild.packaging", "mfbuild.local"),
     ("mfbuild.cli", "mfbuild.__main__"),

@@ -14,6 +14,7 @@ from mfbuild.engine.explain import explain
 from mfbuild.engine.plan import Plan
 from mfbuild.errors import UsageError, did_you_mean
 from mfbuild.labels import find_flows
+from mfbuild.loading import load_flows
 
 EPILOG = """\
 examples:
@@ -38,7 +39,7 @@ def run(args: argparse.Namespace) -> int:
     root = options.workspace_of(args.flow)
     words = args.flow or [_flow_of(args.label, root)]
     with options.session_of(args, root) as session:
-        loaded = pipeline.load_flows(session, find_flows(words, root))
+        loaded = load_flows(session, find_flows(words, root))
         locked = pipeline.lock(session, loaded)
         analysis = pipeline.analyze_flows(session, loaded, locked)
         plan = pipeline.plan(session, analysis)

@@ -10,7 +10,7 @@ from mfbuild import locking, pipeline
 from mfbuild.cli import options
 from mfbuild.errors import UsageError
 from mfbuild.labels import find_flows
-from mfbuild.pipeline import LOCK, Session
+from mfbuild.loading import LOCK, Session, load_flows
 from mfbuild.python.lockfile import read_lock
 from mfbuild.python.model import Lock, Request
 from mfbuild.python.resolve import Upgrade
@@ -55,7 +55,7 @@ def run(args: argparse.Namespace) -> int:
     with options.session_of(args, root) as session:
         if args.images:
             return _images(args, session)
-        loaded = pipeline.load_flows(session, find_flows(args.flows or ["//..."], root))
+        loaded = load_flows(session, find_flows(args.flows or ["//..."], root))
         asked = pipeline.requests_of(loaded)
         if args.export:
             return _export(args, session, pipeline.lock(session, loaded), asked)

@@ -10,9 +10,8 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from mfbuild.config import Config, find_root, read_config
-from mfbuild.engine.store import Store
 from mfbuild.errors import UsageError
-from mfbuild.pipeline import Options, Session
+from mfbuild.loading import Options, Session
 from mfbuild.report import reporter
 
 
@@ -114,6 +113,8 @@ def session_of(arguments: argparse.Namespace, root: Path) -> Iterator[Session]:
     )
     if not options.python.exists():
         raise UsageError(f"there is no interpreter `{options.python}`")
+    from mfbuild.engine.store import Store
+
     shown = reporter(arguments.progress, quiet=arguments.quiet)
     try:
         with Store.open(config.store) as store:

@@ -3,16 +3,19 @@
 from __future__ import annotations
 
 import argparse
+import importlib
 import json
 import time
 from pathlib import Path
+from typing import TYPE_CHECKING
 
-from mfbuild.analyze import FlowTarget
 from mfbuild.cli import options
 from mfbuild.errors import UsageError
 from mfbuild.labels import find_flows
-from mfbuild.packaging import package
-from mfbuild.pipeline import Session
+from mfbuild.loading import Session, load_flows
+
+if TYPE_CHECKING:
+    from mfbuild.analyze import FlowTarget
 
 EPILOG = """\
 examples:
@@ -44,7 +47,10 @@ def run(args: argparse.Namespace) -> int:
     if args.output and len(files) != 1:
         raise UsageError(f"`--output` takes one flow, not {len(files)}")
     with options.session_of(args, root) as session:
-        made = package(session, files)
+        loaded = load_flows(session, files, meanwhile=_import_the_rest)
+        from mfbuild.packaging import package
+
+        made = package(session, loaded)
         tags = [_extras(args, path) for _, path in made]
         seconds = time.monotonic() - began
         session.reporter.note(_summary(session, [flow for flow, _ in made], seconds))
@@ -54,6 +60,12 @@ def run(args: argparse.Namespace) -> int:
     else:
         print("\n".join(str(path) for _, path in made))
     return 0
+
+
+def _import_the_rest() -> None:
+    """What a build imports that has something to do: while the flow's process runs."""
+    for name in ("mfbuild.packaging", "concurrent.futures.thread", "deflate"):
+        importlib.import_module(name)
 
 
 def _extras(args: argparse.Namespace, path: Path) -> tuple[str, ...]:

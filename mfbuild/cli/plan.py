@@ -9,6 +9,7 @@ from mfbuild import pipeline
 from mfbuild.cli import options
 from mfbuild.engine.plan import Plan, Status, Step
 from mfbuild.labels import find_flows
+from mfbuild.loading import load_flows
 from mfbuild.report import human_bytes
 
 
@@ -24,7 +25,7 @@ def arguments(parser: argparse.ArgumentParser) -> None:
 def run(args: argparse.Namespace) -> int:
     root = options.workspace_of(args.flows)
     with options.session_of(args, root) as session:
-        loaded = pipeline.load_flows(session, find_flows(args.flows, root))
+        loaded = load_flows(session, find_flows(args.flows, root))
         locked = pipeline.lock(session, loaded)
         plan = pipeline.plan(session, pipeline.analyze_flows(session, loaded, locked))
     print(json.dumps(_json(plan)) if args.json else _table(plan, whole=args.all))

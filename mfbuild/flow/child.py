@@ -1,0 +1,71 @@
+"""The child process that reads a flow: started, waited for, and ended with what it started."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import signal
+import subprocess
+import tempfile
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any
+
+from mfbuild.errors import FlowError, UsageError
+
+_PROBE = Path(__file__).with_name("probe.py")
+_GRACE_SECONDS = 2.0
+
+
+def ask(
+    python: Path, request: dict[str, Any], env: Mapping[str, str], meanwhile: Callable[[], None]
+) -> Any:
+    """The probe's answer to `request`, from a child run by `python` with the environment `env`.
+
+    The child's stdout goes to our stderr; its answer comes in a file. `meanwhile` is called once
+    the child runs. UsageError if it cannot be started; FlowError if it ends without an answer.
+    """
+    with tempfile.TemporaryDirectory(prefix="mfbuild-") as scratch:
+        answer = Path(scratch, "answer.json")
+        text = json.dumps({**request, "answer": str(answer)})
+        try:
+            child = subprocess.Popen(
+                [python, _PROBE, text],
+                stdin=subprocess.DEVNULL,
+                stdout=2,
+                env=dict(env),
+                start_new_session=True,
+            )
+        except OSError as error:
+            raise UsageError(f"cannot run the interpreter `{python}`: {error.strerror}") from error
+        try:
+            meanwhile()
+            status = child.wait()
+        except BaseException:
+            _end(child)
+            raise
+        try:
+            return json.loads(answer.read_bytes())
+        except (FileNotFoundError, ValueError):  # no answer, or the beginning of one
+            where = str(Path(request["flow"]).relative_to(request["workspace"]))
+            raise _no_answer(where, status) from None
+
+
+def _end(child: subprocess.Popen[bytes]) -> None:
+    """End the child and what it started: politely, then not."""
+    for signal_number in (signal.SIGTERM, signal.SIGKILL):
+        with contextlib.suppress(ProcessLookupError, PermissionError):
+            os.killpg(child.pid, signal_number)
+        with contextlib.suppress(subprocess.TimeoutExpired):
+            child.wait(_GRACE_SECONDS)
+            return
+
+
+def _no_answer(where: str, status: int) -> FlowError:
+    if status == os.EX_IOERR:
+        return FlowError(f"what was loaded cannot be written to `{tempfile.gettempdir()}`")
+    if status >= 0:
+        return FlowError(f"the flow ended its own process with status `{status}`", where=where)
+    name = signal.strsignal(-status) or f"signal {-status}"
+    return FlowError(f"the process that loads the flow was ended: `{name}`", where=where)

@@ -1,0 +1,112 @@
+"""The first stage of `package`: flow files become FlowSpecs, and their steps' needs known."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from mfbuild.config import Config
+from mfbuild.environments import StepNeed, base_names, datastores, step_needs
+from mfbuild.flow.load import Loaded, load
+from mfbuild.flow.spec import FlowSpec
+from mfbuild.images import Base, load_base
+from mfbuild.labels import flow_label
+from mfbuild.report import PlainReporter
+
+if TYPE_CHECKING:
+    from mfbuild.engine.cache import Cache
+    from mfbuild.engine.store import Store
+
+LOCK = "BUILD.lock"
+
+
+@dataclass(frozen=True, slots=True)
+class Options:
+    """What one command asks for, beside the Config.
+
+    `python` loads the flows; `flow_options` are Metaflow's own top-level options for them.
+    """
+
+    python: Path
+    flow_options: tuple[str, ...] = ()
+    refresh: bool = False
+    locked: bool = False
+    fresh: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Session:
+    """One command at work: what it was asked, and the effects that it may have."""
+
+    config: Config
+    options: Options
+    store: Store
+    reporter: PlainReporter
+
+    @property
+    def cache(self) -> Cache:
+        """The action cache, with this workspace's history."""
+        from mfbuild.engine.cache import Cache
+
+        return Cache(self.store, str(self.config.root))
+
+    @property
+    def lock_file(self) -> Path:
+        return self.config.root / LOCK
+
+
+@dataclass(frozen=True, slots=True)
+class LoadedFlow:
+    """A flow and what each of its steps needs."""
+
+    label: str
+    spec: FlowSpec
+    needs: Mapping[str, StepNeed]
+
+
+def load_flows(
+    session: Session, files: Sequence[Path], meanwhile: Callable[[], None] = lambda: None
+) -> tuple[LoadedFlow, ...]:
+    """Every flow as data, with its steps' bases and requests; one child for each that changed.
+
+    `meanwhile` is called while a child runs.
+    """
+    config, bases = session.config, dict[str, Base]()
+    flows = []
+    for file in files:
+        label = flow_label(file, config.root)
+        spec = _load(session, file, label, meanwhile).spec
+        names = base_names(spec, label, config)
+        for name in sorted(set(names.values()) - bases.keys()):
+            bases[name] = _base(config, name)
+        flows.append(LoadedFlow(label, spec, step_needs(spec, names, bases)))
+    return tuple(flows)
+
+
+def _base(config: Config, name: str) -> Base:
+    if "@sha256:" in name:
+        from mfbuild.references import referenced_base
+
+        return referenced_base(name, config.platforms, config.store)
+    return load_base(name, config.root, config.platforms)
+
+
+def _load(session: Session, file: Path, label: str, meanwhile: Callable[[], None]) -> Loaded:
+    config, options = session.config, session.options
+    loaded = load(
+        file,
+        workspace=config.root,
+        python=options.python,
+        options=options.flow_options,
+        cache_dir=config.store,
+        refresh=options.refresh,
+        datastores=datastores(config),
+        env=os.environ,
+        meanwhile=meanwhile,
+    )
+    if loaded.reason:
+        session.reporter.note(f"loaded {label} ({loaded.reason})")
+    return loaded
