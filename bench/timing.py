@@ -31,7 +31,8 @@ class Timed:
         began = time.perf_counter()
         done = subprocess.run(
             self.command,
-            env=os.environ | dict(self.env),
+            # As on people's machines: bytecode is kept, whatever the shell of this one says.
+            env=os.environ | {"PYTHONDONTWRITEBYTECODE": ""} | dict(self.env),
             cwd=self.cwd,
             stdout=subprocess.DEVNULL,
             stderr=subprocess.PIPE,
