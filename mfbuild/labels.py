@@ -55,8 +55,30 @@ def _walk(folder: Path) -> Iterator[Path]:
         folders[:] = [d for d in folders if not d.startswith(".") and d not in _SKIPPED]
         for name in files:
             file = Path(where, name)
-            if name.endswith(".py") and _FLOW.search(file.read_bytes()):
+            if name.endswith(".py") and _starts_a_flow(file.read_bytes()):
                 yield file
+
+
+def _starts_a_flow(source: bytes) -> bool:
+    """Whether a file defines a FlowSpec and has a main part; a file that is no Python may."""
+    if not _FLOW.search(source) or b"__main__" not in source:
+        return False
+    import ast
+
+    try:
+        tree = ast.parse(source)
+    except (SyntaxError, ValueError):
+        return True  # whoever loads it says what is wrong with it
+    return any(
+        isinstance(node, ast.ClassDef) and any(_name(base) == "FlowSpec" for base in node.bases)
+        for node in tree.body
+    )
+
+
+def _name(base: object) -> str | None:
+    """`FlowSpec` of `FlowSpec` and of `metaflow.FlowSpec`, in a syntax tree."""
+    name: str | None = getattr(base, "attr", getattr(base, "id", None))
+    return name
 
 
 def _problem(word: str) -> Problem:

@@ -1,7 +1,7 @@
 """The tools and the fetchers by name; a tool is a function that makes bytes, and its version.
 
-A version is raised whenever a tool's bytes change for the same inputs; the golden digests under
-tests/golden hold both together.
+A version is raised whenever a tool's bytes change for the same inputs: the tests of each tool pin
+them by golden digests.
 """
 
 from __future__ import annotations

@@ -9,7 +9,15 @@ import pytest
 from mfbuild.errors import UsageError
 from mfbuild.labels import find_flows, flow_label
 
-FLOW = "from metaflow import FlowSpec\nclass F(FlowSpec):\n    pass\n"
+FLOW = """
+import metaflow
+
+class F(metaflow.FlowSpec):
+    pass
+
+if __name__ == "__main__":
+    F()
+"""
 
 
 @pytest.fixture
@@ -19,6 +27,8 @@ def root(tmp_path: Path) -> Path:
         file.parent.mkdir(parents=True, exist_ok=True)
         file.write_text(FLOW)
     (tmp_path / "flows/tool.py").write_text("from metaflow import FlowSpec\n")
+    (tmp_path / "flows/writer.py").write_text(f"TEXT = '''{FLOW}'''\n")
+    (tmp_path / "flows/base.py").write_text("class Base(FlowSpec):\n    pass\n")
     return tmp_path
 
 
@@ -33,6 +43,11 @@ def test_labels_paths_and_patterns_name_flows_once(
         "//flows/deep/c.py",
     ]
     assert len(find_flows(["//..."], root)) == 3
+
+
+def test_a_file_that_does_not_parse_is_for_the_loader_to_explain(root: Path) -> None:
+    (root / "flows/deep/c.py").write_text(FLOW + "def broken(:\n")
+    assert len(find_flows(["//flows/..."], root)) == 2
 
 
 def test_every_word_that_finds_nothing_is_told(root: Path) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 
 import tomli
@@ -36,3 +37,15 @@ def test_every_verb_is_in_the_readme() -> None:
 
     text = (ROOT / "README.md").read_text()
     assert [v for v in VERBS if f"`mfbuild {v}" not in text] == []
+
+
+def test_documents_name_files_that_exist() -> None:
+    texts = [*(ROOT / "docs").glob("*.md"), ROOT / "README.md"]
+    named = {
+        (text.name, name)
+        for text in texts
+        for name in re.findall(
+            r"`((?:tests|build_rules|images|examples|bench)/[\w./-]*)`", text.read_text()
+        )
+    }
+    assert [n for n in sorted(named) if not (ROOT / n[1]).exists()] == []
