@@ -1,0 +1,123 @@
+"""The engine's programs: built from Go modules once, and kept by the digest of what they come from.
+
+`python -m tests.cluster.build` builds what is not in the cache, about ten minutes on two cores.
+The cache is $MFBUILD_TEST_CACHE, else `mfbuild-test` in $XDG_CACHE_HOME.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import platform
+import shutil
+import subprocess
+import sys
+import tempfile
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+
+SOURCES = Path(__file__).with_name("go")
+MODULES: Mapping[str, tuple[str, ...]] = {
+    "s3": ("versitygw",),
+    "flyte": ("flyteworkflow", "flytepropeller", "container"),
+    "kubernetes": ("kube-apiserver", "kube-scheduler", "kubelet"),
+}
+"""The programs of each Go module of `go/`."""
+
+COMMANDS: Mapping[str, str] = {
+    "containerd": "containerd",
+    "docker-registry": "docker-registry",
+    "etcd": "etcd-server",
+    "openssl": "openssl",
+    "runc": "runc",
+    "skopeo": "skopeo",
+}
+"""What the engine takes from Debian: command, package."""
+
+BUILD = ("go", "build", "-buildvcs=false", "-ldflags=-s -w")
+# Read at import, because the tests give themselves a HOME of their own.
+CACHE = Path(
+    os.environ.get("MFBUILD_TEST_CACHE")
+    or Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "mfbuild-test"
+)
+_SEARCH = f"{os.environ.get('PATH', os.defpath)}:/usr/local/go/bin:/usr/sbin:/sbin"
+
+
+def program(name: str) -> Path:
+    """Where the program `name` of a Go module is, or will be once it is built."""
+    (module,) = (module for module, programs in MODULES.items() if name in programs)
+    return _folder(module) / name
+
+
+def command(name: str) -> str:
+    """The path of a command of Debian; FileNotFoundError if it is not installed."""
+    if found := shutil.which(name, path=_SEARCH):
+        return found
+    raise FileNotFoundError(f"`{name}` is not installed (Debian's {COMMANDS[name]} has it)")
+
+
+def missing() -> list[str]:
+    """What this machine lacks to run the engine, a phrase each; nothing if it can be started."""
+    return [*_missing_from_machine(), *(f"{name} (not built)" for name in unbuilt())]
+
+
+def unbuilt() -> list[str]:
+    """The programs that are not in the cache."""
+    names = [name for programs in MODULES.values() for name in programs]
+    return [name for name in names if not program(name).exists()]
+
+
+def build() -> None:
+    """Build each module that is not in the cache; CalledProcessError where Go refuses."""
+    for module in MODULES:
+        if not _folder(module).exists():
+            print(f"cluster: building {', '.join(MODULES[module])}", file=sys.stderr)
+            _build(module, _folder(module))
+
+
+def _build(module: str, folder: Path) -> None:
+    folder.parent.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryDirectory(dir=folder.parent, prefix=f".{module}-") as scratch:
+        out = Path(scratch) / "out"
+        out.mkdir()
+        # `tool` stands for what go.mod names as tools, in a module with no command of its own.
+        own = any((SOURCES / module).glob("*/main.go"))
+        subprocess.run(
+            [*BUILD, "-o", out, "./..." if own else "tool"],
+            cwd=SOURCES / module,
+            env={**os.environ, "PATH": _SEARCH, "CGO_ENABLED": "0"},
+            check=True,
+        )
+        out.rename(folder)
+
+
+def _folder(module: str) -> Path:
+    digest = hashlib.sha256(repr([BUILD, platform.machine()]).encode())
+    for path in sorted(p for p in (SOURCES / module).rglob("*") if p.is_file()):
+        name = str(path.relative_to(SOURCES / module))
+        digest.update(f"{len(name)} {name} {path.stat().st_size} ".encode() + path.read_bytes())
+    return CACHE / f"{module}-{digest.hexdigest()[:16]}"
+
+
+def _missing_from_machine() -> Iterator[str]:
+    if sys.platform != "linux":
+        yield "Linux"
+    elif os.geteuid() != 0:
+        yield "root"
+    for name, package in COMMANDS.items():
+        if not shutil.which(name, path=_SEARCH):
+            yield f"{name} (Debian's {package})"
+
+
+def main() -> None:
+    """Build, and say what is missing."""
+    if unbuilt() and not shutil.which("go", path=_SEARCH):
+        print("cluster: NOT BUILT: Go 1.26 or newer is needed", file=sys.stderr)
+    else:
+        build()
+    if lacks := missing():
+        print(f"cluster: the engine's tests will be skipped: no {', '.join(lacks)}", file=sys.stderr)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,57 @@
+"""Flyte's own compiler, on templates that were not registered anywhere."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import tempfile
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from flyteidl.core.compiler_pb2 import CompiledTask, CompiledWorkflow, CompiledWorkflowClosure
+from flyteidl.core.literals_pb2 import LiteralMap
+from flyteidl.core.tasks_pb2 import TaskTemplate
+from flyteidl.core.workflow_pb2 import WorkflowTemplate
+
+from tests.cluster.build import program
+
+
+def closure(
+    workflow: WorkflowTemplate,
+    tasks: Sequence[TaskTemplate],
+    sub_workflows: Sequence[WorkflowTemplate] = (),
+) -> CompiledWorkflowClosure:
+    """The templates of a workflow in one message, in which nothing is compiled yet."""
+    return CompiledWorkflowClosure(
+        primary=CompiledWorkflow(template=workflow),
+        sub_workflows=[CompiledWorkflow(template=sub) for sub in sub_workflows],
+        tasks=[CompiledTask(template=task) for task in tasks],
+    )
+
+
+def check(templates: CompiledWorkflowClosure) -> str:
+    """What the compiler that flyteadmin calls at CreateWorkflow says against it; "" if nothing."""
+    done = _run(templates)
+    return done.stderr.decode() if done.returncode else ""
+
+
+def resource(templates: CompiledWorkflowClosure, execution: str, inputs: LiteralMap) -> Any:
+    """The FlyteWorkflow resource of an execution, as JSON; ValueError if it does not compile.
+
+    `inputs` are all that the workflow takes; the namespace is `<project>-<domain>`.
+    """
+    with tempfile.NamedTemporaryFile() as file:
+        file.write(inputs.SerializeToString())
+        file.flush()
+        done = _run(templates, "-execution", execution, "-inputs", file.name)
+    if done.returncode:
+        raise ValueError(done.stderr.decode())
+    return json.loads(done.stdout)
+
+
+def _run(
+    templates: CompiledWorkflowClosure, *options: str | Path
+) -> subprocess.CompletedProcess[bytes]:
+    argv = [program("flyteworkflow"), *options]
+    return subprocess.run(argv, input=templates.SerializeToString(), capture_output=True)

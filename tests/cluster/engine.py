@@ -1,0 +1,92 @@
+"""A real Flyte engine on this machine: FlytePropeller, Kubernetes, a registry and S3.
+
+Everything listens on the loopback, at ports that were free, and keeps its files in one temporary
+folder. `python -m tests.cluster.engine` starts one and keeps it until ^C.
+"""
+
+from __future__ import annotations
+
+import shutil
+import signal
+import socket
+import sys
+import tempfile
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager, suppress
+from dataclasses import dataclass
+from pathlib import Path
+
+from flyteidl.core.compiler_pb2 import CompiledWorkflowClosure
+from flyteidl.core.literals_pb2 import LiteralMap
+
+from tests.cluster.executions import Result, execute
+from tests.cluster.images import container_image, push
+from tests.cluster.kubernetes import Kubernetes, add_namespace, start_api, start_node
+from tests.cluster.namespace import namespace
+from tests.cluster.propeller import Bucket, start_propeller, start_storage
+from tests.registry import docker_registry
+
+PROJECT, DOMAIN = "flows", "test"
+
+
+@dataclass(frozen=True)
+class Engine:
+    """A running engine: its addresses, `image` for hand-made tasks, a folder with all logs."""
+
+    registry: str
+    bucket: Bucket
+    kubernetes: Kubernetes
+    image: str
+    folder: Path
+
+    def run(
+        self, templates: CompiledWorkflowClosure, inputs: LiteralMap, seconds: float = 300
+    ) -> Result:
+        """Run a workflow of PROJECT and DOMAIN; ServerError if it takes more than `seconds`."""
+        return execute(self.kubernetes, templates, inputs, seconds)
+
+    def push(self, source: str, repository: str) -> str:
+        """Copy an image, as skopeo names it, to the registry; its reference there, by digest."""
+        return push(source, self.registry, repository, self.folder)
+
+
+@contextmanager
+def engine() -> Iterator[Engine]:
+    """Start an engine; at the end nothing of it is left. ServerError with its log if one fails."""
+    # A socket's path has at most 107 characters, too few for pytest's own folders.
+    folder = Path(tempfile.mkdtemp(prefix="mfbuild-engine-"))
+    try:
+        with ExitStack() as stack:
+            registry = stack.enter_context(docker_registry(folder / "registry"))
+            (folder / "image").mkdir()
+            image = push(container_image(folder / "image"), registry, "container", folder)
+            space = stack.enter_context(namespace(folder))
+            ports = _free_ports(6)
+            bucket = start_storage(space, ports[0])
+            kubernetes = start_api(space, ports[1:4])
+            stack.enter_context(kubernetes.session)
+            start_node(space, kubernetes, ports[4], image)
+            add_namespace(kubernetes, f"{PROJECT}-{DOMAIN}")
+            start_propeller(space, kubernetes, bucket, ports[5])
+            yield Engine(registry, bucket, kubernetes, image, folder)
+    finally:
+        shutil.rmtree(folder)
+
+
+def _free_ports(count: int) -> list[int]:
+    with ExitStack() as stack:
+        sockets = [stack.enter_context(socket.socket()) for _ in range(count)]
+        for each in sockets:
+            each.bind(("127.0.0.1", 0))
+        return [each.getsockname()[1] for each in sockets]
+
+
+def main() -> None:
+    """Start an engine and keep it until ^C."""
+    with engine() as running, suppress(KeyboardInterrupt):
+        print(f"engine: KUBECONFIG={running.kubernetes.kubeconfig}", file=sys.stderr)
+        signal.pause()
+
+
+if __name__ == "__main__":
+    main()

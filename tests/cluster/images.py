@@ -1,0 +1,35 @@
+"""What goes to the engine's registry: the image of its own tests, and those of bundles."""
+
+from __future__ import annotations
+
+import subprocess
+from pathlib import Path
+
+from mfbuild.engine.model import Digest
+from tests.cluster.build import command, program
+from tests.layouts import layer, make_image
+
+
+def push(source: str, registry: str, repository: str, scratch: Path) -> str:
+    """Copy an image with all its platforms to `registry`; its reference there, by digest.
+
+    `source` is as skopeo names it, `dir:…` or `oci:…:…`; `scratch` is a folder.
+    """
+    target = f"{registry}/{repository}"
+    digest = scratch / "digest"
+    subprocess.run(
+        [command("skopeo"), "--insecure-policy", "copy", "-q", "--all", "--preserve-digests",
+         "--dest-tls-verify=false", "--digestfile", digest, source, f"docker://{target}:latest"],
+        check=True,
+    )  # fmt: skip
+    return f"{target}@{digest.read_text()}"
+
+
+def container_image(folder: Path) -> str:
+    """An image of `go/flyte/container` alone, its entry point, in `folder`; its source."""
+    binary = {"container": program("container").read_bytes()}
+    image = make_image(folder / "work", [layer(binary, mode=0o755)], entrypoint=["/container"])
+    for data in (image.config, *(each.data for each in image.layers)):
+        (folder / Digest.of(data).hex).write_bytes(data)
+    (folder / "manifest.json").write_bytes(image.manifest)
+    return f"dir:{folder}"

@@ -1,0 +1,109 @@
+"""FlytePropeller and the S3 server that it and all pods use."""
+
+from __future__ import annotations
+
+import json
+import secrets
+import socket
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from tests.cluster.build import program
+from tests.cluster.kubernetes import POD_TEMPLATE, Kubernetes
+from tests.cluster.namespace import Namespace
+
+WORKFLOWS = "flyteworkflows.flyte.lyft.com"
+
+
+@dataclass(frozen=True)
+class Bucket:
+    """A bucket of an S3 server, and how to open it."""
+
+    endpoint: str
+    access_key: str = field(repr=False)
+    secret_key: str = field(repr=False)
+    name: str = "flyte"
+
+    def pod_environment(self) -> Mapping[str, str]:
+        """What Flyte gives every pod."""
+        return {
+            "FLYTE_AWS_ENDPOINT": self.endpoint,
+            "FLYTE_AWS_ACCESS_KEY_ID": self.access_key,
+            "FLYTE_AWS_SECRET_ACCESS_KEY": self.secret_key,
+        }
+
+
+def start_storage(space: Namespace, port: int) -> Bucket:
+    """Start versitygw with one bucket, its objects being files of the folder `s3`."""
+    bucket = Bucket(f"http://127.0.0.1:{port}", secrets.token_hex(10), secrets.token_hex(20))
+    (space.folder / "s3" / bucket.name).mkdir(parents=True)
+
+    def listens() -> bool:
+        with socket.socket() as probe:
+            return probe.connect_ex(("127.0.0.1", port)) == 0
+
+    account = {"ROOT_ACCESS_KEY": bucket.access_key, "ROOT_SECRET_KEY": bucket.secret_key}
+    argv = [program("versitygw"), "--port", f"127.0.0.1:{port}", "posix", space.folder / "s3"]
+    space.start(argv, listens, account)
+    return bucket
+
+
+def start_propeller(space: Namespace, kubernetes: Kubernetes, bucket: Bucket, port: int) -> None:
+    """Start FlytePropeller, which makes the kind of resource that it reads; `port`: its profiler."""
+    config = space.folder / "propeller.yaml"
+    config.write_text(json.dumps(_config(kubernetes.kubeconfig, bucket, port)))
+    kind = f"/apis/apiextensions.k8s.io/v1/customresourcedefinitions/{WORKFLOWS}"
+    space.start(
+        [program("flytepropeller"), "--config", config],
+        lambda: kubernetes.has(kind),
+        {"POD_NAMESPACE": "flyte"},
+    )
+
+
+def _config(kubeconfig: Path, bucket: Bucket, port: int) -> Any:
+    container = {"container": "container", "python-task": "container", "sidecar": "sidecar"}
+    s3 = {
+        "region": "us-east-1",
+        "disable_ssl": "true",
+        "endpoint": bucket.endpoint,
+        "auth_type": "accesskey",
+        "access_key_id": bucket.access_key,
+        "secret_key": bucket.secret_key,
+    }
+    return {
+        "propeller": {
+            "create-flyteworkflow-crd": True,
+            "kube-config": str(kubeconfig),
+            "rawoutput-prefix": f"s3://{bucket.name}/data",
+            "metadata-prefix": "metadata/propeller",
+            "workflow-reeval-duration": "1s",
+            "downstream-eval-duration": "1s",
+            "workers": 4,
+            "prof-port": port,
+        },
+        "event": {"type": "log"},
+        # Nothing listens there: no event goes to flyteadmin, and no launch plan is started.
+        "admin": {"endpoint": "dns:///127.0.0.1:1", "insecure": True},
+        "catalog-cache": {"type": "noop"},
+        "storage": {
+            "type": "stow",
+            "container": bucket.name,
+            "stow": {"kind": "s3", "config": s3},
+        },
+        "tasks": {
+            "task-plugins": {
+                "enabled-plugins": ["container", "sidecar", "k8s-array"],
+                "default-for-task-types": container,
+            }
+        },
+        "plugins": {
+            "k8s": {
+                "default-pod-template-name": POD_TEMPLATE,
+                "default-cpus": "100m",
+                "default-memory": "100Mi",
+                "default-env-vars": [{k: v} for k, v in bucket.pod_environment().items()],
+            }
+        },
+    }
