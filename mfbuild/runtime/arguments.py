@@ -34,6 +34,7 @@ class Arguments:
 
     `code` and `plan` are `<url>#sha256=<hex>`, `output` is the prefix of the task's outputs and
     `input` the address of its inputs, "" for a step that reads none. `path` has the own split.
+    `inputs` are the task's inputs as they came. `max_futures` is the most bytes of futures.pb.
     """
 
     step: str
@@ -49,6 +50,8 @@ class Arguments:
     attempt: int
     user_retries: int
     retry_delay: float
+    inputs: Mapping[str, str | int]
+    max_futures: int
 
 
 def parse(argv: Sequence[str], environ: Mapping[str, str]) -> Arguments:
@@ -81,10 +84,17 @@ def parse(argv: Sequence[str], environ: Mapping[str, str]) -> Arguments:
         attempt=int(environ.get("FLYTE_ATTEMPT_NUMBER", 0)),
         user_retries=int(given.get("user_retries", 0)),
         retry_delay=float(given.get("retry_delay", 0)),
+        inputs={
+            name: int(options[f"--{name}"]) if name in _INTEGERS else options[f"--{name}"]
+            for name in _INPUTS
+            if f"--{name}" in options
+        },
+        max_futures=int(float(environ.get("MFBUILD_MAX_FUTURES_MB", 2)) * 1024 * 1024),
     )
 
 
+_INTEGERS = ("split", "count", "iteration")
+_INPUTS = ("code", "plan", "run", "person", "path", *_INTEGERS)
 _OPTIONS = frozenset(
-    "--code --plan --run --person --output --path --split --count --iteration --input"
-    " --user-retries --retry-delay".split()
+    f"--{name}" for name in (*_INPUTS, "output", "input", "user-retries", "retry-delay")
 )

@@ -1,0 +1,102 @@
+"""The container's entry point: one attempt of one step."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import sys
+from collections.abc import Sequence
+from dataclasses import asdict
+from pathlib import Path
+from types import FrameType
+
+from .arguments import Arguments, parse
+from .code import unpack
+from .environment import metaflow_environment
+from .errors import Failure, NonRecoverable
+from .flow import enter, load, may_import_metaflow
+from .logs import Destination, Shipper
+from .process import supervise
+from .step import Step, give_up
+from .storage import Storage, Storages
+
+
+def main(argv: Sequence[str]) -> int:
+    """The exit code: 0 done or given up (error.pb), 1 failed, 2 wrong usage, 143 after SIGTERM."""
+    signal.signal(signal.SIGTERM, _end)  # process 1 has no default action
+    try:
+        arguments = parse(argv, os.environ)
+    except ValueError as error:
+        sys.stderr.write(f"error: {error}\n")
+        return 2
+    storage = Storages(os.environ)
+    try:
+        return _attempt(arguments, storage)
+    except NonRecoverable as error:
+        return give_up(error, arguments, storage)
+    except Failure as error:
+        sys.stderr.write(f"error: {error}\n")
+        return 1
+
+
+def _end(number: int, _: FrameType | None) -> None:
+    raise SystemExit(128 + number)
+
+
+def _attempt(arguments: Arguments, storage: Storage) -> int:
+    code = unpack(arguments.code, storage.get, os.environ)
+    os.environ.update(metaflow_environment(arguments, code.folder, os.environ))
+    enter(code.folder)
+    file = code.folder / os.environ.get("MFBUILD_FLOW_FILE", "flow.py")
+    if may_import_metaflow(file):
+        import metaflow  # noqa: F401 - before the fork: both processes need it
+    _check_attempt(arguments)
+    shipper = Shipper()
+    result = supervise(
+        lambda news: _run(Step(arguments, code, storage, lambda d: _tell(news, d)), file),
+        shipper.stdout,
+        shipper.stderr,
+        _News(shipper),
+    )
+    shipper.finish()
+    return result
+
+
+def _check_attempt(arguments: Arguments) -> None:
+    """Metaflow ignores what an attempt past its limit writes."""
+    if not arguments.attempt:
+        return
+    from metaflow.metaflow_config import MAX_ATTEMPTS
+
+    if arguments.attempt >= MAX_ATTEMPTS:
+        raise NonRecoverable(
+            "TooManyAttempts",
+            f"attempt {arguments.attempt} of step `{arguments.step}` is past the {MAX_ATTEMPTS} "
+            "that Metaflow keeps (Flyte's own retries after lost pods count too)",
+        )
+
+
+def _run(step: Step, file: Path) -> int:
+    """The child: ends with SystemExit where the file starts a flow."""
+    sys.argv = [file.name]
+    load(file, step.run)
+    sys.stderr.write(f"error: `{file.name}` starts no flow\n")
+    return 1
+
+
+def _tell(news: int, destination: Destination) -> None:
+    os.write(news, json.dumps(asdict(destination)).encode("ascii") + b"\n")
+
+
+class _News:
+    """The parent's end: starts to ship the logs once the child has told where to."""
+
+    def __init__(self, shipper: Shipper) -> None:
+        self._shipper = shipper
+        self._line = b""
+
+    def feed(self, data: bytes) -> None:
+        self._line += data
+        if self._line.endswith(b"\n"):
+            self._shipper.start(Destination(**json.loads(self._line)))

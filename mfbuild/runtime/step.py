@@ -1,0 +1,239 @@
+"""Runs one step through Metaflow's own command line, in this process."""
+
+from __future__ import annotations
+
+import copy
+import hashlib
+import json
+import os
+import sys
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from importlib import import_module
+from pathlib import Path
+from typing import Any
+
+from . import futures, literals
+from .arguments import Arguments
+from .code import Code, fetch
+from .errors import Failure, NonRecoverable
+from .ids import PARAMETERS, parameters_id
+from .logs import Destination
+from .parents import Place, follows_foreach, parents, start_step
+from .storage import Storage
+
+_OPTIONS = ("--quiet", "--no-pylint", "--environment=pypi")
+_CODE = {"version": 0, "archive_format": "tgz", "mfcontent_version": 1}
+
+
+@dataclass(frozen=True, slots=True)
+class Step:
+    """A step and what it needs of its container; `tell` says where its logs belong."""
+
+    arguments: Arguments
+    code: Code
+    storage: Storage
+    tell: Callable[[Destination], None]
+
+    def run(self, cli: Any, flow: Any) -> None:
+        """Call metaflow.cli for `flow`; ends with SystemExit, as `python flow.py step` does."""
+        given = json.loads(os.environ.get("MFBUILD_OPTIONS", "[]"))
+        sys.argv = [sys.argv[0], *given, *_OPTIONS, "step", self.arguments.step]
+        _adapt(cli, self.code.folder)
+        find = cli.start.get_command
+        click: Any = import_module("metaflow._vendor.click")
+
+        def get_command(context: Any, name: str) -> Any:
+            def run(step: str) -> None:
+                self._command(context, find)
+
+            return click.Command(name, params=[click.Argument(["step"])], callback=run)
+
+        cli.start.get_command = get_command
+        cli.main(flow)
+
+    def _command(self, context: Any, find: Callable[[Any, str], Any]) -> None:
+        """What runs in place of Metaflow's `step`: the same with all that is around it."""
+        try:
+            self._run(context, find)
+        except NonRecoverable as error:
+            sys.exit(give_up(error, self.arguments, self.storage))
+        except Failure as error:
+            sys.stderr.write(f"error: {error}\n")
+            sys.exit(1)
+
+    def _run(self, context: Any, find: Callable[[Any, str], Any]) -> None:
+        """`context` is that of Metaflow's group of commands, with its state as `obj`."""
+        state, a = context.obj, self.arguments
+        place = Place(a.run, a.step, a.path, a.iteration, a.count)
+        store = state.flow_datastore
+        self.tell(
+            Destination(
+                *(state.flow.name, place.run, place.step, place.task, a.attempt),
+                *(store.TYPE, store.datastore_root),
+            )
+        )
+        _set_code(store, self.code.archive)
+        if place.step == start_step(state.graph) and not place.iteration:
+            self._init(context, find, place)
+        _wait(state, place, a)
+        _call(find(context, "step"), context, state, self._options(state.graph, store, place))
+        self._finish(state)
+
+    def _init(self, context: Any, find: Callable[[Any, str], Any], place: Place) -> None:
+        """Save the parameters as the task `_parameters`, unless an attempt before has done so."""
+        state = copy.copy(context.obj)
+        task = parameters_id(place.task)
+        if done(state.flow_datastore, [f"{place.run}/{PARAMETERS}/{task}"]):
+            return
+        # A flow of its own: the values that `init` sets must not become the step's artifacts.
+        state.flow = type(state.flow)(use_cli=False)
+        tags = [f"--tag={tag}" for tag in self.arguments.person.tags]
+        values = self._parameters(state.flow)
+        options = [f"--run-id={place.run}", f"--task-id={task}", *tags, *values]
+        _call(find(context, "init"), context, state, options)
+
+    def _parameters(self, flow: Any) -> list[str]:
+        """The parameters that were given, as options; None stands for one that was not."""
+        given = {name: literals.read_literal(data) for name, data in self._inputs().items()}
+        names = [p.name for _, p in flow._get_parameters() if not p.IS_CONFIG_PARAMETER]
+        values = {name: given.get(name) for name in names}
+        return [f"--{name}={value}" for name, value in values.items() if value is not None]
+
+    def _inputs(self) -> dict[str, bytes]:
+        """The task's inputs, each as the bytes of a core.Literal."""
+        if self.arguments.input:
+            return literals.read_literal_map(self.storage.get(self.arguments.input))
+        return {name: literals.literal(v) for name, v in self.arguments.inputs.items()}
+
+    def _options(self, graph: Any, store: Any, place: Place) -> list[str]:
+        """The command line of `step`."""
+        a = self.arguments
+        try:
+            paths = parents(graph, place, lambda specs: done(store, specs))
+        except LookupError as error:
+            raise Failure(error.args[0]) from error
+        inside = follows_foreach(graph, place) and not place.iteration
+        return [
+            place.step,
+            f"--run-id={place.run}",
+            f"--task-id={place.task}",
+            f"--input-paths={','.join(paths)}",
+            f"--retry-count={a.attempt}",
+            f"--max-user-code-retries={a.user_retries}",
+            *([f"--split-index={place.path[-1]}"] if inside else []),
+            *(f"--tag={tag}" for tag in a.person.tags),
+            *([f"--namespace={a.person.namespace}"] if a.person.namespace else []),
+        ]
+
+    def _finish(self, state: Any) -> None:
+        """Write what decides how the workflow goes on: outputs.pb or futures.pb."""
+        a = self.arguments
+        kind = state.graph[a.step].type
+        if kind not in ("foreach", "split-switch") or not a.output:
+            return
+        plan = futures.Plan.from_json(fetch(a.plan, self.storage.get)) if a.plan else futures.NONE
+        values: dict[str, literals.Value]
+        if kind == "foreach":
+            count = state.flow._foreach_num_splits
+            values = {"count": count, "splits": list(range(count))}
+            job = futures.of_foreach(plan, a, self._inputs(), count)
+        else:
+            choice = state.flow._transition[0][0]
+            values = {"choice": choice}
+            job = futures.of_switch(plan, a, self._inputs(), choice)
+        if job is not None:
+            self.storage.put(f"{a.output}/futures.pb", job)
+        elif not futures.is_dynamic(plan, a.step):
+            self.storage.put(f"{a.output}/outputs.pb", literals.literal_map(values))
+
+
+def done(store: Any, specs: Sequence[str]) -> frozenset[str]:
+    """Which tasks (`run/step/task`) have a last attempt that is done."""
+    found = store.get_task_datastores(pathspecs=list(specs))
+    return frozenset(task.pathspec for task in found)
+
+
+def give_up(error: NonRecoverable, arguments: Arguments, storage: Storage) -> int:
+    """Tell Flyte not to try again. It reads error.pb only after the exit code 0."""
+    sys.stderr.write(f"error: {error}\n")
+    if not arguments.output:
+        return 1
+    document = literals.error_document(error.code, str(error))
+    storage.put(f"{arguments.output}/error.pb", document)
+    return 0
+
+
+def _call(command: Any, context: Any, state: Any, options: Sequence[str]) -> None:
+    """Run a command of Metaflow below the group, as click does, with `state` as its object."""
+    with command.make_context(command.name, list(options), parent=context, obj=state) as below:
+        command.invoke(below)
+
+
+def _adapt(cli: Any, folder: Path) -> None:
+    """Say where the package lies, and leave out what the runtime does itself."""
+    if (folder / ".mf_install").is_file():
+        # Metaflow looks for `<root>/../.mf_meta`; its own root is in the image.
+        root = str(folder / ".mf_meta")
+        import_module("metaflow.packaging_sys").get_metaflow_root = lambda: root  # type: ignore[attr-defined]
+    import_module("metaflow.plugins").SIDECARS.pop("save_logs_periodically", None)
+    for name in ("kubernetes", "batch"):
+        _accept_local(cli.decorators.get_all_step_decos().get(name))
+
+
+class _Remote:
+    """A datastore that passes for a remote one."""
+
+    TYPE = "s3"
+
+
+def _accept_local(decorator: Any) -> None:
+    """Let a flow with @kubernetes run where its datastore is local: on a laptop."""
+    if decorator is None:
+        return
+    step_init = decorator.step_init
+
+    def initialise(self: Any, *arguments: Any) -> None:
+        *others, datastore, logger = arguments
+        step_init(self, *others, _Remote if datastore.TYPE == "local" else datastore, logger)
+
+    decorator.step_init = initialise
+
+
+def _set_code(store: Any, archive: Path) -> None:
+    """Save the tarball where `Run.code` looks for it, and note it for the task's metadata."""
+    content = archive.read_bytes()
+    url, key = store.save_data([content], len_hint=1)[0]
+    os.environ.update(
+        METAFLOW_CODE_METADATA=json.dumps(_CODE),
+        METAFLOW_CODE_SHA=key or hashlib.sha1(content).hexdigest(),
+        METAFLOW_CODE_URL=url,
+        METAFLOW_CODE_DS=store.TYPE,
+    )
+
+
+def _wait(state: Any, place: Place, arguments: Arguments) -> None:
+    """Wait out what is left of minutes_between_retries since the attempt before has ended."""
+    if not arguments.attempt or not arguments.retry_delay:
+        return
+    ended = _end_of(state, place, arguments.attempt - 1)
+    left = arguments.retry_delay - (time.time() - ended if ended else 0)
+    if left > 0:
+        sys.stdout.write(f"waiting {left:.0f} s before attempt {arguments.attempt}\n")
+        time.sleep(left)
+
+
+def _end_of(state: Any, place: Place, attempt: int) -> float | None:
+    """When the attempt ended, in seconds since the epoch; None where Metaflow has no note of it."""
+    names = (state.flow.name, place.run, place.step, place.task)
+    try:
+        notes = state.metadata.get_object("task", "metadata", {}, None, *names) or []
+    except Exception:  # a service that does not answer: the step itself will say so
+        return None
+    ends = [
+        note["ts_epoch"] / 1000
+        for note in notes
+        if note["field_name"] == "attempt_ok" and f"attempt_id:{attempt}" in note["tags"]
+    ]
+    return max(ends, default=None)
