@@ -72,6 +72,11 @@ class Interpreter:
         """Whether nothing runs and nothing will."""
         return not self._running and not self.waiting
 
+    @property
+    def failing(self) -> bool:
+        """Whether the run has failed, and what still runs is to be ended."""
+        return self.failure is not None and self._stop_at_failure
+
     def verdict(self) -> NodeFailure | None:
         """Why the finished run failed; None if it did not."""
         if self.failure is None and self.outputs is None:
@@ -81,7 +86,7 @@ class Interpreter:
     @property
     def waiting(self) -> int:
         """How many attempts `ready` would hand out."""
-        return 0 if self.failure and self._stop_at_failure else len(self._ready)
+        return 0 if self.failing else len(self._ready)
 
     def ready(self, most: int) -> list[Attempt]:
         """At most `most` attempts that are to be started now; they count as running from here."""

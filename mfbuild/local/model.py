@@ -63,8 +63,8 @@ class Attempt:
     """One try at a task: a process that is to be started.
 
     `node` names it uniquely within the run; `number` counts tries from 0 on. `inputs` are those
-    of its inputs.pb, `values` what `{{.inputs.x}}` renders: in an ArrayNode the element with
-    `index` where the file holds the list. `timeout` is in seconds.
+    of its inputs.pb, `values` what `{{.inputs.x}}` renders: for the element `index` of the
+    ArrayNode `array` that element, where the file holds the list. `timeout` is in seconds.
     """
 
     node: str
@@ -72,6 +72,7 @@ class Attempt:
     task: TaskTemplate
     inputs: Values
     values: Values
+    array: str | None = None
     index: int | None = None
     timeout: float | None = None
 

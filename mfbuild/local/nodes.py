@@ -13,7 +13,7 @@ from flyteidl.core.types_pb2 import OutputReference
 from flyteidl.core.workflow_pb2 import Node
 
 from mfbuild.local import branch
-from mfbuild.local.array import ArrayRun
+from mfbuild.local.array_node import ArrayRun
 from mfbuild.local.bindings import attribute, resolve_all
 from mfbuild.local.model import (
     Library,

@@ -30,6 +30,7 @@ class TaskRun:
     timeout: float | None
     done: Callable[[Success], None]
     failed: Callable[[NodeFailure], None]
+    array: str | None = None
     index: int | None = None
     number: int = 0
     user_failures: int = 0
@@ -38,7 +39,14 @@ class TaskRun:
     def attempt(self) -> Attempt:
         """The attempt that is due."""
         return Attempt(
-            self.id, self.number, self.task, self.inputs, self.values, self.index, self.timeout
+            node=self.id,
+            number=self.number,
+            task=self.task,
+            inputs=self.inputs,
+            values=self.values,
+            array=self.array,
+            index=self.index,
+            timeout=self.timeout,
         )
 
     def fails(self, failure: Failure) -> bool:

@@ -61,6 +61,7 @@ class ArrayRun:
             timeout=timeout_of(self.node.node),
             done=lambda success: self._succeeded(index, success),
             failed=self._element_failed,
+            array=self.id,
             index=index,
         )
 

@@ -1,0 +1,208 @@
+"""Starts jobs as processes, through one launcher per environment, and says how they ended."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import selectors
+import signal
+import subprocess
+import time
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Protocol
+
+from mfbuild.local.contract import Job
+from mfbuild.local.model import RunError
+
+IMAGE_PYTHON = "/opt/venv/bin/python"
+"""The interpreter of every image that mfbuild bakes."""
+
+_GRACE = 10.0
+_LOST = -signal.SIGKILL
+
+
+@dataclass(frozen=True, slots=True)
+class Exit:
+    """How a job ended: an exit code, or minus the signal that ended it."""
+
+    key: str
+    status: int
+
+
+class Executor(Protocol):
+    """Runs jobs side by side. Whatever it starts has ended when `close` returns."""
+
+    def start(self, job: Job) -> None:
+        """Begin `job`; RunError if its environment cannot be had."""
+        ...
+
+    def wait(self, timeout: float | None) -> list[Exit]:
+        """The jobs that ended, as soon as there are any; none after `timeout` seconds."""
+        ...
+
+    def stop(self, key: str, grace: float) -> None:
+        """Terminate a job, and kill it `grace` seconds later; `wait` reports it as any other."""
+        ...
+
+    def close(self) -> None:
+        """End everything."""
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class Launch:
+    """How to start a launcher in an environment, and where that has its interpreter."""
+
+    argv: tuple[str, ...]
+    env: Mapping[str, str]
+    python: str
+
+
+class Place(Protocol):
+    """Where jobs run: this machine as it is, laid out images, or containers."""
+
+    def environment(self, image: str) -> str:
+        """What tells environments apart; images of the same content share one."""
+        ...
+
+    def launch(self, environment: str) -> Launch:
+        """How to start a launcher there; RunError if that is not possible here."""
+        ...
+
+
+@dataclass(slots=True)
+class _Running:
+    """A launcher that is there, with the keys of its jobs."""
+
+    process: subprocess.Popen[bytes]
+    python: str
+    jobs: set[str] = field(default_factory=set)
+    buffer: bytes = b""
+
+    def send(self, message: Mapping[str, Any]) -> None:
+        assert self.process.stdin is not None
+        with contextlib.suppress(BrokenPipeError):  # it is lost, which `wait` will notice
+            self.process.stdin.write(json.dumps(message).encode() + b"\n")
+            self.process.stdin.flush()
+
+    def hang_up(self) -> None:
+        """Tell it that nothing more comes, upon which it ends everything."""
+        assert self.process.stdin is not None
+        with contextlib.suppress(BrokenPipeError):
+            self.process.stdin.close()
+
+    def ended(self, timeout: float) -> None:
+        """Wait for its end; kill it if that takes too long."""
+        _ended(self.process, timeout)
+        assert self.process.stdout is not None
+        self.process.stdout.close()
+
+
+class Processes:
+    """The Executor that starts real processes; launchers write what they say to `folder`."""
+
+    def __init__(self, place: Place, folder: Path) -> None:
+        self._place, self._folder = place, folder
+        self._launchers: dict[str, _Running] = {}
+        self._selector = selectors.DefaultSelector()
+
+    def start(self, job: Job) -> None:
+        environment = self._place.environment(job.image)
+        if environment not in self._launchers:
+            self._launchers[environment] = self._launch(environment)
+        launcher = self._launchers[environment]
+        program = launcher.python if job.argv[:1] == (IMAGE_PYTHON,) else (job.argv or ("",))[0]
+        launcher.jobs.add(job.key)
+        launcher.send(
+            {
+                "start": job.key,
+                "argv": [program, *job.argv[1:]],
+                "env": dict(job.env),
+                "folder": str(job.folder),
+            }
+        )
+
+    def wait(self, timeout: float | None) -> list[Exit]:
+        ended: list[Exit] = []
+        for key, _ in self._selector.select(timeout):
+            ended += self._hear(key.data)
+        return ended
+
+    def stop(self, key: str, grace: float) -> None:
+        for launcher in self._launchers.values():
+            if key in launcher.jobs:
+                launcher.send({"stop": key, "grace": grace})
+
+    def close(self) -> None:
+        for launcher in self._launchers.values():
+            launcher.hang_up()
+        deadline = time.monotonic() + _GRACE
+        for launcher in self._launchers.values():
+            launcher.ended(deadline - time.monotonic())
+        self._launchers.clear()
+        self._selector.close()
+
+    def _launch(self, environment: str) -> _Running:
+        launch = self._place.launch(environment)
+        log = self._folder / f"{environment}.log"
+        self._folder.mkdir(parents=True, exist_ok=True)
+        with log.open("ab") as stderr:
+            try:
+                process = subprocess.Popen(
+                    launch.argv,
+                    stdin=subprocess.PIPE,
+                    stdout=subprocess.PIPE,
+                    stderr=stderr,
+                    env=dict(launch.env),
+                    start_new_session=True,
+                )
+            except OSError as error:
+                raise RunError(f"cannot run `{launch.argv[0]}`: {error.strerror}") from error
+        assert process.stdout is not None
+        running = _Running(process, launch.python)
+        if process.stdout.readline() != b'{"ready": true}\n':
+            running.hang_up()
+            running.ended(_GRACE)
+            said = last_lines(log, 5) or f"it ended with status {process.returncode}"
+            raise RunError(f"the environment `{environment}` cannot be entered: {said}")
+        os.set_blocking(process.stdout.fileno(), False)
+        self._selector.register(process.stdout, selectors.EVENT_READ, environment)
+        return running
+
+    def _hear(self, environment: str) -> list[Exit]:
+        """What a launcher reports; if it is lost, its jobs are, and the next one starts anew."""
+        launcher = self._launchers[environment]
+        assert launcher.process.stdout is not None
+        data = launcher.process.stdout.read()
+        if not data:
+            self._selector.unregister(launcher.process.stdout)
+            del self._launchers[environment]
+            launcher.hang_up()
+            launcher.ended(0)
+            return [Exit(key, _LOST) for key in sorted(launcher.jobs)]
+        *lines, launcher.buffer = (launcher.buffer + data).split(b"\n")
+        exits = [Exit(m["ended"], m["status"]) for m in map(json.loads, lines)]
+        launcher.jobs -= {e.key for e in exits}
+        return exits
+
+
+def last_lines(path: Path, count: int) -> str:
+    """The last lines of a log, as far as it can be read."""
+    with contextlib.suppress(OSError), path.open("rb") as file:
+        file.seek(max(0, path.stat().st_size - 16384))
+        lines = file.read().decode("utf-8", "replace").strip().splitlines()
+        return "\n".join(lines[-count:])
+    return ""
+
+
+def _ended(process: subprocess.Popen[bytes], timeout: float) -> None:
+    """Wait for the process; kill its group if that takes too long."""
+    try:
+        process.wait(max(0.0, timeout))
+    except subprocess.TimeoutExpired:
+        with contextlib.suppress(ProcessLookupError):
+            os.killpg(process.pid, signal.SIGKILL)
+        process.wait()

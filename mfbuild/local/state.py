@@ -1,0 +1,190 @@
+"""The record of a run on disk: what it is, and how each attempt went, readable at any moment.
+
+`<run>/run.json` says what runs and how it ended; it is replaced as a whole. `<run>/journal` gains
+a line whenever an attempt starts or ends; a last line that was cut off counts for nothing.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import json
+import os
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass, field, replace
+from pathlib import Path
+from typing import Any, Literal
+
+from mfbuild.errors import UsageError, did_you_mean
+from mfbuild.local.contract import succeeded, write_whole
+from mfbuild.local.model import Recalled, RunError, Success
+
+RUNS = ".mfbuild/runs"
+RUN_JSON, JOURNAL = "run.json", "journal"
+_FORMAT = 1
+
+Phase = Literal["running", "succeeded", "failed", "interrupted"]
+
+
+@dataclass(frozen=True, slots=True)
+class RunInfo:
+    """What run.json holds. `source` is the flow file or the bundle, as an absolute path.
+
+    `run` is Metaflow's run id; `parameters` are as they were given; times are seconds since the
+    epoch.
+    """
+
+    name: str
+    flow: str
+    run: str
+    source: str
+    version: str
+    place: str
+    began: float
+    parameters: Mapping[str, str] = field(default_factory=dict)
+    phase: Phase = "running"
+    ended: float | None = None
+    node: str | None = None
+    reason: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Entry:
+    """A line of the journal: an attempt that started (`running`) or ended."""
+
+    node: str
+    attempt: int
+    phase: str
+    task: str = ""
+    seconds: float | None = None
+    reason: str | None = None
+
+
+class RunState:
+    """A run's folder, locked against a second process for as long as it is open."""
+
+    def __init__(self, folder: Path, info: RunInfo, lock: int) -> None:
+        self.folder, self.info, self._lock = folder, info, lock
+        self._journal = os.open(
+            folder / JOURNAL, os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC, 0o666
+        )
+
+    @classmethod
+    @contextmanager
+    def create(cls, runs: Path, info: RunInfo) -> Iterator[RunState]:
+        """Begin the record of a new run below `runs`."""
+        folder = runs / info.name
+        with _disk(folder):
+            folder.mkdir(parents=True)
+            write_whole(folder / RUN_JSON, _encode(info))
+        with cls.reopen(folder) as state:
+            yield state
+
+    @classmethod
+    @contextmanager
+    def reopen(cls, folder: Path) -> Iterator[RunState]:
+        """Go on with the record in `folder`; RunError if another process is at it."""
+        info = read_info(folder)
+        with _disk(folder):
+            lock = os.open(folder / "lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o666)
+        try:
+            try:
+                fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except BlockingIOError:
+                raise RunError(f"the run `{info.name}` is running") from None
+            with _disk(folder):
+                state = cls(folder, info, lock)
+            try:
+                yield state
+            finally:
+                os.close(state._journal)
+        finally:
+            os.close(lock)
+
+    def update(self, **changes: Any) -> None:
+        """Change run.json."""
+        self.info = replace(self.info, **changes)
+        with _disk(self.folder):
+            write_whole(self.folder / RUN_JSON, _encode(self.info))
+
+    def note(self, entry: Entry) -> None:
+        """Append to the journal."""
+        line = json.dumps({k: v for k, v in asdict(entry).items() if v not in (None, "")})
+        with _disk(self.folder):
+            os.write(self._journal, f"{line}\n".encode())
+
+
+def _encode(info: RunInfo) -> bytes:
+    return (json.dumps({"format": _FORMAT, **asdict(info)}, indent=1) + "\n").encode()
+
+
+def read_info(folder: Path) -> RunInfo:
+    """The run.json of `folder`; RunError if it cannot be read."""
+    try:
+        value = json.loads((folder / RUN_JSON).read_bytes())
+        if value.pop("format") != _FORMAT:
+            raise ValueError("it has another format")
+        return RunInfo(**value)
+    except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
+        raise RunError(
+            f"the record of the run cannot be read: {error}", where=str(folder)
+        ) from error
+
+
+def read_journal(folder: Path) -> list[Entry]:
+    """Every whole line of the journal in `folder`."""
+    try:
+        lines = (folder / JOURNAL).read_bytes().split(b"\n")[:-1]
+    except FileNotFoundError:
+        return []
+    entries = []
+    for line in lines:
+        try:
+            entries.append(Entry(**json.loads(line)))
+        except (ValueError, TypeError):  # a line that a full disk cut off
+            continue
+    return entries
+
+
+def recalled(folder: Path, nodes: Path) -> dict[str, Recalled]:
+    """What the journal in `folder` and the files in `nodes` know of each node."""
+    found: dict[str, Recalled] = {}
+    for entry in read_journal(folder):
+        before = found.get(entry.node, Recalled())
+        success = before.success
+        if entry.phase == "succeeded":
+            read = succeeded(nodes / entry.node / str(entry.attempt))
+            success = read if isinstance(read, Success) else None
+        found[entry.node] = Recalled(max(before.attempts, entry.attempt + 1), success)
+    return found
+
+
+def find_run(runs: Path, name: str | None, flow: str | None = None) -> Path:
+    """The folder of a run by its name, its Metaflow run id, or the beginning of either.
+
+    Without a name it is the latest one, of `flow` if that is given. UsageError if there is none.
+    """
+    wanted = (name or "").removeprefix("flyte-").rpartition("/")[2].removeprefix("flyte-")
+    folders = [f for f in sorted(runs.glob("*")) if (f / RUN_JSON).is_file()]
+    found = [f for f in folders if f.name.startswith(wanted)]
+    if not name:
+        infos = {f: read_info(f) for f in found}
+        of_flow = [f for f in found if flow in (None, infos[f].flow)]
+        if not of_flow:
+            raise UsageError(f"there is no run{f' of {flow}' if flow else ''} below `{runs}`")
+        return max(of_flow, key=lambda f: infos[f].began)
+    exact = [f for f in found if f.name == wanted]
+    if len(exact or found) != 1:
+        hint = did_you_mean(wanted, [f.name for f in folders][-10:]) if folders else None
+        raise UsageError(f"there is no one run `{name}` below `{runs}`", hint=hint)
+    return (exact or found)[0]
+
+
+@contextmanager
+def _disk(path: Path) -> Iterator[None]:
+    """A disk that refuses is the run's failure, and no bug."""
+    try:
+        yield
+    except OSError as error:
+        reason = (error.strerror or str(error)).lower()
+        raise RunError(f"cannot write the record of the run: {reason}", where=str(path)) from error
