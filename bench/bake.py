@@ -42,6 +42,7 @@ if __name__ == "__main__":
 """
 DOCKERFILE = """
 FROM base
+USER 0:0
 COPY wheels /wheels
 COPY uv /usr/bin/uv
 RUN ["/usr/bin/uv", "pip", "install", "--python", "/usr/bin/python3.11", "--offline", \
@@ -83,10 +84,11 @@ def run(*command: str, **kwargs: object) -> None:
 
 def prepare(work: Path, docker: list[str]) -> list[str]:
     """A packaged flow, its wheels, the base image in Docker; the wheels' requirements."""
-    (work / "flow.py").write_text(FLOW)
+    (work / "flow").mkdir()
+    (work / "flow/flow.py").write_text(FLOW)
     os.environ["MFBUILD_STORE"] = str(work / "store")
     mfbuild = [sys.executable, "-m", "mfbuild", "package", "-q", "--platform", "linux/amd64"]
-    run(*mfbuild, "flow.py", cwd=work)
+    run(*mfbuild, "flow.py", cwd=work / "flow")
     requirements = [f"{name}=={version}" for name, version in PACKAGES.items()]
     wheels = work / "context/wheels"
     run(sys.executable, "-m", "pip", "download", "-q", "--only-binary", ":all:",
@@ -94,20 +96,22 @@ def prepare(work: Path, docker: list[str]) -> list[str]:
         "--platform", "manylinux2014_x86_64", "--platform", "manylinux_2_17_x86_64",
         "-d", str(wheels), "metaflow", *requirements)  # fmt: skip
     shutil.copy(shutil.which("uv") or Path(sys.executable).with_name("uv"), work / "context/uv")
-    (bundle,) = (work / ".mfbuild/dist").iterdir()
-    base = work / "base.py"
-    base.write_text("from metaflow import FlowSpec, step\n\n" + BASE_FLOW)
-    run(*mfbuild, "-o", str(work / "base.tar"), "base.py", cwd=work)
+    base = work / "base/flow.py"
+    base.parent.mkdir()
+    base.write_text(BASE_FLOW)
+    run(*mfbuild, "-o", str(work / "base.tar"), str(base), cwd=work)
     loaded = subprocess.run(
         [*docker, "load", "-q", "-i", str(work / "base.tar")],
         check=True, capture_output=True, text=True,
     ).stdout  # fmt: skip
     run(*docker, "tag", loaded.split()[-1], "base")
-    assert bundle.is_dir()
     return requirements
 
 
 BASE_FLOW = """
+from metaflow import FlowSpec, step
+
+
 class BaseFlow(FlowSpec):
     @step
     def start(self):
@@ -159,17 +163,25 @@ def measure(work: Path, port: int, docker: list[str], runs: int) -> str:
     def clean() -> None:
         shutil.rmtree(registry, ignore_errors=True)
 
+    base_flow = {b.name for b in (work / "base/.mfbuild/dist").glob("*/blobs/sha256/*")}
+    made = {b.name for b in (work / "flow/.mfbuild/dist").glob("*/blobs/sha256/*")} - base_flow
+
     def forget_layers() -> None:
         """Drop what was made, keep what was downloaded and the base image's layer."""
         clean()
-        shutil.rmtree(work / ".mfbuild", ignore_errors=True)
-        shutil.rmtree(work / "store/ac", ignore_errors=True)
+        shutil.rmtree(work / "flow/.mfbuild", ignore_errors=True)
+        for name in made:
+            (work / "store/cas/sha256" / name[:2] / name).unlink(missing_ok=True)
+
+    def forget_pex() -> None:
+        for folder in ("out.pex", "pex"):
+            shutil.rmtree(work / folder, ignore_errors=True)
 
     target = f"127.0.0.1:{port}/bake"
     ours = Timed("mfbuild package + push", ["sh", "-c",
         f"{sys.executable} -m mfbuild package -q --locked --platform linux/amd64 flow.py && "
         f"skopeo copy -q --dest-tls-verify=false oci:$(echo .mfbuild/dist/*):start "
-        f"docker://{target}:ours"], forget_layers, cwd=str(work))  # fmt: skip
+        f"docker://{target}:ours"], forget_layers, cwd=str(work / "flow"))  # fmt: skip
     words = " ".join(docker)
     theirs = Timed("docker build (uv) + docker push", ["sh", "-c",
         f"{words} build -q --no-cache --network none -t {target}:theirs context && "
@@ -177,7 +189,7 @@ def measure(work: Path, port: int, docker: list[str], runs: int) -> str:
         cwd=str(work))  # fmt: skip
     pex = Timed("pex (packed) of the same", [sys.executable, "-m", "pex", "--no-pypi",
         "-f", "context/wheels", "--layout", "packed", "--python", sys.executable, "-o", "out.pex",
-        *requirements], lambda: shutil.rmtree(work / "out.pex", ignore_errors=True),
+        *requirements], forget_pex,
         {"PEX_ROOT": str(work / "pex")}, cwd=str(work))  # fmt: skip
     in_turn([ours, theirs, pex], runs)
     rows = [[t.name, times(t)] for t in (ours, theirs, pex)]
