@@ -1,0 +1,1 @@
+"""The compiler: a FlowSpec becomes Flyte's protobufs and the plan (docs/flyte.md)."""

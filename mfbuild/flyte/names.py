@@ -1,0 +1,51 @@
+"""Names that the contract fixes: the inputs that travel, entities, and node ids."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+CODE, PLAN, RUN, PERSON = "code", "plan", "run", "person"
+TRAVELLING = (CODE, PLAN, RUN, PERSON)
+"""The inputs of every task, in the order of the command line."""
+
+PATH, SPLIT, COUNT, ITERATION = "path", "split", "count", "iteration"
+PLACED = (PATH, SPLIT, COUNT, ITERATION)
+"""The inputs that a step has by its place in the graph, in the order of the command line."""
+
+LONGEST_NAME = 255
+"""flyteidl2 allows no longer ones, and flyteadmin's tables none that are much longer."""
+
+SPLITS, CHOICE = "splits", "choice"
+
+ALLOWED_RETRIES = 5
+"""Metaflow ends an attempt whose number is MAX_ATTEMPTS (6) or above."""
+
+
+def task_name(flow: str, step: str) -> str:
+    """The name of a step's task."""
+    return f"{flow}.{step}"
+
+
+def node_id(step: str) -> str:
+    """The id of a step's node.
+
+    Propeller names pods after nodes and drops what DNS does not allow, so that `a_b` and `ab` would
+    be one pod. Metaflow allows only [a-z0-9_] in the name of a step, so this is one to one.
+    """
+    return step.replace("_", "-")
+
+
+def free_id(wanted: str, taken: Iterable[str]) -> str:
+    """`wanted`, with as many `-` behind it as it takes to differ from all of `taken`.
+
+    None of them may go on with a `-` either: Flyte's compiler calls an arm `<branch>-<arm>`.
+    """
+    known = tuple(taken)
+    while any(name == wanted or name.startswith(f"{wanted}-") for name in known):
+        wanted += "-"
+    return wanted
+
+
+def input_name(parameter: str) -> str:
+    """The input that carries a Parameter: Flyte's compiler takes letters, digits and `_` only."""
+    return parameter.replace("-", "_")

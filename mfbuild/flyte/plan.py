@@ -1,0 +1,116 @@
+"""The plan: what the containers of dynamic steps start, each time one node that is ready made."""
+
+from __future__ import annotations
+
+from base64 import b64decode, b64encode
+from collections.abc import Iterable, Mapping
+from typing import Any
+
+from flyteidl.core.identifier_pb2 import ResourceType
+from flyteidl.core.tasks_pb2 import TaskTemplate
+from flyteidl.core.workflow_pb2 import Node, WorkflowTemplate
+from google.protobuf.message import Message
+
+from mfbuild.flow.spec import StepSpec
+from mfbuild.flyte.graph import Graph, arms, is_recursive, join_of
+from mfbuild.flyte.names import ITERATION, PATH
+from mfbuild.flyte.nodes import references
+from mfbuild.flyte.regions import Regions
+
+FORMAT = 1
+
+Expansions = Mapping[str, Any]
+"""The plan's `steps`: what each dynamic step starts, as JSON (docs/flyte.md)."""
+
+
+def expansions(graph: Graph, regions: Regions) -> dict[str, Any]:
+    """What each dynamic step of a flow starts."""
+    dynamic = [step for step in graph.steps.values() if step.name in graph.dynamic]
+    return {step.name: _expansion(graph, regions, step) for step in dynamic}
+
+
+def encode(message: Message) -> str:
+    """The bytes of a message in base64, the same in every process."""
+    return b64encode(message.SerializeToString(deterministic=True)).decode("ascii")
+
+
+def decode_node(text: str) -> Node:
+    """The node of an expansion."""
+    return Node.FromString(b64decode(text))
+
+
+def whole_plan(
+    flow: str,
+    steps: Expansions,
+    tasks: Mapping[str, TaskTemplate],
+    parts: Mapping[str, WorkflowTemplate],
+) -> dict[str, Any] | None:
+    """The plan of resolved `steps`, with the templates that they need; None without steps."""
+    if not steps:
+        return None
+    listed = [expansion for step in steps.values() for expansion in each_expansion(step)]
+    wanted = {kind: {n for e in listed for n in e[kind]} for kind in ("tasks", "workflows")}
+    return {
+        "format": FORMAT,
+        "flow": flow,
+        "steps": steps,
+        "tasks": {name: encode(tasks[name]) for name in sorted(wanted["tasks"])},
+        "workflows": {name: encode(parts[name]) for name in sorted(wanted["workflows"])},
+    }
+
+
+def each_expansion(step: Any) -> list[dict[str, Any]]:
+    """The expansions of one step of the plan."""
+    if "foreach" in step:
+        return [step["foreach"]]
+    return [expansion for expansion in step["switch"].values() if expansion]
+
+
+def needed(
+    nodes: Iterable[Node], parts: Mapping[str, WorkflowTemplate], flow: str
+) -> tuple[set[str], set[str]]:
+    """The steps whose tasks `nodes` run, and the parts that they run, directly or not."""
+    tasks: set[str] = set()
+    workflows: set[str] = set()
+    pending = list(references(nodes))
+    while pending:
+        reference = pending.pop()
+        name = reference.name.removeprefix(f"{flow}.")
+        if reference.resource_type == ResourceType.TASK:
+            tasks.add(name)
+        elif name not in workflows:
+            workflows.add(name)
+            pending += references(parts[name].nodes)
+    return tasks, workflows
+
+
+def _expansion(graph: Graph, regions: Regions, step: StepSpec) -> dict[str, Any]:
+    if step.type == "foreach":
+        body = regions.one(step.next[0], join_of(step))
+        return {"foreach": _start(regions, body, {PATH: "split"})}
+    end = graph.merge[step.name]
+    chosen = {
+        name: None if name == end else _start(regions, regions.one(name, end), {})
+        for name in arms(step)
+    }
+    if is_recursive(step):
+        chosen[step.name] = _start(regions, regions.task(step), {ITERATION: "next"})
+    return {"switch": chosen}
+
+
+def _start(regions: Regions, node: Node, values: Mapping[str, str]) -> dict[str, Any]:
+    """One expansion: the node without its id and inputs, and how the runtime fills these in."""
+    rules = {ITERATION: "first", **values}
+    inputs = {binding.var: rules.get(binding.var, "same") for binding in node.inputs}
+    tasks, workflows = needed([node], regions.parts, regions.flow)
+    bare = Node()
+    bare.CopyFrom(node)
+    for field in ("id", "inputs", "upstream_node_ids"):
+        bare.ClearField(field)
+    return {
+        "id": node.id,
+        "node": encode(bare),
+        "inputs": inputs,
+        "tasks": sorted(tasks),
+        "workflows": sorted(workflows),
+    }

@@ -1,0 +1,198 @@
+"""`resolve`: templates and what a domain says become entities that are ready to register."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, replace
+from typing import Any
+
+from flyteidl.admin.launch_plan_pb2 import LaunchPlanSpec
+from flyteidl.core.compiler_pb2 import CompiledTask, CompiledWorkflow, CompiledWorkflowClosure
+from flyteidl.core.identifier_pb2 import Identifier, ResourceType
+from flyteidl.core.tasks_pb2 import TaskTemplate
+from flyteidl.core.workflow_pb2 import Node, WorkflowTemplate
+from google.protobuf.message import Message
+
+from mfbuild.engine.model import Digest
+from mfbuild.errors import UsageError
+from mfbuild.flyte.compile import Compiled
+from mfbuild.flyte.launch_plan import fixed_inputs
+from mfbuild.flyte.names import LONGEST_NAME
+from mfbuild.flyte.nodes import references
+from mfbuild.flyte.plan import decode_node, encode, needed, whole_plan
+from mfbuild.flyte.pods import add_pull_secrets, environment_of, set_environment, set_image
+
+VERSION_DIGITS = 40
+"""Flyte 2 takes versions of at most 63 characters, which a whole sha256 is not."""
+
+
+@dataclass(frozen=True, slots=True)
+class Site:
+    """Where entities are to live, and what shapes them there.
+
+    `images` are references by step, `environment` the METAFLOW_* settings of the domain. `prefix`
+    comes before every name (`<project>.<branch>.` with @project).
+    """
+
+    project: str
+    domain: str
+    images: Mapping[str, str]
+    environment: Mapping[str, str]
+    service_account: str | None = None
+    image_pull_secrets: tuple[str, ...] = ()
+    prefix: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Resolved:
+    """Entities as Flyte takes them. `tasks` are by step, each with a version of its own;
+    `sub_workflows` are those that `workflow` needs; `plan` is the JSON value of the plan, whose
+    address `with_addresses` takes, or None."""
+
+    tasks: Mapping[str, TaskTemplate]
+    workflow: WorkflowTemplate
+    sub_workflows: tuple[WorkflowTemplate, ...]
+    launch_plan_id: Identifier
+    launch_plan: LaunchPlanSpec
+    plan: Any | None
+
+    def with_addresses(self, *, code: str, plan: str, person: str) -> Resolved:
+        """The same with the launch plan's fixed inputs."""
+        spec = _copy(self.launch_plan)
+        spec.fixed_inputs.CopyFrom(fixed_inputs(code, plan, person))
+        return replace(self, launch_plan=spec)
+
+
+def resolve(compiled: Compiled, site: Site, *, version: str) -> Resolved:
+    """The entities of a flow for one site; workflow and launch plan have `version`.
+
+    UsageError if a name is longer than Flyte takes.
+    """
+    tasks = {step: _task(step, task, site) for step, task in compiled.tasks.items()}
+    ids = {task.id.name: task.id for task in tasks.values()}
+    parts = _parts(compiled, site, ids)
+    workflow = _workflow(compiled.workflow, site, ids)
+    workflow.id.version = version
+    _check_names([*ids.values(), workflow.id])
+    _, used = needed(compiled.workflow.nodes, compiled.parts, compiled.flow)
+    launch_plan = _copy(compiled.launch_plan)
+    launch_plan.workflow_id.CopyFrom(workflow.id)
+    if site.service_account:
+        launch_plan.security_context.run_as.k8s_service_account = site.service_account
+    identifier = _copy(workflow.id)
+    identifier.resource_type = ResourceType.LAUNCH_PLAN
+    steps = _expansions(compiled.expansions, site, ids)
+    return Resolved(
+        tasks=tasks,
+        workflow=workflow,
+        sub_workflows=tuple(parts[name] for name in sorted(used)),
+        launch_plan_id=identifier,
+        launch_plan=launch_plan,
+        plan=whole_plan(compiled.flow, steps, tasks, parts),
+    )
+
+
+def closure(resolved: Resolved) -> CompiledWorkflowClosure:
+    """All templates of a workflow in the message that Flyte's compiler puts out (without the
+    connections that it would add)."""
+    return CompiledWorkflowClosure(
+        primary=CompiledWorkflow(template=resolved.workflow),
+        sub_workflows=[CompiledWorkflow(template=part) for part in resolved.sub_workflows],
+        tasks=[CompiledTask(template=task) for task in resolved.tasks.values()],
+    )
+
+
+def _task(step: str, template: TaskTemplate, site: Site) -> TaskTemplate:
+    task = _copy(template)
+    set_image(task, site.images[step])
+    set_environment(task, {**site.environment, **environment_of(task)})
+    if site.image_pull_secrets:
+        add_pull_secrets(task, site.image_pull_secrets)
+    _place(task.id, site)
+    task.id.version = _own_version(task)
+    return task
+
+
+def _parts(
+    compiled: Compiled, site: Site, ids: dict[str, Identifier]
+) -> dict[str, WorkflowTemplate]:
+    """The sub-workflows, each with a version of its own; adds their identifiers to `ids`."""
+    parts: dict[str, WorkflowTemplate] = {}
+    for name in _inner_first(compiled):
+        part = _workflow(compiled.parts[name], site, ids)
+        part.id.version = _own_version(part)
+        ids[part.id.name] = part.id
+        parts[name] = part
+    return parts
+
+
+def _inner_first(compiled: Compiled) -> list[str]:
+    """The names of all parts; whatever a part runs comes before it."""
+    ordered: dict[str, None] = {}
+
+    def add(name: str) -> None:
+        if name not in ordered:
+            for reference in references(compiled.parts[name].nodes):
+                if reference.resource_type == ResourceType.WORKFLOW:
+                    add(reference.name.removeprefix(f"{compiled.flow}."))
+            ordered[name] = None
+
+    for name in sorted(compiled.parts):
+        add(name)
+    return list(ordered)
+
+
+def _workflow(
+    template: WorkflowTemplate, site: Site, ids: Mapping[str, Identifier]
+) -> WorkflowTemplate:
+    workflow = _copy(template)
+    _place(workflow.id, site)
+    _point(workflow.nodes, site, ids)
+    return workflow
+
+
+def _expansions(steps: Mapping[str, Any], site: Site, ids: Mapping[str, Identifier]) -> Any:
+    """The plan's `steps` with nodes that refer to resolved templates."""
+
+    def resolved(expansion: Mapping[str, Any] | None) -> dict[str, Any] | None:
+        if expansion is None:
+            return None
+        node = decode_node(expansion["node"])
+        _point([node], site, ids)
+        return {**expansion, "node": encode(node)}
+
+    return {
+        name: {"foreach": resolved(step["foreach"])}
+        if "foreach" in step
+        else {"switch": {arm: resolved(e) for arm, e in step["switch"].items()}}
+        for name, step in steps.items()
+    }
+
+
+def _point(nodes: Iterable[Node], site: Site, ids: Mapping[str, Identifier]) -> None:
+    """Let nodes refer to the entities that `ids` names."""
+    for reference in references(nodes):
+        reference.CopyFrom(ids[f"{site.prefix}{reference.name}"])
+
+
+def _place(identifier: Identifier, site: Site) -> None:
+    identifier.project, identifier.domain = site.project, site.domain
+    identifier.name = f"{site.prefix}{identifier.name}"
+
+
+def _own_version(template: Message) -> str:
+    """The digest of a template whose version is still blank."""
+    return Digest.of(template.SerializeToString(deterministic=True)).hex[:VERSION_DIGITS]
+
+
+def _check_names(identifiers: Iterable[Identifier]) -> None:
+    for identifier in identifiers:
+        name = identifier.name
+        if len(name) > LONGEST_NAME:
+            raise UsageError(f"the name `{name}` is longer than {LONGEST_NAME} characters")
+
+
+def _copy(message: Any) -> Any:
+    copy = type(message)()
+    copy.CopyFrom(message)
+    return copy
