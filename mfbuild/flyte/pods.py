@@ -122,10 +122,9 @@ def add_pull_secrets(template: TaskTemplate, names: Sequence[str]) -> None:
     """Let the pod pull its image with these secrets, besides those it has."""
     if template.HasField("container"):
         to_pod(template, {}, {})
-    spec = template.k8s_pod.pod_spec
-    had = spec["imagePullSecrets"] if "imagePullSecrets" in spec else []
-    wanted = dict.fromkeys([*(entry["name"] for entry in had), *names])
-    spec["imagePullSecrets"] = [{"name": name} for name in wanted]
+    secrets = template.k8s_pod.pod_spec.get_or_create_list("imagePullSecrets")
+    had = {secret["name"] for secret in secrets}
+    secrets.extend({"name": name} for name in names if name not in had)
 
 
 def _container(container: Container) -> dict[str, Any]:

@@ -115,15 +115,15 @@ def _of_step(spec: FlowSpec, step: StepSpec) -> Iterator[Problem]:
     except ValueError as error:
         hint = "write `flyte.<group>/<key>`"
         yield Problem(f"@secrets {own}: {error}", where, hint)
-    for problem, hint in _of_kubernetes(step.kubernetes):
-        yield Problem(f"@kubernetes {own}: {problem}", where, hint)
+    for problem, advice in _of_kubernetes(step.kubernetes):
+        yield Problem(f"@kubernetes {own}: {problem}", where, advice)
 
 
 def _of_kubernetes(asked: Mapping[str, Any]) -> Iterator[tuple[str, str | None]]:
     """What is wrong with the attributes of @kubernetes, and a hint to each."""
-    for name, hint in _KUBERNETES.items():
+    for name, reason in _KUBERNETES.items():
         if asked.get(name):
-            yield f"`{name}` is not supported", hint
+            yield f"`{name}` is not supported", reason
     for key, value in (asked.get("labels") or {}).items():
         if not (_is_qualified(str(key)) and _LABEL.match(str(value or ""))):
             yield f"`{key}={value}` is not a label", None
