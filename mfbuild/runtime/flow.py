@@ -35,6 +35,7 @@ def load(file: Path, then: Then) -> None:
 
     `then` must not return. Returns only where the file starts no flow.
     """
+    sys.argv = [file.name]
     # metaflow.cli takes its options from the flow that runs, and so cannot be imported earlier.
     sys.meta_path.insert(0, _AfterImport("metaflow.cli", lambda cli: _take_over(cli, then)))
     runpy.run_path(str(file), run_name="__main__")

@@ -6,13 +6,13 @@ import json
 import os
 import signal
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import asdict
 from pathlib import Path
 from types import FrameType
 
 from .arguments import Arguments, parse
-from .code import unpack
+from .code import Code, unpack
 from .environment import metaflow_environment
 from .errors import Failure, NonRecoverable
 from .flow import enter, load, may_import_metaflow
@@ -24,7 +24,21 @@ from .storage import Storage, Storages
 
 def main(argv: Sequence[str]) -> int:
     """The exit code: 0 done or given up (error.pb), 1 failed, 2 wrong usage, 143 after SIGTERM."""
-    signal.signal(signal.SIGTERM, _end)  # process 1 has no default action
+    end_on_sigterm()
+    return guarded(argv, _attempt)
+
+
+def end_on_sigterm() -> None:
+    """Process 1 of a container has no default action for it."""
+
+    def end(number: int, _: FrameType | None) -> None:
+        raise SystemExit(128 + number)
+
+    signal.signal(signal.SIGTERM, end)
+
+
+def guarded(argv: Sequence[str], attempt: Callable[[Arguments, Storage], int]) -> int:
+    """The exit code of `attempt`; what the runtime itself finds wrong becomes a message."""
     try:
         arguments = parse(argv, os.environ)
     except ValueError as error:
@@ -32,7 +46,7 @@ def main(argv: Sequence[str]) -> int:
         return 2
     storage = Storages(os.environ)
     try:
-        return _attempt(arguments, storage)
+        return attempt(arguments, storage)
     except NonRecoverable as error:
         return give_up(error, arguments, storage)
     except Failure as error:
@@ -40,27 +54,48 @@ def main(argv: Sequence[str]) -> int:
         return 1
 
 
-def _end(number: int, _: FrameType | None) -> None:
-    raise SystemExit(128 + number)
+def prepare(arguments: Arguments, storage: Storage) -> Code:
+    """The unpacked code, with the environment set up for it."""
+    code = unpack(arguments.code, storage.get, os.environ)
+    os.environ.update(metaflow_environment(arguments, code.folder, os.environ))
+    return code
+
+
+def flow_file(code: Code) -> Path:
+    """The file that holds the flow."""
+    return code.folder / os.environ.get("MFBUILD_FLOW_FILE", "flow.py")
+
+
+def perform(
+    arguments: Arguments, code: Code, storage: Storage, work: Callable[[Step], None]
+) -> int:
+    """The exit code of `work` in a process of its own, whose logs are shipped meanwhile."""
+    _check_attempt(arguments)
+    shipper = Shipper()
+
+    def child(news: int) -> int:
+        for stream in (sys.stdout, sys.stderr):
+            stream.reconfigure(write_through=True)  # type: ignore[union-attr]
+        work(Step(arguments, code, storage, lambda destination: _tell(news, destination)))
+        sys.stderr.write("error: the flow file starts no flow\n")
+        return 1
+
+    result = supervise(child, shipper.stdout, shipper.stderr, _News(shipper))
+    shipper.finish()
+    return result
 
 
 def _attempt(arguments: Arguments, storage: Storage) -> int:
-    code = unpack(arguments.code, storage.get, os.environ)
-    os.environ.update(metaflow_environment(arguments, code.folder, os.environ))
+    code = prepare(arguments, storage)
+    file = flow_file(code)
     enter(code.folder)
-    file = code.folder / os.environ.get("MFBUILD_FLOW_FILE", "flow.py")
     if may_import_metaflow(file):
         import metaflow  # noqa: F401 - before the fork: both processes need it
-    _check_attempt(arguments)
-    shipper = Shipper()
-    result = supervise(
-        lambda news: _run(Step(arguments, code, storage, lambda d: _tell(news, d)), file),
-        shipper.stdout,
-        shipper.stderr,
-        _News(shipper),
-    )
-    shipper.finish()
-    return result
+
+    def work(step: Step) -> None:
+        load(file, step.run)
+
+    return perform(arguments, code, storage, work)
 
 
 def _check_attempt(arguments: Arguments) -> None:
@@ -75,14 +110,6 @@ def _check_attempt(arguments: Arguments) -> None:
             f"attempt {arguments.attempt} of step `{arguments.step}` is past the {MAX_ATTEMPTS} "
             "that Metaflow keeps (Flyte's own retries after lost pods count too)",
         )
-
-
-def _run(step: Step, file: Path) -> int:
-    """The child: ends with SystemExit where the file starts a flow."""
-    sys.argv = [file.name]
-    load(file, step.run)
-    sys.stderr.write(f"error: `{file.name}` starts no flow\n")
-    return 1
 
 
 def _tell(news: int, destination: Destination) -> None:

@@ -7,6 +7,7 @@ the step is killed.
 from __future__ import annotations
 
 import contextlib
+import gc
 import os
 import selectors
 import signal
@@ -59,6 +60,7 @@ def supervise(work: Callable[[int], int], stdout: Output, stderr: Output, news: 
     pipes = [os.pipe() for _ in range(3)]
     sys.stdout.flush()
     sys.stderr.flush()
+    gc.freeze()  # a collection in the child would touch, and so copy, all pages of what is there
     with _wakeups() as wakeups:
         with _blocked():
             child = _Child(os.fork())
