@@ -12,7 +12,7 @@ import time
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Protocol
+from typing import IO, Any, Protocol
 
 from mfbuild.local.contract import Job
 from mfbuild.local.model import RunError
@@ -22,6 +22,7 @@ IMAGE_PYTHON = "/opt/venv/bin/python"
 
 _GRACE = 10.0
 _LOST = -signal.SIGKILL
+NOT_POSSIBLE = 125
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,11 +55,15 @@ class Executor(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class Launch:
-    """How to start a launcher in an environment, and where that has its interpreter."""
+    """How to start a launcher in an environment, and where that has its interpreter.
+
+    Where it ends with 125 before it began (see sandbox.py), `otherwise` is started in its place.
+    """
 
     argv: tuple[str, ...]
     env: Mapping[str, str]
     python: str
+    otherwise: Launch | None = None
 
 
 class Place(Protocol):
@@ -82,6 +87,11 @@ class _Running:
     jobs: set[str] = field(default_factory=set)
     buffer: bytes = b""
 
+    @property
+    def stdout(self) -> IO[bytes]:
+        assert self.process.stdout is not None
+        return self.process.stdout
+
     def send(self, message: Mapping[str, Any]) -> None:
         assert self.process.stdin is not None
         with contextlib.suppress(BrokenPipeError):  # it is lost, which `wait` will notice
@@ -96,9 +106,13 @@ class _Running:
 
     def ended(self, timeout: float) -> None:
         """Wait for its end; kill it if that takes too long."""
-        _ended(self.process, timeout)
-        assert self.process.stdout is not None
-        self.process.stdout.close()
+        try:
+            self.process.wait(max(0.0, timeout))
+        except subprocess.TimeoutExpired:
+            with contextlib.suppress(ProcessLookupError):
+                os.killpg(self.process.pid, signal.SIGKILL)
+            self.process.wait()
+        self.stdout.close()
 
 
 class Processes:
@@ -146,39 +160,29 @@ class Processes:
         self._selector.close()
 
     def _launch(self, environment: str) -> _Running:
-        launch = self._place.launch(environment)
-        log = self._folder / f"{environment}.log"
         self._folder.mkdir(parents=True, exist_ok=True)
-        with log.open("ab") as stderr:
-            try:
-                process = subprocess.Popen(
-                    launch.argv,
-                    stdin=subprocess.PIPE,
-                    stdout=subprocess.PIPE,
-                    stderr=stderr,
-                    env=dict(launch.env),
-                    start_new_session=True,
-                )
-            except OSError as error:
-                raise RunError(f"cannot run `{launch.argv[0]}`: {error.strerror}") from error
-        assert process.stdout is not None
-        running = _Running(process, launch.python)
-        if process.stdout.readline() != b'{"ready": true}\n':
+        log = self._folder / f"{environment}.log"
+        launch: Launch | None = self._place.launch(environment)
+        while launch:
+            running = _started(launch, log)
+            stdout = running.stdout
+            if stdout.readline() == b'{"ready": true}\n':
+                os.set_blocking(stdout.fileno(), False)
+                self._selector.register(stdout, selectors.EVENT_READ, environment)
+                return running
             running.hang_up()
             running.ended(_GRACE)
-            said = last_lines(log, 5) or f"it ended with status {process.returncode}"
-            raise RunError(f"the environment `{environment}` cannot be entered: {said}")
-        os.set_blocking(process.stdout.fileno(), False)
-        self._selector.register(process.stdout, selectors.EVENT_READ, environment)
-        return running
+            status = running.process.returncode
+            launch = launch.otherwise if status == NOT_POSSIBLE else None
+        said = last_lines(log, 5) or f"it ended with status {status}"
+        raise RunError(f"the environment `{environment}` cannot be entered: {said}")
 
     def _hear(self, environment: str) -> list[Exit]:
         """What a launcher reports; if it is lost, its jobs are, and the next one starts anew."""
         launcher = self._launchers[environment]
-        assert launcher.process.stdout is not None
-        data = launcher.process.stdout.read()
+        data = launcher.stdout.read()
         if not data:
-            self._selector.unregister(launcher.process.stdout)
+            self._selector.unregister(launcher.stdout)
             del self._launchers[environment]
             launcher.hang_up()
             launcher.ended(0)
@@ -198,11 +202,17 @@ def last_lines(path: Path, count: int) -> str:
     return ""
 
 
-def _ended(process: subprocess.Popen[bytes], timeout: float) -> None:
-    """Wait for the process; kill its group if that takes too long."""
-    try:
-        process.wait(max(0.0, timeout))
-    except subprocess.TimeoutExpired:
-        with contextlib.suppress(ProcessLookupError):
-            os.killpg(process.pid, signal.SIGKILL)
-        process.wait()
+def _started(launch: Launch, log: Path) -> _Running:
+    with log.open("ab") as stderr:
+        try:
+            process = subprocess.Popen(
+                launch.argv,
+                stdin=subprocess.PIPE,
+                stdout=subprocess.PIPE,
+                stderr=stderr,
+                env=dict(launch.env),
+                start_new_session=True,
+            )
+        except OSError as error:
+            raise RunError(f"cannot run `{launch.argv[0]}`: {error.strerror}") from error
+    return _Running(process, launch.python)

@@ -202,7 +202,7 @@ def _measure(extent: Extent, media_type: str) -> _Measured:
     whole = chunks()
     if gzipped := media_type.endswith((".tar+gzip", ".tar.gzip")):
         try:
-            for data in _inflated(whole):
+            for data in inflate(whole):
                 inflated.update(data)
         except (zlib.error, EOFError):
             flaw = "cannot be inflated"
@@ -213,7 +213,7 @@ def _measure(extent: Extent, media_type: str) -> _Measured:
     return _Measured(Digest(digest.hexdigest()), size, diff_id, flaw)
 
 
-def _inflated(chunks: Iterable[bytes]) -> Iterator[bytes]:
+def inflate(chunks: Iterable[bytes]) -> Iterator[bytes]:
     """The content of gzip members, one after another, in pieces of at most 1 MiB."""
     stream = zlib.decompressobj(16 + zlib.MAX_WBITS)
     for chunk in chunks:
