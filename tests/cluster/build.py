@@ -40,7 +40,7 @@ CACHE = Path(
     os.environ.get("MFBUILD_TEST_CACHE")
     or Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "mfbuild-test"
 )
-_SEARCH = f"{os.environ.get('PATH', os.defpath)}:/usr/local/go/bin:/usr/sbin:/sbin"
+SEARCH = f"{os.environ.get('PATH', os.defpath)}:/usr/local/go/bin:/usr/sbin:/sbin"
 
 
 def program(name: str) -> Path:
@@ -51,7 +51,7 @@ def program(name: str) -> Path:
 
 def command(name: str) -> str:
     """The path of a command of Debian; FileNotFoundError if it is not installed."""
-    if found := shutil.which(name, path=_SEARCH):
+    if found := shutil.which(name, path=SEARCH):
         return found
     raise FileNotFoundError(f"`{name}` is not installed (Debian's {COMMANDS[name]} has it)")
 
@@ -71,7 +71,7 @@ def build() -> None:
     """Build each module that is not in the cache; CalledProcessError where Go refuses."""
     for module in MODULES:
         if not _folder(module).exists():
-            print(f"cluster: building {', '.join(MODULES[module])}", file=sys.stderr)
+            _say(f"building {', '.join(MODULES[module])}")
             _build(module, _folder(module))
 
 
@@ -85,7 +85,7 @@ def _build(module: str, folder: Path) -> None:
         subprocess.run(
             [*BUILD, "-o", out, "./..." if own else "tool"],
             cwd=SOURCES / module,
-            env={**os.environ, "PATH": _SEARCH, "CGO_ENABLED": "0"},
+            env={**os.environ, "PATH": SEARCH, "CGO_ENABLED": "0"},
             check=True,
         )
         out.rename(folder)
@@ -105,18 +105,22 @@ def _missing_from_machine() -> Iterator[str]:
     elif os.geteuid() != 0:
         yield "root"
     for name, package in COMMANDS.items():
-        if not shutil.which(name, path=_SEARCH):
+        if not shutil.which(name, path=SEARCH):
             yield f"{name} (Debian's {package})"
+
+
+def _say(text: str) -> None:
+    sys.stderr.write(f"cluster: {text}\n")
 
 
 def main() -> None:
     """Build, and say what is missing."""
-    if unbuilt() and not shutil.which("go", path=_SEARCH):
-        print("cluster: NOT BUILT: Go 1.26 or newer is needed", file=sys.stderr)
+    if unbuilt() and not shutil.which("go", path=SEARCH):
+        _say("NOT BUILT: Go 1.26 or newer is needed")
     else:
         build()
     if lacks := missing():
-        print(f"cluster: the engine's tests will be skipped: no {', '.join(lacks)}", file=sys.stderr)
+        _say(f"NOT RUN: the tests on the engine, for want of {', '.join(lacks)}")
 
 
 if __name__ == "__main__":

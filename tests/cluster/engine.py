@@ -84,7 +84,7 @@ def _free_ports(count: int) -> list[int]:
 def main() -> None:
     """Start an engine and keep it until ^C."""
     with engine() as running, suppress(KeyboardInterrupt):
-        print(f"engine: KUBECONFIG={running.kubernetes.kubeconfig}", file=sys.stderr)
+        sys.stderr.write(f"engine: KUBECONFIG={running.kubernetes.kubeconfig}\n")
         signal.pause()
 
 

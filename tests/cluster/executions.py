@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import secrets
+import time
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -12,10 +13,11 @@ from flyteidl.core.literals_pb2 import LiteralMap
 
 from tests.cluster.compiler import resource
 from tests.cluster.kubernetes import Kubernetes
-from tests.cluster.namespace import wait
+from tests.cluster.namespace import ServerError
 
 # v1alpha1 of FlytePropeller, iface.go: WorkflowPhase and NodePhase.
-WORKFLOW_PHASES = ("ready", "running", "succeeding", "succeeded", "failing", "failed", "aborted")
+WORKFLOW_PHASES = ("ready", "running", "succeeding", "succeeded", "failing", "failed", "aborted",
+                   "handling failure")  # fmt: skip
 NODE_PHASES = ("not yet started", "queued", "running", "failing", "succeeding", "succeeded",
                "failed", "skipped", "retryable failure", "timing out", "timed out",
                "dynamic running", "recovered")  # fmt: skip
@@ -24,17 +26,23 @@ ENDED = ("succeeded", "failed", "aborted")
 
 @dataclass(frozen=True)
 class Pod:
-    """A pod of an execution: its task's name, and how it ended; -1 is no exit code."""
+    """A pod of an execution: its task, arguments, and how it ended; -1 is no exit code."""
 
     name: str
     task: str
+    args: tuple[str, ...]
     phase: str
     exit_code: int
 
 
 @dataclass(frozen=True)
 class Result:
-    """What came of an execution. `nodes`: phase of each node, inner ones as `outer/inner`."""
+    """What came of an execution.
+
+    `nodes`: the phase of each node, inner ones as `outer/inner`, which Flyte forgets once the outer
+    one has succeeded; `pods`: one of each attempt, by name; `errors`: also of attempts that failed
+    before one that succeeded.
+    """
 
     execution: str
     phase: str
@@ -51,27 +59,33 @@ def execute(
     workflow = resource(templates, execution, inputs)
     namespace = workflow["metadata"]["namespace"]
     workflows = f"/apis/flyte.lyft.com/v1alpha1/namespaces/{namespace}/flyteworkflows"
+    path = f"/api/v1/namespaces/{namespace}/pods?labelSelector=execution-id%3D{execution}"
+    version = kubernetes.call("GET", path)["metadata"]["resourceVersion"]
     kubernetes.call("POST", workflows, workflow)
-
-    def read() -> Result:
+    deadline = time.monotonic() + seconds
+    pods: dict[str, Pod] = {}
+    while True:
+        # Watched and not listed at the end, because Flyte deletes the pods of some attempts.
+        for pod in kubernetes.changes(path, version):
+            version = pod["metadata"]["resourceVersion"]
+            pods[pod["metadata"]["name"]] = _pod(pod)
         status = kubernetes.call("GET", f"{workflows}/{execution}").get("status") or {}
-        selector = f"labelSelector=execution-id%3D{execution}"
-        pods = kubernetes.items(f"/api/v1/namespaces/{namespace}/pods?{selector}")
-        return _result(execution, status, [_pod(pod) for pod in pods])
+        result = _result(execution, status, pods)
+        if result.phase in ENDED:
+            return result
+        if time.monotonic() > deadline:
+            raise ServerError(f"not done in {seconds:.0f} seconds: {result}")
 
-    wait(lambda: read().phase in ENDED, lambda: f"{read()}", seconds)
-    return read()
 
-
-def _result(execution: str, status: Any, pods: list[Pod]) -> Result:
+def _result(execution: str, status: Any, pods: Mapping[str, Pod]) -> Result:
     phase = status.get("phase", 0)
     nodes = dict(_nodes(status.get("nodeStatus") or {}))
     errors = [*_errors(status), *(e for node in nodes.values() for e in _errors(node))]
     return Result(
         execution,
-        WORKFLOW_PHASES[phase] if phase < len(WORKFLOW_PHASES) else "failing",
+        WORKFLOW_PHASES[phase],
         {name: NODE_PHASES[node.get("phase", 0)] for name, node in nodes.items()},
-        tuple(sorted(pods, key=lambda pod: pod.name)),
+        tuple(pods[name] for name in sorted(pods)),
         tuple(dict.fromkeys(errors)),
     )
 
@@ -88,11 +102,14 @@ def _errors(status: Any) -> Iterator[str]:
 
 
 def _pod(pod: Any) -> Pod:
-    ends = [c.get("state", {}).get("terminated") for c in pod["status"].get("containerStatuses", [])]
+    ends = [
+        c.get("state", {}).get("terminated") for c in pod["status"].get("containerStatuses", [])
+    ]
     codes = [end["exitCode"] for end in ends if end]
     return Pod(
         pod["metadata"]["name"],
         pod["metadata"]["labels"].get("task-name", ""),
+        tuple(pod["spec"]["containers"][0].get("args", [])),
         pod["status"]["phase"],
         codes[0] if codes else -1,
     )

@@ -26,9 +26,9 @@ def push(source: str, registry: str, repository: str, scratch: Path) -> str:
 
 
 def container_image(folder: Path) -> str:
-    """An image of `go/flyte/container` alone, its entry point, in `folder`; its source."""
-    binary = {"container": program("container").read_bytes()}
-    image = make_image(folder / "work", [layer(binary, mode=0o755)], entrypoint=["/container"])
+    """An image of `go/flyte/container` alone, in `folder`: its source. It pauses if not told."""
+    files = layer({"container": program("container").read_bytes()}, mode=0o755)
+    image = make_image(folder / "work", [files], entrypoint=["/container"], cmd=["pause"])
     for data in (image.config, *(each.data for each in image.layers)):
         (folder / Digest.of(data).hex).write_bytes(data)
     (folder / "manifest.json").write_bytes(image.manifest)

@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 import json
-import os
 import secrets
 import subprocess
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -15,7 +14,7 @@ from typing import Any
 import requests
 
 from tests.cluster.build import command, program
-from tests.cluster.namespace import Namespace, wait
+from tests.cluster.namespace import Namespace
 
 NODE = "node1"
 POD_TEMPLATE = "flyte-template"
@@ -53,6 +52,14 @@ class Kubernetes:
         """The resources of a list."""
         found: list[Any] = self.call("GET", path)["items"]
         return found
+
+    def changes(self, path: str, version: str) -> Iterator[Any]:
+        """The resources of a list as they change, for a second from `version` on."""
+        watch = f"{self.server}{path}&watch=1&timeoutSeconds=1&resourceVersion={version}"
+        with self.session.get(watch, stream=True, timeout=30) as answer:
+            answer.raise_for_status()
+            for line in answer.iter_lines():
+                yield json.loads(line)["object"]
 
     def node_ready(self) -> bool:
         """Whether the node can take pods."""
@@ -101,8 +108,9 @@ def start_node(space: Namespace, kubernetes: Kubernetes, port: int, pause: str) 
     for path, text in _node_files(space.folder, socket, port, pause).items():
         path.parent.mkdir(exist_ok=True)
         path.write_text(text)
-    space.start([command("containerd"), "--config", space.folder / "containerd.toml"],
-                socket.is_socket, {"PATH": os.pathsep.join([os.environ["PATH"], "/usr/sbin"])})  # fmt: skip
+    space.start(
+        [command("containerd"), "--config", space.folder / "containerd.toml"], socket.is_socket
+    )
     space.start([program("kubelet"), f"--config={space.folder / 'kubelet.json'}",
                  f"--kubeconfig={kubernetes.kubeconfig}", f"--hostname-override={NODE}",
                  f"--root-dir={space.folder / 'kubelet'}",
@@ -121,11 +129,6 @@ def add_namespace(kubernetes: Kubernetes, name: str) -> None:
     }
     template = {"metadata": {"name": POD_TEMPLATE}, "template": {"spec": spec}}
     kubernetes.call("POST", f"/api/v1/namespaces/{name}/podtemplates", template)
-
-
-def wait_for_pods(kubernetes: Kubernetes) -> None:
-    """Wait until no pod is being taken down."""
-    wait(lambda: not kubernetes.items("/api/v1/pods"), lambda: "pods are left")
 
 
 def _kubeconfig(server: str, token: str, authority: Path) -> str:

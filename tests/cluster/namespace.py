@@ -10,6 +10,8 @@ from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from tests.cluster.build import SEARCH
+
 HIDDEN = ("/run/containerd", "/var/lib/kubelet", "/var/log")
 """Folders of the machine that containerd and kubelet write to whatever their settings say."""
 SYSCTLS = ("kernel/panic", "kernel/panic_on_oops", "kernel/keys/root_maxbytes",
@@ -60,7 +62,7 @@ class Namespace:
                 stdin=subprocess.DEVNULL,
                 stdout=out,
                 stderr=out,
-                env={**os.environ, **(env or {})},
+                env={**os.environ, "PATH": SEARCH, **(env or {})},
                 start_new_session=True,  # ^C is the caller's to handle
             )
         self.servers.append(server)
@@ -84,7 +86,18 @@ def namespace(folder: Path) -> Iterator[Namespace]:
     made = [path for path in map(Path, HIDDEN) if not path.exists()]
     before = _cgroups()
     holder = subprocess.Popen(
-        ["unshare", "--pid", "--fork", "--mount", "--mount-proc", "sh", "-euc", _INIT, "sh", folder],
+        [
+            "unshare",
+            "--pid",
+            "--fork",
+            "--mount",
+            "--mount-proc",
+            "sh",
+            "-euc",
+            _INIT,
+            "sh",
+            folder,
+        ],
         stdin=subprocess.PIPE,
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,

@@ -45,13 +45,16 @@ def start_storage(space: Namespace, port: int) -> Bucket:
             return probe.connect_ex(("127.0.0.1", port)) == 0
 
     account = {"ROOT_ACCESS_KEY": bucket.access_key, "ROOT_SECRET_KEY": bucket.secret_key}
-    argv = [program("versitygw"), "--port", f"127.0.0.1:{port}", "posix", space.folder / "s3"]
-    space.start(argv, listens, account)
+    space.start(
+        [program("versitygw"), "--port", f"127.0.0.1:{port}", "posix", space.folder / "s3"],
+        listens,
+        account,
+    )
     return bucket
 
 
 def start_propeller(space: Namespace, kubernetes: Kubernetes, bucket: Bucket, port: int) -> None:
-    """Start FlytePropeller, which makes the kind of resource that it reads; `port`: its profiler."""
+    """Start FlytePropeller, which defines the resource that it reads; `port`: its profiler."""
     config = space.folder / "propeller.yaml"
     config.write_text(json.dumps(_config(kubernetes.kubeconfig, bucket, port)))
     kind = f"/apis/apiextensions.k8s.io/v1/customresourcedefinitions/{WORKFLOWS}"
@@ -103,6 +106,7 @@ def _config(kubeconfig: Path, bucket: Bucket, port: int) -> Any:
                 "default-pod-template-name": POD_TEMPLATE,
                 "default-cpus": "100m",
                 "default-memory": "100Mi",
+                "image-pull-backoff-grace-period": "5s",
                 "default-env-vars": [{k: v} for k, v in bucket.pod_environment().items()],
             }
         },

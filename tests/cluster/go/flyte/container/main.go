@@ -2,7 +2,8 @@
 //
 //	container pause                                   waits for a signal, as the pod's sandbox
 //	container task PREFIX [NAME=BASE64]...            writes files below PREFIX, an s3 address
-//	container flaky PREFIX                            fails on its first attempt
+//	container flaky                                   fails on its first attempt
+//	container nothing ARGUMENT...                     succeeds
 package main
 
 import (
@@ -42,6 +43,8 @@ func run(command string, args []string) error {
 		if os.Getenv("FLYTE_ATTEMPT_NUMBER") == "0" {
 			return errors.New("the first attempt fails")
 		}
+		return nil
+	case "nothing":
 		return nil
 	}
 	return fmt.Errorf("unknown command %q", command)

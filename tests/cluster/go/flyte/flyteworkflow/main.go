@@ -87,6 +87,10 @@ func build(closure *core.CompiledWorkflowClosure, execution, inputs string) (*v1
 	if err != nil {
 		return nil, err
 	}
+	resource.Kind = "FlyteWorkflow" // as the typed client of Kubernetes sends it
+	// The version that Flyte's charts set. Below it, propeller renames the nodes of futures.pb but
+	// not the upstream_node_ids that name them.
+	resource.WorkflowMeta = &v1alpha1.WorkflowMeta{EventVersion: v1alpha1.EventVersion2}
 	resource.ExecutionID = v1alpha1.WorkflowExecutionIdentifier{WorkflowExecutionIdentifier: id}
 	return resource, nil
 }
