@@ -104,6 +104,13 @@ class CodeInfo:
     tarball: Output
 
 
+@dataclass(frozen=True, slots=True)
+class FlyteInfo:
+    """The templates of Flyte's entities."""
+
+    templates: Output
+
+
 def layer_action(
     label: str, tool: str, params: str, inputs: Mapping[str, Input], description: str
 ) -> Action:

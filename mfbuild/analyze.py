@@ -8,11 +8,14 @@ from dataclasses import dataclass
 from build_rules.base_image import base_image
 from build_rules.code import code
 from build_rules.env_layers import env_layers
+from build_rules.flyte import flyte
 from build_rules.providers import (
     BaseInfo,
     CodeEntry,
     CodeInfo,
+    Declared,
     Environment,
+    FlyteInfo,
     ImageInfo,
     SourceTree,
     merged,
@@ -21,6 +24,7 @@ from build_rules.step_image import step_image
 from mfbuild.config import Config
 from mfbuild.engine.model import Action, Digest, Output
 from mfbuild.environments import StepNeed
+from mfbuild.flow.codec import public_json
 from mfbuild.flow.spec import FlowSpec
 from mfbuild.python.model import Lock
 
@@ -29,7 +33,8 @@ from mfbuild.python.model import Lock
 class FlowInput:
     """One flow with everything that its actions are made from.
 
-    `label` is `//<file>`; `code` and `sources` carry the digests of their files.
+    `label` is `//<file>`; `code` and `sources` carry the digests of their files; `options` are
+    Metaflow's top-level options, which its tasks get too.
     """
 
     label: str
@@ -37,6 +42,7 @@ class FlowInput:
     needs: Mapping[str, StepNeed]
     code: tuple[CodeEntry, ...]
     sources: tuple[SourceTree, ...]
+    options: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,10 +65,11 @@ class FlowTarget:
     spec: FlowSpec
     steps: Mapping[str, StepTarget]
     code: CodeInfo
+    flyte: FlyteInfo
 
     def goals(self) -> tuple[Output, ...]:
         """Every blob that the bundle holds, once."""
-        found: dict[Output, None] = {self.code.tarball: None}
+        found: dict[Output, None] = {self.code.tarball: None, self.flyte.templates: None}
         for step in self.steps.values():
             found |= dict.fromkeys(image_goals(step.image))
         return tuple(found)
@@ -118,8 +125,21 @@ def _flow(
         images |= dict.fromkeys(environment.steps, target)
     tarball = code(flow.label, flow.code)
     actions += tarball.actions
+    templates = _flyte(flow, config)
+    actions += templates.actions
     steps = {s.name: images[s.name] for s in flow.spec.steps}
-    return FlowTarget(flow.label, flow.spec, steps, tarball.provider)
+    return FlowTarget(flow.label, flow.spec, steps, tarball.provider, templates.provider)
+
+
+def _flyte(flow: FlowInput, config: Config) -> Declared[FlyteInfo]:
+    resources = {s.name: config.target(flow.label, s.name).resources for s in flow.spec.steps}
+    return flyte(
+        flow.label,
+        public_json(flow.spec),
+        options=flow.options,
+        resources={step: asked for step, asked in resources.items() if asked},
+        parallelism=config.targets[flow.label].parallelism if flow.label in config.targets else 0,
+    )
 
 
 def _base(environment: Environment, config: Config, actions: list[Action]) -> BaseInfo:

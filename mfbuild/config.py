@@ -31,11 +31,15 @@ class Domain:
 
 @dataclass(frozen=True, slots=True)
 class Target:
-    """Overrides for one label: `//file.py` (a flow) or `//file.py:step`."""
+    """Overrides for one label: `//file.py` (a flow) or `//file.py:step`.
+
+    `parallelism` is how many tasks of a flow run at once, 0 for no bound.
+    """
 
     label: str
     base: str | None = None
     resources: Mapping[str, int | float] = field(default_factory=dict)
+    parallelism: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -156,7 +160,7 @@ def _resources(value: Any) -> str | None:
     return None if numbers else "must hold numbers of at least 0"
 
 
-def _jobs(value: Any) -> str | None:
+def _positive(value: Any) -> str | None:
     return None if type(value) is int and value > 0 else "must be a whole number of at least 1"
 
 
@@ -166,7 +170,7 @@ _WORKSPACE: Mapping[str, Check] = {
     "base": _STRING,
     "platforms": _platform_list,
     "pyc": _BOOL,
-    "jobs": _jobs,
+    "jobs": _positive,
     "store": _STRING,
 }
 _FLYTE: Mapping[str, Check] = {"project": _STRING, "endpoint": _STRING}
@@ -178,7 +182,11 @@ _DOMAIN: Mapping[str, Check] = {
     "image_pull_secrets": _string_list,
     "metaflow": _strings,
 }
-_TARGET: Mapping[str, Check] = {"base": _STRING, "resources": _resources}
+_TARGET: Mapping[str, Check] = {
+    "base": _STRING,
+    "resources": _resources,
+    "parallelism": _positive,
+}
 _ENV_NAMES = ("registry", "base", "platforms", "pyc", "jobs", "store")
 
 

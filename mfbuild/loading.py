@@ -10,8 +10,10 @@ from typing import TYPE_CHECKING
 
 from mfbuild.config import Config
 from mfbuild.environments import StepNeed, base_names, datastores, step_needs
+from mfbuild.errors import FlowError
 from mfbuild.flow.load import Loaded, load
 from mfbuild.flow.spec import FlowSpec
+from mfbuild.flyte.refuse import refuse
 from mfbuild.images import Base, load_base
 from mfbuild.labels import flow_label
 from mfbuild.report import PlainReporter
@@ -79,11 +81,22 @@ def load_flows(
     for file in files:
         label = flow_label(file, config.root)
         spec = _load(session, file, label, meanwhile).spec
+        _check(session, spec)
         names = base_names(spec, label, config)
         for name in sorted(set(names.values()) - bases.keys()):
             bases[name] = _base(config, name)
         flows.append(LoadedFlow(label, spec, step_needs(spec, names, bases)))
     return tuple(flows)
+
+
+def _check(session: Session, spec: FlowSpec) -> None:
+    """FlowError for what Flyte cannot do; a warning for what is done otherwise than asked."""
+    problems, warnings = refuse(spec)
+    for warning in warnings:
+        where = f" ({warning.where})" if warning.where else ""
+        session.reporter.warn(f"{warning.message}{where}")
+    if problems:
+        raise FlowError.all_of(problems)
 
 
 def _base(config: Config, name: str) -> Base:

@@ -67,15 +67,10 @@ def _manifest(flow: FlowTarget, blobs: Mapping[Output, Blob], config: Config) ->
             for index, image in images.items()
         ],
         code=blobs[flow.code.tarball],
-        spec=public_json(flow.spec) | {"overrides": _overrides(flow, config)},
+        flyte=blobs[flow.flyte.templates],
+        spec=public_json(flow.spec),
         domains={name: _shape(domain, config) for name, domain in config.domains.items()},
     )
-
-
-def _overrides(flow: FlowTarget, config: Config) -> dict[str, Any]:
-    """The resources that BUILD.toml sets for steps."""
-    found = {name: dict(config.target(flow.label, name).resources) for name in flow.steps}
-    return {name: resources for name, resources in found.items() if resources}
 
 
 def _shape(domain: Domain, config: Config) -> dict[str, Any]:

@@ -61,11 +61,11 @@ def _stale(session: Session, steps: str) -> Problem:
 
 def analyze_flows(session: Session, flows: Sequence[LoadedFlow], locked: Lock) -> Analysis:
     """The actions of `flows`, with the digests of their files as they are now."""
-    inputs = []
+    inputs, options = [], session.options.flow_options
     for flow in flows:
         code, sources = read_sources(flow.spec, session.config.store / "stat.json")
         _warn_of_size(session, flow.label, code)
-        inputs.append(FlowInput(flow.label, flow.spec, flow.needs, code, sources))
+        inputs.append(FlowInput(flow.label, flow.spec, flow.needs, code, sources, options))
     pythons = {need.base.python for flow in flows for need in flow.needs.values()}
     return analyze(inputs, locked, session.config, _compilers(session.config, pythons))
 

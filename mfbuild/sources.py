@@ -10,7 +10,9 @@ from build_rules.providers import CodeEntry, SourceTree
 from mfbuild.engine.model import Blob, Digest, Source
 from mfbuild.engine.statcache import StatCache
 from mfbuild.errors import FlowError
-from mfbuild.flow.spec import CodeFile, FlowSpec
+from mfbuild.flow.spec import CodeFile, FlowSpec, SourcePackage
+
+RUNTIME = "mfbuild_runtime"
 
 
 def read_sources(
@@ -18,15 +20,27 @@ def read_sources(
 ) -> tuple[tuple[CodeEntry, ...], tuple[SourceTree, ...]]:
     """The code tarball's entries and the source packages of `spec`, with digests and sizes.
 
+    To the source packages comes the runtime that runs a step, `mfbuild_runtime` in an image.
     `stat_cache` is a file that remembers digests between runs. FlowError if a file is gone.
     """
     cache = StatCache.load(stat_cache)
     code = tuple(_entries(spec.code, cache))
-    sources = tuple(SourceTree(s.name, tuple(_entries(s.files, cache))) for s in spec.host.sources)
+    packages = (*spec.host.sources, _runtime())
+    sources = tuple(SourceTree(p.name, tuple(_entries(p.files, cache))) for p in packages)
     if cache.changed:
         with suppress(OSError):  # a cache that cannot be written only costs time
             cache.save(stat_cache)
     return code, sources
+
+
+def _runtime() -> SourcePackage:
+    """The package beside this module that images carry under a name of its own."""
+    folder = Path(__file__).parent / "runtime"
+    files = (
+        CodeFile(f"{RUNTIME}/{file.name}", str(file), None, executable=False)
+        for file in sorted(folder.glob("*.py"))
+    )
+    return SourcePackage(RUNTIME, tuple(files))
 
 
 def _entries(files: Iterable[CodeFile], cache: StatCache) -> Iterable[CodeEntry]:

@@ -162,6 +162,7 @@ def sample_bundle(
         steps={"start": (shared, plain), "train": (own, pandas), "end": (shared, plain)},
         images=[own_image, shared_image],
         code=store.add(code),
+        flyte=store.add(b"templates"),
         spec={"name": "TrainFlow", "steps": ["start", "train", "end"]},
         domains={"staging": {"registry": "registry.example.com/ml"}},
     )

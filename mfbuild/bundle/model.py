@@ -18,6 +18,7 @@ BUNDLE_JSON = "bundle.json"
 ARTIFACT = "application/vnd.mfbuild.bundle.v1"
 BUNDLE_CONFIG = "application/vnd.mfbuild.bundle.config.v1+json"
 CODE = "application/vnd.mfbuild.code.v1.tar+gzip"
+FLYTE = "application/vnd.mfbuild.flyte.v1+json"
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,6 +50,7 @@ class BundleManifest:
     steps: Mapping[str, BundleStep]
     images: tuple[BundleImage, ...]
     code: Descriptor
+    flyte: Descriptor
     spec: Any
     domains: Any
 
@@ -70,6 +72,7 @@ class BundleManifest:
                 for image in self.images
             ],
             "code": self.code.json(),
+            "flyte": self.flyte.json(),
             "spec": self.spec,
             "domains": self.domains,
         }
@@ -103,6 +106,7 @@ class BundleManifest:
                 steps={_text(name): _step(step) for name, step in value["steps"].items()},
                 images=tuple(_image(image) for image in value["images"]),
                 code=Descriptor.parse(value["code"]),
+                flyte=Descriptor.parse(value["flyte"]),
                 spec=value["spec"],
                 domains=value["domains"],
             )
@@ -116,6 +120,7 @@ def assemble(
     steps: Mapping[str, tuple[Blob, Digest]],
     images: Sequence[BundleImage],
     code: Blob,
+    flyte: Blob,
     spec: Any,
     domains: Any,
 ) -> BundleManifest:
@@ -129,6 +134,7 @@ def assemble(
         },
         images=tuple(sorted(images, key=lambda image: image.index)),
         code=Descriptor(CODE, code.digest, code.size),
+        flyte=Descriptor(FLYTE, flyte.digest, flyte.size),
         spec=spec,
         domains=domains,
     )

@@ -30,8 +30,8 @@ def bundle_path(flow: str, version: str, dist: Path) -> Path:
 def write_bundle(manifest: BundleManifest, blobs: Mapping[Digest, Path], dist: Path) -> Path:
     """Write the bundle below `dist`, from local copies of its blobs; its path.
 
-    `blobs` has all that the manifest leads to: indexes, manifests, configs, layers and the code;
-    what else is in there is left out. A bundle that is there already is kept, so that two writers
+    `blobs` has all that the manifest leads to: indexes, manifests, configs, layers, the code and
+    the templates; what else is in there is left out. A bundle that is there already is kept, so that two writers
     may meet. BundleError if a blob is missing or changed, or if the disk refuses.
     """
 
@@ -41,7 +41,7 @@ def write_bundle(manifest: BundleManifest, blobs: Mapping[Digest, Path], dist: P
             raise BundleError(f"blob `{descriptor.digest}` has changed")
         return data
 
-    roots = [manifest.code, *(step.image for step in manifest.steps.values())]
+    roots = [manifest.code, manifest.flyte, *(step.image for step in manifest.steps.values())]
     needed = {d.digest: _path(blobs, d) for d in reachable(read, roots)}
     config = manifest.encode()
     artifact = bundle_artifact(manifest)
@@ -76,10 +76,10 @@ def bundle_is_whole(path: Path, version: str) -> bool:
 
 
 def bundle_artifact(manifest: BundleManifest) -> bytes:
-    """The bundle as an OCI artifact: bundle.json is its config, the code its layer."""
+    """The bundle as an OCI artifact: bundle.json is its config, code and templates its layers."""
     config = manifest.encode()
     described = Descriptor(BUNDLE_CONFIG, Digest.of(config), len(config))
-    return image_manifest(described, [manifest.code], ARTIFACT)
+    return image_manifest(described, [manifest.code, manifest.flyte], ARTIFACT)
 
 
 def bundle_index(manifest: BundleManifest) -> bytes:

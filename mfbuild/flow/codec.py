@@ -53,6 +53,13 @@ def public_json(spec: FlowSpec) -> dict[str, Any]:
     return value
 
 
+def from_public_json(value: Any) -> FlowSpec:
+    """The FlowSpec that `public_json` described, without code files and with an empty host."""
+    version = value["host"]["metaflow_version"]
+    host = Host(python="", metaflow_version=version, datastore="", requirements=(), sources=())
+    return from_json({**value, "code": [], "host": asdict(host)})
+
+
 def from_json(value: Any) -> FlowSpec:
     """The FlowSpec that `to_json` described; ValueError for any other value."""
     return _build(

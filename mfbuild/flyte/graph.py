@@ -14,26 +14,19 @@ class Graph:
 
     `merge` is the step that every way from a step comes to next (its immediate post-dominator;
     None for the end), its own repetition left aside. `flat` are the foreach steps with an ArrayNode
-    behind them, `branched` the switch steps with a BranchNode behind them; `dynamic` are the steps
-    that write futures.pb. `inside` are the steps within a foreach that a container expands.
+    behind them, and `bodies` what it repeats; `branched` the switch steps with a BranchNode behind
+    them; `joins` those of foreaches. `dynamic` are the steps that write futures.pb, `inside` those
+    within a foreach that a container expands.
     """
 
     steps: Mapping[str, StepSpec]
     merge: Mapping[str, str | None]
     flat: frozenset[str]
+    bodies: frozenset[str]
     branched: frozenset[str]
+    joins: frozenset[str]
     dynamic: frozenset[str]
     inside: frozenset[str]
-
-    @property
-    def bodies(self) -> frozenset[str]:
-        """The steps that an ArrayNode repeats."""
-        return frozenset(self.steps[name].next[0] for name in self.flat)
-
-    @property
-    def foreach_joins(self) -> frozenset[str]:
-        """The joins of foreaches."""
-        return frozenset(join_of(s) for s in self.steps.values() if s.type == "foreach")
 
 
 def graph_of(spec: FlowSpec) -> Graph:
@@ -53,7 +46,16 @@ def graph_of(spec: FlowSpec) -> Graph:
         if step.name not in flat
         for name in region(steps, step.next[0], join_of(step))
     }
-    return Graph(steps, merge, flat, branched, frozenset(dynamic), frozenset(inside))
+    return Graph(
+        steps=steps,
+        merge=merge,
+        flat=flat,
+        bodies=frozenset(steps[name].next[0] for name in flat),
+        branched=branched,
+        joins=frozenset(join_of(step) for step in foreaches),
+        dynamic=frozenset(dynamic),
+        inside=frozenset(inside),
+    )
 
 
 def region(steps: Mapping[str, StepSpec], entry: str, end: str | None) -> frozenset[str]:

@@ -66,6 +66,8 @@ def _of_schedule(spec: FlowSpec, where: str) -> Iterator[Problem]:
         flyte_cron(spec.schedule.cron, spec.schedule.timezone)
     except ValueError as error:
         yield Problem(f"@schedule: {error}", where)
+    if spec.schedule.timezone and not _is_zone(spec.schedule.timezone):
+        yield Problem(f"@schedule: `{spec.schedule.timezone}` is not a timezone", where)
     for parameter in spec.parameters:
         if parameter.required:
             yield Problem(
@@ -74,6 +76,17 @@ def _of_schedule(spec: FlowSpec, where: str) -> Iterator[Problem]:
                 where,
                 "give it a default",
             )
+
+
+def _is_zone(name: str) -> bool:
+    """Whether there is a timezone `name`; a machine that knows of none believes it."""
+    from zoneinfo import ZoneInfo, ZoneInfoNotFoundError, available_timezones
+
+    try:
+        ZoneInfo(name)
+    except (ZoneInfoNotFoundError, ValueError, OSError):
+        return not available_timezones()
+    return True
 
 
 def _of_parameters(spec: FlowSpec) -> Iterator[Problem]:

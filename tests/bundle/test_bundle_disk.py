@@ -56,7 +56,7 @@ def test_the_index_lists_every_step_and_the_bundle_itself(tmp_path: Path) -> Non
     assert itself["artifactType"] == "application/vnd.mfbuild.bundle.v1"
     artifact = json.loads(Layout.open(path).blob(Digest.parse(itself["digest"])))
     assert artifact["artifactType"] == "application/vnd.mfbuild.bundle.v1"
-    assert artifact["layers"] == [manifest.code.json()]
+    assert artifact["layers"] == [manifest.code.json(), manifest.flyte.json()]
     config = artifact["config"]
     assert config["mediaType"] == "application/vnd.mfbuild.bundle.config.v1+json"
     assert Layout.open(path).blob(Digest.parse(config["digest"])) == manifest.encode()

@@ -35,6 +35,7 @@ def parts() -> dict[str, Any]:
             BundleImage(digest("pandas"), {AMD64: digest("amd2"), ARM64: digest("arm2")}),
         ],
         "code": blob("code"),
+        "flyte": blob("flyte"),
         "spec": {"name": "TrainFlow", "doc": "Größe", "steps": [{"name": "start"}]},
         "domains": {"staging": {"registry": "registry.example.com/ml"}},
     }
@@ -75,6 +76,11 @@ def test_bundle_json_says_what_the_bundle_holds() -> None:
             "digest": str(digest("code")),
             "size": 4,
         },
+        "flyte": {
+            "mediaType": "application/vnd.mfbuild.flyte.v1+json",
+            "digest": str(digest("flyte")),
+            "size": 5,
+        },
         "spec": parts()["spec"],
         "domains": parts()["domains"],
     }
@@ -96,9 +102,9 @@ def test_golden_version() -> None:
         str(Digest.of(bundle_index(manifest))),
     )
     assert found == (
-        "978887a42243b5e959df3012293f6002f5a69b42",
-        "sha256:5bbea12726a01388eda4ef5e96b18e162c8be40ae38e45186798dd353be0863f",
-        "sha256:d1dce3b03b19d13aa9ce1ea50c038002ea24372ea050a086064d1d71f3095ff2",
+        "773ba86eb0a1db48dc5e2c1b790cb62921f06d1c",
+        "sha256:a623979a7c3f912d66200524b6ffbad66fd9fc30fa875ce763299b829f602743",
+        "sha256:4b7b15e90e4250a243eee7c8c1f3783f34e4e7670eef725fd29c38a6ae9de3c2",
     )
 
 
