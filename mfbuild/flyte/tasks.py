@@ -95,7 +95,7 @@ def step_inputs(spec: FlowSpec, graph: Graph, step: StepSpec) -> dict[str, Liter
     types = {
         PATH: STRING if step.name in graph.inside else None,
         SPLIT: INTEGERS if step.name in graph.bodies else None,
-        COUNT: INTEGER if step.name in graph.foreach_joins else None,
+        COUNT: INTEGER if step.name in graph.joins else None,
         ITERATION: INTEGER if is_recursive(step) else None,
     }
     parameters = parameter_types(spec) if step.name == spec.start else {}
