@@ -82,3 +82,31 @@ def test_both_platforms_are_in_every_image(train: Path, tmp_path: Path) -> None:
             assert found["architecture"] == architecture
             assert found["config"]["User"] == "65532:65532"
             assert found["created"] == "1970-01-01T00:00:00Z"
+
+
+def test_an_image_that_shares_wheels_adds_only_its_own(train: Path) -> None:
+    """bench: a second image that shares 9 of 10 wheels adds at most 1.1 times the tenth."""
+    lock = json.loads((train.parents[2] / "BUILD.lock").read_text())
+    sizes = {w["filename"]: w["size"] for w in lock["wheels"]}
+    wheels = {
+        frozenset(r.split("==")[0] for r in e["requirements"]): set(e["wheels"]["linux/amd64"])
+        for e in lock["environments"]
+    }
+    shared, whole = wheels[frozenset({"pandas"})], wheels[frozenset({"pandas", "scikit-learn"})]
+    assert shared < whole
+    own = sum(sizes[name] for name in whole - shared)
+    added = layers(train, "train").items() - layers(train, "start").items()
+    assert own < sum(size for _, size in added) <= 1.1 * own
+
+
+def layers(bundle: Path, step: str) -> dict[str, int]:
+    """The layers of a step's image for linux/amd64: their sizes by digest."""
+    steps = json.loads((bundle / "bundle.json").read_text())["steps"]
+    index = _blob(bundle, steps[step]["image"]["digest"])
+    (manifest,) = [m for m in index["manifests"] if m["platform"]["architecture"] == "amd64"]
+    found = _blob(bundle, manifest["digest"])["layers"]
+    return {layer["digest"]: layer["size"] for layer in found}
+
+
+def _blob(bundle: Path, digest: str) -> Any:
+    return json.loads((bundle / "blobs" / digest.replace(":", "/")).read_text())
