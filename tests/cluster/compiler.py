@@ -10,6 +10,9 @@ from pathlib import Path
 from typing import Any
 
 from flyteidl.core.compiler_pb2 import CompiledTask, CompiledWorkflow, CompiledWorkflowClosure
+from flyteidl.core.dynamic_job_pb2 import DynamicJobSpec
+from flyteidl.core.identifier_pb2 import WORKFLOW, Identifier
+from flyteidl.core.interface_pb2 import TypedInterface
 from flyteidl.core.literals_pb2 import LiteralMap
 from flyteidl.core.tasks_pb2 import TaskTemplate
 from flyteidl.core.workflow_pb2 import WorkflowTemplate
@@ -28,6 +31,17 @@ def closure(
         sub_workflows=[CompiledWorkflow(template=sub) for sub in sub_workflows],
         tasks=[CompiledTask(template=task) for task in tasks],
     )
+
+
+def expansion(job: DynamicJobSpec, interface: TypedInterface) -> CompiledWorkflowClosure:
+    """The workflow that propeller makes of the futures.pb of a task with this interface."""
+    workflow = WorkflowTemplate(
+        id=Identifier(resource_type=WORKFLOW, name="dynamic"),
+        interface=TypedInterface(outputs=interface.outputs),
+        nodes=job.nodes,
+        outputs=job.outputs,
+    )
+    return closure(workflow, job.tasks, job.subworkflows)
 
 
 def check(templates: CompiledWorkflowClosure) -> str:

@@ -1,0 +1,80 @@
+"""What `mfbuild.flyte` makes of every shape of flow, held against Flyte's own compiler."""
+
+from __future__ import annotations
+
+import json
+import os
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from flyteidl.core.compiler_pb2 import CompiledWorkflowClosure
+from flyteidl.core.dynamic_job_pb2 import DynamicJobSpec
+from hypothesis import HealthCheck, given, settings
+
+from mfbuild.flow.load import load
+from mfbuild.flow.spec import FlowSpec
+from mfbuild.flyte.compile import compile_flow
+from mfbuild.flyte.refuse import refuse
+from mfbuild.flyte.resolve import Resolved, Site, closure, resolve
+from mfbuild.runtime.arguments import parse
+from mfbuild.runtime.futures import Plan, of_foreach, of_switch
+from mfbuild.runtime.literals import literal
+from tests.cluster.compiler import check, expansion
+from tests.cluster.flows import FLOWS
+from tests.flyte.shapes import Draw, shapes, whole
+
+pytestmark = pytest.mark.usefixtures("compiler")
+
+
+@pytest.mark.parametrize("file", FLOWS, ids=lambda file: file.stem)
+def test_flyte_compiles_every_flow(file: Path, tmp_path: Path) -> None:
+    spec = load(
+        file,
+        workspace=file.parent,
+        python=Path(sys.executable),
+        cache_dir=tmp_path,
+        env={"HOME": str(tmp_path), "PATH": os.environ["PATH"]},
+    ).spec
+    assert refuse(spec).problems == ()
+    assert said(spec) == []
+
+
+@given(shapes)
+@settings(
+    deadline=None,
+    max_examples=25,
+    suppress_health_check=[HealthCheck.too_slow, HealthCheck.function_scoped_fixture],
+)
+def test_flyte_compiles_any_flow(shape: Draw) -> None:
+    assert said(whole(shape)) == []
+
+
+def said(spec: FlowSpec) -> list[str]:
+    """What the compiler says against a flow's workflow, and against all that its steps start."""
+    images = {step.name: f"registry.example.com/image@sha256:{'0' * 64}" for step in spec.steps}
+    site = Site("flows", "test", images, {})
+    resolved = resolve(compile_flow(spec), site, version="f" * 40)
+    made = [closure(resolved), *expansions(resolved)]
+    return [problem for each in made if (problem := check(each))]
+
+
+def expansions(resolved: Resolved) -> Iterator[CompiledWorkflowClosure]:
+    """The workflow of each futures.pb that a step of the plan can write."""
+    plan = Plan.from_json(json.dumps(resolved.plan).encode()) if resolved.plan else None
+    for name, started in (plan.steps if plan else {}).items():
+        interface = resolved.tasks[name].interface
+        arguments = parse([name, "--run", "r", "--path", "0"], {})
+        inputs = {
+            variable: literal(0 if type_.type.simple == 1 else "text")
+            for variable, type_ in interface.inputs.variables.items()
+        }
+        assert plan
+        jobs = (
+            [of_foreach(plan, arguments, inputs, 2)]
+            if "foreach" in started
+            else [of_switch(plan, arguments, inputs, arm) for arm in started["switch"]]
+        )
+        for job in filter(None, jobs):
+            yield expansion(DynamicJobSpec.FromString(job), interface)
