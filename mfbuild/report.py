@@ -95,7 +95,7 @@ class PlainReporter:
         print(text, file=self._stream, flush=True)
 
 
-_PAST = {"ran": "made", "fetched": "fetched", "failed": "FAILED"}
+_PAST = {"ran": "made", "done": "done", "fetched": "fetched", "failed": "FAILED"}
 
 
 class TtyReporter(PlainReporter):

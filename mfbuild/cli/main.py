@@ -17,6 +17,8 @@ VERBS = {
     "lock": "resolve what every step needs and write BUILD.lock",
     "plan": "show what `package` would do, and why",
     "explain": "say which input of an action changed",
+    "run": "run a flow or a bundle on this machine",
+    "resume": "go on with a run that failed",
     "verify": "recompute every digest, size and the version of a bundle",
     "gc": "remove what was least recently used from the store",
 }
@@ -68,11 +70,14 @@ def print_problems(error: MfbuildError) -> None:
 def _run(words: Sequence[str]) -> int:
     verb = next((w for w in words if not w.startswith("-")), None)
     parser = _parser(verb)
-    arguments = parser.parse_args(words)
+    arguments, rest = parser.parse_known_args(words)
     if arguments.verb is None:
         parser.print_help(sys.stderr)
         return 2
     module = importlib.import_module(f"mfbuild.cli.{arguments.verb}")
+    if rest and not hasattr(module, "TAKES_PARAMETERS"):
+        parser.error(f"unrecognized arguments: {' '.join(rest)}")
+    arguments.rest = rest
     code: int = module.run(arguments)
     return code
 
@@ -89,7 +94,10 @@ def _parser(verb: str | None) -> argparse.ArgumentParser:
     verbs = parser.add_subparsers(dest="verb", metavar="VERB")
     for name, text in VERBS.items():
         sub = verbs.add_parser(
-            name, help=text, formatter_class=argparse.RawDescriptionHelpFormatter
+            name,
+            help=text,
+            formatter_class=argparse.RawDescriptionHelpFormatter,
+            allow_abbrev=False,  # `--max` may be a Parameter of a flow
         )
         if name == verb:
             importlib.import_module(f"mfbuild.cli.{name}").arguments(sub)

@@ -78,6 +78,10 @@ class Place(Protocol):
         ...
 
 
+_Key = tuple[str, tuple[tuple[str, str], ...]]
+"""What jobs of one launcher share: the environment, and if it is warm their own variables."""
+
+
 @dataclass(slots=True)
 class _Running:
     """A launcher that is there, with the keys of its jobs."""
@@ -120,14 +124,16 @@ class Processes:
 
     def __init__(self, place: Place, folder: Path) -> None:
         self._place, self._folder = place, folder
-        self._launchers: dict[str, _Running] = {}
+        self._launchers: dict[_Key, _Running] = {}
         self._selector = selectors.DefaultSelector()
 
     def start(self, job: Job) -> None:
         environment = self._place.environment(job.image)
-        if environment not in self._launchers:
-            self._launchers[environment] = self._launch(environment)
-        launcher = self._launchers[environment]
+        imported = tuple(sorted((n, v) for n, v in job.env.items() if not n.startswith("FLYTE_")))
+        key = (environment, imported if self._is_warm(job) else ())
+        if key not in self._launchers:
+            self._launchers[key] = self._launch(key, job)
+        launcher = self._launchers[key]
         program = launcher.python if job.argv[:1] == (IMAGE_PYTHON,) else (job.argv or ("",))[0]
         launcher.jobs.add(job.key)
         launcher.send(
@@ -159,16 +165,23 @@ class Processes:
         self._launchers.clear()
         self._selector.close()
 
-    def _launch(self, environment: str) -> _Running:
+    def _is_warm(self, job: Job) -> bool:
+        """Whether the job can be a fork of a process that has imported what it needs."""
+        return job.argv[:3] == (IMAGE_PYTHON, "-m", "mfbuild_runtime")
+
+    def _launch(self, key: _Key, job: Job) -> _Running:
+        """A launcher for jobs like `job`: warm with the variables that imports can see."""
+        environment, imported = key
         self._folder.mkdir(parents=True, exist_ok=True)
         log = self._folder / f"{environment}.log"
         launch: Launch | None = self._place.launch(environment)
         while launch:
-            running = _started(launch, log)
+            running = _started(launch, dict(imported) | _of_execution(job), log)
             stdout = running.stdout
             if stdout.readline() == b'{"ready": true}\n':
                 os.set_blocking(stdout.fileno(), False)
-                self._selector.register(stdout, selectors.EVENT_READ, environment)
+                self._selector.register(stdout, selectors.EVENT_READ, key)
+                running.send({"warm": list(job.argv[3:]) if imported else None})
                 return running
             running.hang_up()
             running.ended(_GRACE)
@@ -177,13 +190,13 @@ class Processes:
         said = last_lines(log, 5) or f"it ended with status {status}"
         raise RunError(f"the environment `{environment}` cannot be entered: {said}")
 
-    def _hear(self, environment: str) -> list[Exit]:
+    def _hear(self, key: _Key) -> list[Exit]:
         """What a launcher reports; if it is lost, its jobs are, and the next one starts anew."""
-        launcher = self._launchers[environment]
+        launcher = self._launchers[key]
         data = launcher.stdout.read()
         if not data:
             self._selector.unregister(launcher.stdout)
-            del self._launchers[environment]
+            del self._launchers[key]
             launcher.hang_up()
             launcher.ended(0)
             return [Exit(key, _LOST) for key in sorted(launcher.jobs)]
@@ -202,7 +215,12 @@ def last_lines(path: Path, count: int) -> str:
     return ""
 
 
-def _started(launch: Launch, log: Path) -> _Running:
+def _of_execution(job: Job) -> dict[str, str]:
+    """Those of Flyte's variables that are the same for every task."""
+    return {n: v for n, v in job.env.items() if n.startswith("FLYTE_INTERNAL_EXECUTION_")}
+
+
+def _started(launch: Launch, imported: Mapping[str, str], log: Path) -> _Running:
     with log.open("ab") as stderr:
         try:
             process = subprocess.Popen(
@@ -210,7 +228,7 @@ def _started(launch: Launch, log: Path) -> _Running:
                 stdin=subprocess.PIPE,
                 stdout=subprocess.PIPE,
                 stderr=stderr,
-                env=dict(launch.env),
+                env={**launch.env, **imported},
                 start_new_session=True,
             )
         except OSError as error:

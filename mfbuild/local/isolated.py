@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 import sys
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass
@@ -63,15 +64,19 @@ class Isolated:
         bytecode = self.store.root / "roots/pyc" / image.chain.hex
         bytecode.mkdir(parents=True, exist_ok=True)
         env = self._environment(image, tree, bytecode)
-        fallback = by_loader(tree, self.scratch / environment, self.toolbox / LAUNCHER, env)
-        if sys.platform != "linux":
-            return fallback
+        beside = self.store.root / "roots/loader" / image.chain.hex
+        fallback = by_loader(tree, beside, self.toolbox / LAUNCHER, env)
         binds = [*self.binds, Bind(str(bytecode), writable=True), Bind(str(self.toolbox))]
         mounts = [asdict(m) for m in plan(tree, [*binds, *system_binds(self.environ)])]
         last = self._sandbox(mounts, image, env, users=False, otherwise=fallback)
         if os.geteuid() != 0:
             last = fallback
         return self._sandbox(mounts, image, env, users=True, otherwise=last)
+
+    def close(self, run: Path) -> None:
+        """Forget the bytecode of files of this `run`, which no other will have."""
+        for folder in (self.store.root / "roots/pyc").glob("*"):
+            shutil.rmtree(f"{folder}{run}", ignore_errors=True)
 
     def _image(self, name: str) -> StepImage:
         return step_image(self.bundle, self.images[name], self.platform)

@@ -1,9 +1,12 @@
 """Starts the tasks of one environment, run by that environment's own interpreter.
 
 It talks JSON lines with the runner, and imports nothing but the standard library. On stdin:
-`{"start": key, "argv", "env", "folder"}` and `{"stop": key, "grace": seconds}`; on stdout:
-`{"ready": true}` once, then `{"ended": key, "status": n}` (an exit code, or minus a signal).
-When stdin ends, so does everything that it started.
+`{"warm": argv}` first, with the arguments of a step or null; then `{"start": key, "argv", "env",
+"folder"}` and `{"stop": key, "grace": seconds}`. On stdout: `{"ready": true}` once, then
+`{"ended": key, "status": n}` (an exit code, or minus a signal). When stdin ends, so does
+everything that it started.
+
+A warm launcher imports metaflow and the flow once, and its tasks are forks that need not.
 """
 
 from __future__ import annotations
@@ -16,11 +19,16 @@ import selectors
 import signal
 import sys
 import time
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, NoReturn
 
 _GRACE = 5.0
 _SUBREAPER = 36  # prctl(2), PR_SET_CHILD_SUBREAPER
 _CANNOT_RUN = 127
+_MODULE = ["-m", "mfbuild_runtime"]
+
+Run = Callable[[Sequence[str], Mapping[str, str]], NoReturn]
+"""Becomes a step, given its arguments and its whole environment."""
 
 
 class Launcher:
@@ -31,9 +39,25 @@ class Launcher:
         self._keys: dict[int, str] = {}
         self._kills: dict[int, float] = {}
         self._buffer = b""
+        self._run: Run | None = None
+        self._owner = os.getpid()
+        self._environ = dict(os.environ)
 
-    def serve(self) -> None:
-        """Answer requests until there are no more."""
+    def begin(self) -> list[str] | None:
+        """Say that it is there; the arguments to warm up for, None to stay cold."""
+        self._say({"ready": True})
+        while b"\n" not in self._buffer:
+            data = os.read(self._requests, 1 << 16)
+            if not data:
+                sys.exit(0)
+            self._buffer += data
+        line, _, self._buffer = self._buffer.partition(b"\n")
+        warm: list[str] | None = json.loads(line)["warm"]
+        return warm
+
+    def serve(self, run: Run | None = None) -> None:
+        """Answer requests until there are no more; steps are started by `run` if it is given."""
+        self._run = run
         wakeup, waker = os.pipe()
         for end in (wakeup, waker):
             os.set_blocking(end, False)
@@ -42,7 +66,7 @@ class Launcher:
         selector = selectors.DefaultSelector()
         selector.register(self._requests, selectors.EVENT_READ)
         selector.register(wakeup, selectors.EVENT_READ)
-        self._say({"ready": True})
+        self._answer()
         while True:
             for key, _ in selector.select(self._patience()):
                 if key.fd == wakeup:
@@ -53,7 +77,12 @@ class Launcher:
             self._kill_overdue()
 
     def end(self) -> None:
-        """Terminate what runs, then kill it, and whatever it left behind."""
+        """Terminate what runs, then kill it, and whatever it left behind.
+
+        A step that is a fork of this process comes by here as well, on its own way out.
+        """
+        if os.getpid() != self._owner:
+            return
         for pid in list(self._keys):
             _signal_group(pid, signal.SIGTERM)
         deadline = time.monotonic() + _GRACE
@@ -67,20 +96,41 @@ class Launcher:
     def _hear(self) -> bool:
         """Take in requests; whether there can be more."""
         data = os.read(self._requests, 1 << 16)
-        *lines, self._buffer = (self._buffer + data).split(b"\n")
+        self._buffer += data
+        self._answer()
+        return bool(data)
+
+    def _answer(self) -> None:
+        """Do what the whole lines ask for that are there."""
+        *lines, self._buffer = self._buffer.split(b"\n")
         for line in lines:
             request = json.loads(line)
             if "start" in request:
                 self._start(request)
             else:
                 self._stop(request["stop"], request["grace"])
-        return bool(data)
 
     def _start(self, request: dict[str, Any]) -> None:
         pid = os.fork()
         if pid == 0:
-            become(request)
+            os.close(self._requests)
+            os.close(self._answers)
+            self._become(request)
         self._keys[pid] = request["start"]
+
+    def _become(self, request: dict[str, Any]) -> NoReturn:
+        """Turn this child into the task that `request` asks for."""
+        argv, env = request["argv"], {**self._environ, **request["env"]}
+        self._keys.clear()
+        try:
+            _leave(request["folder"])
+            if self._run and argv[1:3] == _MODULE:
+                self._run(argv[3:], env)
+            os.chdir(request["folder"])
+            os.execvpe(argv[0], argv, env)
+        except OSError as error:
+            os.write(2, f"cannot run `{argv[0]}`: {error.strerror}\n".encode())
+        os._exit(_CANNOT_RUN)
 
     def _stop(self, key: str, grace: float) -> None:
         for pid in [p for p, k in self._keys.items() if k == key]:
@@ -118,25 +168,17 @@ class Launcher:
             os.write(self._answers, json.dumps(message).encode() + b"\n")
 
 
-def become(request: dict[str, Any]) -> NoReturn:
-    """Turn this child into the task that `request` asks for."""
-    status = _CANNOT_RUN
-    try:
-        os.setsid()
-        signal.set_wakeup_fd(-1)
-        for number in (signal.SIGCHLD, signal.SIGINT, signal.SIGTERM, signal.SIGPIPE):
-            signal.signal(number, signal.SIG_DFL)
-        log = os.open(f"{request['folder']}/log", os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o666)
-        os.dup2(log, 1)
-        os.dup2(log, 2)
-        os.chdir(request["folder"])
-        os.execvpe(request["argv"][0], request["argv"], {**os.environ, **request["env"]})
-    except OSError as error:
-        os.write(2, f"cannot run `{request['argv'][0]}`: {error.strerror}\n".encode())
-    except BaseException as error:
-        os.write(2, f"cannot run the task: {error!r}\n".encode())
-    finally:
-        os._exit(status)
+def _leave(folder: str) -> None:
+    """Be no part of the launcher any more, and write to a log of one's own."""
+    os.setsid()
+    signal.set_wakeup_fd(-1)
+    for number in (signal.SIGCHLD, signal.SIGTERM, signal.SIGPIPE):
+        signal.signal(number, signal.SIG_DFL)
+    signal.signal(signal.SIGINT, signal.default_int_handler)
+    log = os.open(f"{folder}/log", os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o666)
+    os.dup2(log, 1)
+    os.dup2(log, 2)
+    os.close(log)
 
 
 def _signal_group(pid: int, number: int) -> None:
@@ -173,9 +215,26 @@ def main() -> None:
     launcher = Launcher(requests, answers)
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(1))
     try:
+        if warm := launcher.begin():
+            _serve_warm(launcher, warm)
         launcher.serve()
     finally:
         launcher.end()
+
+
+def _serve_warm(launcher: Launcher, argv: list[str]) -> None:
+    """Serve with everything imported; returns where that is not possible.
+
+    What keeps the flow from being loaded is told by the task itself, which tries again.
+    """
+    from mfbuild_runtime import warm  # type: ignore[import-not-found]
+
+    def then(run: Run) -> None:
+        launcher.serve(None if warm.has_threads() else run)
+        sys.exit(0)
+
+    with contextlib.suppress(Exception):
+        warm.serve(argv, then)
 
 
 if __name__ == "__main__":

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import contextlib
+import os
 import shlex
 import shutil
 from collections.abc import Mapping
@@ -23,7 +25,13 @@ def by_loader(tree: Path, folder: Path, launcher: Path, env: Mapping[str, str]) 
     starts the loader: so the interpreter finds its own packages, and a program that starts
     `sys.executable` again gets the same.
     """
-    python = _make_environment(tree, folder)
+    if not folder.is_dir():
+        beside = folder.with_name(f".{folder.name}.{os.getpid()}")
+        _make_environment(tree, beside, folder)
+        with contextlib.suppress(OSError):  # another process was quicker
+            beside.rename(folder)
+        shutil.rmtree(beside, ignore_errors=True)
+    python = str(folder / "bin/python")
     env = {**env, "VIRTUAL_ENV": str(folder), "PATH": f"{folder}/bin:{env.get('PATH', '')}"}
     if (tree / _CERTIFICATES).is_file():
         env.setdefault("SSL_CERT_FILE", str(tree / _CERTIFICATES))
@@ -32,7 +40,8 @@ def by_loader(tree: Path, folder: Path, launcher: Path, env: Mapping[str, str]) 
     return Launch((python, str(launcher)), env, python)
 
 
-def _make_environment(tree: Path, folder: Path) -> str:
+def _make_environment(tree: Path, folder: Path, final: Path) -> None:
+    """Fill `folder`, which is going to be `final`."""
     interpreter = inside(tree, IMAGE_PYTHON)
     loader = next((inside(tree, name) for name in _LOADERS if (tree / name).exists()), None)
     if loader is None:
@@ -43,12 +52,17 @@ def _make_environment(tree: Path, folder: Path) -> str:
     settings = (tree / "opt/venv/pyvenv.cfg").read_text()
     (folder / "pyvenv.cfg").write_text(settings.replace("home = /", f"home = {tree}/"))
     python = folder / "bin/python"
-    words = [str(loader), "--library-path", _library_path(tree), "--argv0", str(python)]
+    words = [
+        str(loader),
+        "--library-path",
+        _library_path(tree),
+        "--argv0",
+        str(final / "bin/python"),
+    ]
     python.write_text(f'#!/bin/sh\nexec {shlex.join([*words, str(interpreter)])} "$@"\n')
     python.chmod(0o755)
     for name in ("python3", interpreter.name):
         (folder / "bin" / name).symlink_to("python")
-    return str(python)
 
 
 def _library_path(tree: Path) -> str:

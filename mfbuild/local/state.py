@@ -162,8 +162,11 @@ def recalled(folder: Path, nodes: Path) -> dict[str, Recalled]:
 def find_run(runs: Path, name: str | None, flow: str | None = None) -> Path:
     """The folder of a run by its name, its Metaflow run id, or the beginning of either.
 
-    Without a name it is the latest one, of `flow` if that is given. UsageError if there is none.
+    It may be the folder itself. Without a name it is the latest one, of `flow` if that is given.
+    UsageError if there is none.
     """
+    if name and "/" in name and (Path(name) / RUN_JSON).is_file():
+        return Path(name).absolute()
     wanted = (name or "").removeprefix("flyte-").rpartition("/")[2].removeprefix("flyte-")
     folders = [f for f in sorted(runs.glob("*")) if (f / RUN_JSON).is_file()]
     found = [f for f in folders if f.name.startswith(wanted)]

@@ -1,0 +1,198 @@
+"""`mfbuild run`: the compiled workflow on this machine."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import signal
+import time
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from mfbuild.cli import options
+from mfbuild.errors import UsageError
+
+if TYPE_CHECKING:
+    from mfbuild.bundle.read import Bundle
+    from mfbuild.loading import Session
+    from mfbuild.local.run import Request
+    from mfbuild.local.state import RunState
+
+TAKES_PARAMETERS = True
+"""What argparse does not know is a Parameter of the flow."""
+
+EPILOG = """\
+examples:
+  mfbuild run train.py --alpha 0.3               # --NAME VALUE for each Parameter
+  mfbuild run train.py --param jobs=7            # where mfbuild has an option of that name
+  mfbuild run .mfbuild/dist/TrainFlow-5b0c6c1f6ab5…
+  mfbuild run train.py --in host                 # your own interpreter and packages
+"""
+
+
+def arguments(parser: argparse.ArgumentParser) -> None:
+    parser.description = (
+        "Package a flow, and run its compiled workflow here: each step in its own locked "
+        "environment, no cluster. Prints the run as Metaflow's client takes it."
+    )
+    parser.epilog = EPILOG
+    parser.add_argument("flow", metavar="FLOW|BUNDLE", help="a flow file, a label, or a bundle")
+    parser.add_argument(
+        "--param",
+        action="append",
+        default=[],
+        metavar="NAME=VALUE",
+        help="a Parameter of the flow; --NAME VALUE does the same after FLOW",
+    )
+    where(parser)
+    options.building(parser)
+    options.cache_flags(parser)
+    options.common(parser)
+
+
+def where(parser: argparse.ArgumentParser) -> None:
+    """How a run is made; `resume` has the same."""
+    parser.add_argument(
+        "--in",
+        dest="place",
+        choices=("rootfs", "container", "host"),
+        help="rootfs: the step's image, without a container engine (default); container: the "
+        "image, by Docker, Podman or runc; host: this interpreter and its packages",
+    )
+    parser.add_argument(
+        "--max-workers", type=_positive, metavar="N", help="steps at once (default: one per CPU)"
+    )
+
+
+def run(args: argparse.Namespace) -> int:
+    pairs = [*_pairs(args.param), *_words(args.rest)]
+    root = workspace(args.flow)
+    with options.session_of(args, root) as session:
+        source, bundle = bundle_of(session, args.flow)
+        from mfbuild.local.parameters import given_parameters
+        from mfbuild.local.program import program_of
+        from mfbuild.local.run import new_name
+        from mfbuild.local.state import RUNS, RunInfo, RunState
+
+        program = program_of(bundle)
+        given_parameters(program.spec, pairs)
+        name = new_name()
+        info = RunInfo(
+            name=name,
+            flow=program.spec.name,
+            run=f"flyte-{name}",
+            source=str(source),
+            version=program.version,
+            place=args.place or "rootfs",
+            began=time.time(),
+            parameters=dict(pairs),
+        )
+        with RunState.create(root / RUNS, info) as state:
+            perform(args, session, state, bundle)
+    return 0
+
+
+def perform(args: argparse.Namespace, session: Session, state: RunState, bundle: Bundle) -> None:
+    """Run what `state` is the record of, as far as it is not done, and print its name."""
+    from mfbuild.local import run as running
+    from mfbuild.local.parameters import given_parameters
+    from mfbuild.local.program import keep_file, program_of
+
+    program = program_of(bundle)
+    values = given_parameters(program.spec, list(state.info.parameters.items()))
+    for parameter in program.spec.parameters:
+        text = values.get(parameter.name)
+        if parameter.type == "file" and isinstance(text, str) and text.startswith("/"):
+            values[parameter.name] = keep_file(text, state.folder / "inputs", parameter.name)
+    began = time.monotonic()
+    with terminable():
+        running.perform(
+            state, program, values, _request(args, state), session.store, session.reporter
+        )
+    session.reporter.note(f"{state.info.flow} is done in {time.monotonic() - began:.1f} s")
+    pathspec = f"{state.info.flow}/{state.info.run}"
+    print(json.dumps({"run": pathspec, "name": state.info.name}) if args.json else pathspec)
+
+
+def bundle_of(session: Session, word: str) -> tuple[Path, Bundle]:
+    """What `word` names, as an absolute path, and its bundle: read, or packaged from the flow."""
+    from mfbuild.bundle.read import read_bundle
+    from mfbuild.labels import find_flows
+    from mfbuild.loading import load_flows
+    from mfbuild.packaging import package
+
+    if is_bundle(word):
+        return Path(word).absolute(), read_bundle(Path(word))
+    files = find_flows([word], session.config.root)
+    if len(files) != 1:
+        raise UsageError(f"`{word}` is {len(files)} flows; one can be run")
+    ((_, path),) = package(session, load_flows(session, files))
+    return files[0].absolute(), read_bundle(path)
+
+
+def is_bundle(word: str) -> bool:
+    """Whether `word` is a bundle's folder or tar, rather than a flow."""
+    path = Path(word)
+    return not word.startswith("//") and (path.is_dir() or path.suffix == ".tar")
+
+
+def workspace(word: str) -> Path:
+    """The workspace of a run: the flow's; of a bundle, the one in which it is run."""
+    return options.workspace_of([] if is_bundle(word) else [word])
+
+
+def _request(args: argparse.Namespace, state: RunState) -> Request:
+    from mfbuild.local.run import Request
+
+    return Request(
+        place=args.place or state.info.place,
+        workers=args.max_workers or os.cpu_count() or 1,
+        python=args.python.absolute(),
+        environ=os.environ,
+        here=Path.cwd(),
+    )
+
+
+@contextmanager
+def terminable() -> Iterator[None]:
+    """SIGTERM ends what was started, as ^C does."""
+
+    def interrupt(number: int, frame: object) -> None:
+        raise KeyboardInterrupt
+
+    before = signal.signal(signal.SIGTERM, interrupt)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, before)
+
+
+def _pairs(words: Sequence[str]) -> list[tuple[str, str]]:
+    """`NAME=VALUE` of each --param."""
+    if wrong := [word for word in words if "=" not in word]:
+        raise UsageError(f"`--param {wrong[0]}` is not NAME=VALUE")
+    return [(name, value) for name, _, value in (word.partition("=") for word in words)]
+
+
+def _words(words: Sequence[str]) -> list[tuple[str, str]]:
+    """`--NAME VALUE` and `--NAME=VALUE` of what argparse does not know."""
+    found, waiting = [], list(words)
+    while waiting:
+        word = waiting.pop(0)
+        name, equals, value = word.partition("=")
+        if not name.startswith("--"):
+            hint = "parameters come after FLOW, as `--NAME VALUE`"
+            raise UsageError(f"unexpected argument `{word}`", hint=hint)
+        if not equals and not waiting:
+            raise UsageError(f"`{word}` is no option, or a parameter without its value")
+        found.append((name[2:], value if equals else waiting.pop(0)))
+    return found
+
+
+def _positive(text: str) -> int:
+    if not text.isdigit() or int(text) < 1:
+        raise argparse.ArgumentTypeError(f"`{text}` is not a whole number of at least 1")
+    return int(text)

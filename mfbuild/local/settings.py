@@ -1,0 +1,33 @@
+"""What a run takes from the person's own settings of Metaflow."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+
+_SYSROOT = "METAFLOW_DATASTORE_SYSROOT_LOCAL"
+_FOLDER = ".metaflow"
+_USERS = ("METAFLOW_USER", "SUDO_USER", "USERNAME", "USER", "LOGNAME")  # metaflow.util.get_username
+
+
+def metaflow_settings(environ: Mapping[str, str], here: Path) -> dict[str, str]:
+    """Variables that make steps write where `python flow.py run` would, started in `here`."""
+    found = {_SYSROOT: str(datastore_root(environ, here))}
+    if user := next((environ[n] for n in _USERS if environ.get(n) not in (None, "", "root")), None):
+        found["METAFLOW_USER"] = user
+    return found
+
+
+def datastore_root(environ: Mapping[str, str], here: Path) -> Path:
+    """The folder whose `.metaflow` is the local datastore: set, or the nearest that has one."""
+    if known := environ.get(_SYSROOT):
+        return Path(known).absolute()
+    above = (folder for folder in (here, *here.parents) if (folder / _FOLDER).is_dir())
+    return next(above, here)
+
+
+def make_datastore(environ: Mapping[str, str]) -> Path:
+    """The `.metaflow` folder that `metaflow_settings` named; made if it is not there yet."""
+    folder = Path(environ[_SYSROOT], _FOLDER)
+    folder.mkdir(parents=True, exist_ok=True)
+    return folder

@@ -1,0 +1,129 @@
+"""Runs workflows of small shell tasks as real processes, and shows what came of them."""
+
+from __future__ import annotations
+
+import os
+import sys
+import time
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from flyteidl.core.errors_pb2 import ErrorDocument
+from flyteidl.core.literals_pb2 import LiteralMap
+
+from mfbuild.engine.store import Store
+from mfbuild.local.contract import Execution
+from mfbuild.local.drive import Drive
+from mfbuild.local.executor import Processes
+from mfbuild.local.host import Host
+from mfbuild.local.interpreter import Interpreter
+from mfbuild.local.model import Attempt, Closure, Failure, NodeFailure, Recalled
+from mfbuild.local.state import RunInfo, RunState, recalled
+from mfbuild.local.toolbox import lay_toolbox
+from tests.local.workflows import task
+
+
+@dataclass
+class Seen:
+    """A watcher that remembers."""
+
+    ended_: list[tuple[str, int, str | None, bool]] = field(default_factory=list)
+    running: int = 0
+    most: int = 0
+
+    def started(self, attempt: Attempt) -> None:
+        self.running += 1
+        self.most = max(self.most, self.running)
+
+    def ended(self, attempt: Attempt, seconds: float, failure: Failure | None, again: bool) -> None:
+        self.running -= 1
+        reason = failure.message if failure else None
+        self.ended_.append((attempt.node, attempt.number, reason, again))
+
+    def tick(self) -> None:
+        pass
+
+
+@dataclass
+class Ran:
+    failure: NodeFailure | None
+    seen: Seen
+    folder: Path
+    machine: Interpreter
+
+    def log(self, attempt: str) -> str:
+        return (self.folder / "nodes" / attempt / "log").read_text()
+
+
+def info(name: str = "r1") -> RunInfo:
+    return RunInfo(name, "Flow", f"flyte-{name}", "/flow.py", "v", "host", 1.0)
+
+
+@contextmanager
+def driving(
+    folder: Path, given: Closure, inputs: Mapping[str, Any], *, resume: bool, workers: int
+) -> Iterator[tuple[Drive, Seen]]:
+    runs = folder / "runs"
+    with Store.open(folder / "store") as store:
+        place = Host(Path(sys.executable), lay_toolbox(store), os.environ)
+        opened = RunState.reopen(runs / "r1") if resume else RunState.create(runs, info())
+        with opened as state:
+            nodes = state.folder / "nodes"
+            known = recalled(state.folder, nodes)
+            machine = Interpreter(given, inputs, lambda name: known.get(name, Recalled()))
+            seen = Seen()
+            execution = Execution("p", "local", "Flow", "r1", nodes)
+            executor = Processes(place, state.folder / "launchers")
+            yield Drive(machine, executor, execution, state, seen, workers, os.environ), seen
+
+
+def run(
+    folder: Path,
+    given: Closure,
+    inputs: Mapping[str, Any] | None = None,
+    *,
+    resume: bool = False,
+    workers: int = 2,
+) -> Ran:
+    with driving(folder, given, inputs or {}, resume=resume, workers=workers) as (drive, seen):
+        failure = drive.run()
+        return Ran(failure, seen, folder / "runs/r1", drive.machine)
+
+
+def shell(name: str, script: str, **more: Any) -> Any:
+    return task(name, ["/bin/sh", "-c", script, "{{.outputPrefix}}", *more.pop("args", ())], **more)
+
+
+def put(folder: Path, name: str, data: bytes) -> str:
+    """A file that a task can copy into its outputs."""
+    (folder / name).write_bytes(data)
+    return str(folder / name)
+
+
+def outputs(folder: Path, **values: Any) -> str:
+    return put(folder, "made.pb", LiteralMap(literals=values).SerializeToString())
+
+
+def error_document(folder: Path, kind: Any) -> str:
+    document = ErrorDocument()
+    document.error.code, document.error.message, document.error.kind = "Bad", "no use", kind
+    return put(folder, "error.pb", document.SerializeToString())
+
+
+def wait_for(path: Path) -> None:
+    deadline = time.monotonic() + 30
+    while not (path.exists() and path.read_text()):
+        assert time.monotonic() < deadline
+        time.sleep(0.01)
+
+
+def alive(pid: int) -> bool:
+    """Whether the process runs; one that ended may still be a zombie of its new parent."""
+    try:
+        fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
+    except (FileNotFoundError, ProcessLookupError):
+        return False
+    return fields[0] != "Z"
