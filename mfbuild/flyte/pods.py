@@ -74,10 +74,13 @@ def pod_environment(step: StepSpec) -> dict[str, str]:
 def to_pod(template: TaskTemplate, pod: Mapping[str, Any], container: Mapping[str, Any]) -> None:
     """Make the template's container the only one of a pod with these further fields."""
     primary = _container(template.container) | dict(container)
-    own = _resources(template.container.resources)
     further = container.get("resources", {})
-    resources = {k: own.get(k, {}) | further.get(k, {}) for k in ("requests", "limits")}
-    primary["resources"] = {name: amounts for name, amounts in resources.items() if amounts}
+    amounts = {
+        kind: own | further.get(kind, {})
+        for kind, own in _resources(template.container.resources).items()
+    }
+    if any(amounts.values()):
+        primary["resources"] = {kind: values for kind, values in amounts.items() if values}
     template.k8s_pod.primary_container_name = PRIMARY  # takes the place of `container`
     template.k8s_pod.pod_spec.update({"containers": [primary], **pod})
     template.config[_CONFIG] = PRIMARY

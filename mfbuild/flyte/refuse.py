@@ -126,7 +126,7 @@ def _of_step(spec: FlowSpec, step: StepSpec) -> Iterator[Problem]:
     try:
         flyte_secrets(step.secrets)
     except ValueError as error:
-        hint = "write `flyte.<group>/<key>`"
+        hint = "write `flyte.<group>/<key>`, and a `variable` where the key cannot be one"
         yield Problem(f"@secrets {own}: {error}", where, hint)
     for problem, advice in _of_kubernetes(step.kubernetes):
         yield Problem(f"@kubernetes {own}: {problem}", where, advice)

@@ -1,0 +1,213 @@
+"""What Flyte cannot do is told at once, with step, file and line."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import replace
+from typing import Any
+
+import pytest
+
+from mfbuild.errors import Problem
+from mfbuild.flow.spec import Catch, DecoratorSpec, FlowSpec, Retry, Schedule
+from mfbuild.flyte.refuse import refuse
+from tests.flyte.shapes import Sketch
+from tests.flyte.test_launch_plan import parameter
+from tests.specs import flow, step
+
+Load = Callable[[str], FlowSpec]
+
+
+def problems(spec: FlowSpec) -> list[tuple[str, str | None, str | None]]:
+    return [(p.message, p.where, p.hint) for p in refuse(spec).problems]
+
+
+def of_step(**changes: Any) -> list[tuple[str, str | None, str | None]]:
+    return problems(flow(replace(step("start", kind="end", line=7), **changes)))
+
+
+def of_kubernetes(**asked: Any) -> list[tuple[str, str | None]]:
+    """The problems, without what all of them begin with, and their hints."""
+    told = of_step(kubernetes=asked)
+    prefix = "@kubernetes of step `start`: "
+    assert all(m.startswith(prefix) and where == "train.py:7" for m, where, _ in told)
+    return [(message.removeprefix(prefix), hint) for message, _, hint in told]
+
+
+def test_a_plain_flow_has_no_problem(loaded: Load) -> None:
+    assert refuse(loaded("tests/flows/decorated.py")) == ((), ())
+
+
+def test_gangs(loaded: Load) -> None:
+    assert problems(loaded("tests/flows/gang.py")) == [
+        (
+            "@parallel of step `train` is not supported",
+            "tests/flows/gang.py:13",
+            "Flyte starts no gang of tasks; use a foreach",
+        )
+    ]
+
+
+@pytest.mark.parametrize(
+    ("name", "hint"),
+    [
+        ("trigger", "start an execution from where the event is"),
+        ("trigger_on_finish", "start the flow at the end of the other one, or give it a @schedule"),
+        ("exit_hook", "Flyte notifies through its launch plans and the console"),
+        ("airflow_s3_key_sensor", "it is for Airflow"),
+    ],
+)
+def test_decorators_of_flows(name: str, hint: str) -> None:
+    spec = flow(step("start", kind="end"))
+    decorated = replace(spec, decorators=(DecoratorSpec(name, {}, True),))
+    assert problems(decorated) == [(f"@{name} is not supported", "train.py:3", hint)]
+
+
+def test_batch() -> None:
+    batch = DecoratorSpec("batch", {}, True)
+    assert of_step(decorators=(batch,), file="base.py") == [
+        ("@batch of step `start` is not supported", "base.py:7", "use @resources or @kubernetes")
+    ]
+
+
+def test_parameters_that_are_named_like_inputs_of_ours() -> None:
+    names = ("code", "plan", "run", "person", "path", "count")
+    spec = replace(flow(step(kind="end")), parameters=tuple(parameter(name=n) for n in names))
+    hint = "every task has an input of this name: rename it"
+    assert problems(spec) == [
+        (f"parameter `{name}` is not supported", "train.py:3", hint) for name in names[:4]
+    ]
+
+
+def test_parameters_that_are_no_inputs() -> None:
+    parameters = (
+        parameter(name="a-b"),
+        parameter(name="a_b"),
+        parameter(name="größe"),
+        parameter(name="large", type="int", default=2**63),
+    )
+    assert problems(replace(flow(step(kind="end")), parameters=parameters)) == [
+        ("parameter `a_b` and `a-b` are the same input `a_b`", "train.py:3", None),
+        (
+            "parameter `größe` is not supported",
+            "train.py:3",
+            "Flyte's inputs are named with letters, digits, `-` and `_`",
+        ),
+        ("the default of parameter `large` does not fit into 64 bits", "train.py:3", None),
+    ]
+
+
+def test_schedules() -> None:
+    spec = replace(
+        flow(step(kind="end")),
+        schedule=Schedule("0 0 L * ? *", "Europe/Nowhere"),
+        parameters=(parameter(name="needed", required=True, has_default=False),),
+    )
+    assert problems(spec) == [
+        ("@schedule: the day of the month `L` is not supported", "train.py:3", None),
+        ("@schedule: `Europe/Nowhere` is not a timezone", "train.py:3", None),
+        (
+            "@schedule starts the flow without the parameter `needed`, which is required",
+            "train.py:3",
+            "give it a default",
+        ),
+    ]
+
+
+@pytest.mark.parametrize("zone", ["UTC", "Europe/Berlin", None])
+def test_schedules_that_are_fine(zone: str | None) -> None:
+    assert problems(replace(flow(step(kind="end")), schedule=Schedule("0 0 * * ? *", zone))) == []
+
+
+@pytest.mark.parametrize("zone", ["../../etc/passwd", "/etc/localtime", "Mars", "UTC 0", "\0"])
+def test_timezones_that_are_none(zone: str) -> None:
+    spec = replace(flow(step(kind="end")), schedule=Schedule("0 0 * * ? *", zone))
+    assert problems(spec) == [(f"@schedule: `{zone}` is not a timezone", "train.py:3", None)]
+
+
+@pytest.mark.parametrize(
+    "source",
+    ["flyte.group", "flyte.group/", "flyte./key", "flyte.a/b/c", "flyte.a/with-dash"],
+)
+def test_secrets(source: str) -> None:
+    assert of_step(secrets=(source,)) == [
+        (
+            f"@secrets of step `start`: `{source}` is not a Flyte secret",
+            "train.py:7",
+            "write `flyte.<group>/<key>`, and a `variable` where the key cannot be one",
+        )
+    ]
+
+
+def test_what_kubernetes_cannot_do_under_flyte() -> None:
+    assert of_kubernetes(namespace="ml", executable="python3.9") == [
+        (
+            "`namespace` is not supported",
+            "Flyte runs steps in the namespace of the project and domain",
+        ),
+        ("`executable` is not supported", "the image's own interpreter runs the step"),
+    ]
+
+
+def test_what_kubernetes_does_not_take() -> None:
+    labels = {"team": "m l", "a b": "x", "Example.com/x": "y", "ok.example/x": None}
+    assert of_kubernetes(
+        labels=labels,
+        annotations={"x/": "y", "ok": "any thing"},
+        extended_resources={"example.com/fpga": "two", "example.com/asic": "1k"},
+        tmpfs_size="1Gi",
+        port="http",
+    ) == [
+        ("`team=m l` is not a label", None),
+        ("`a b=x` is not a label", None),
+        ("`Example.com/x=y` is not a label", None),
+        ("`x/` is not the name of an annotation", None),
+        ("`example.com/fpga=two` is not an amount of a resource", None),
+        ("`tmpfs_size=1Gi` is not a whole number", None),
+        ("`port=http` is not a whole number", None),
+    ]
+
+
+def test_a_name_that_is_too_long() -> None:
+    spec = replace(flow(step(kind="end")), name="F" * 250)
+    message = f"the name `{'F' * 250}.start` is longer than 255 characters"
+    assert problems(spec) == [(message, "train.py:3", None)]
+
+
+def test_branches_that_share_a_step() -> None:
+    """Metaflow would run `shared` once for each of the two branches."""
+    sketch = Sketch()
+    for kind in ("split", "linear", "linear", "linear", "join", "linear"):
+        sketch.add(kind)
+    sketch.lead("s0", "s1", "s2", matching_join="s4")
+    for name, following in (("s1", "s3"), ("s2", "s3"), ("s3", "s4"), ("s4", "s5")):
+        sketch.lead(name, following)
+    assert problems(sketch.flow()) == []  # one path from s3: Metaflow's own checks refuse it
+    sketch.lead("s1", "s3", "s4", switch_condition="way")
+    sketch.steps["s1"] = replace(sketch.steps["s1"], type="split-switch")
+    assert problems(sketch.flow()) == [
+        (
+            "step `s3` is reached by several branches of step `s0`, which is not supported",
+            "train.py:8",
+            "join the branches before it",
+        )
+    ]
+
+
+def test_everything_at_once(loaded: Load) -> None:
+    spec = loaded("tests/flows/gang.py")
+    spec = replace(spec, decorators=(DecoratorSpec("trigger", {}, True),))
+    assert len(problems(spec)) == 2
+
+
+def test_too_many_retries_are_capped_with_a_warning() -> None:
+    caught = Catch(var=None, print_exception=False)
+    findings = refuse(flow(replace(step(kind="end"), retry=Retry(7, 0.0), catch=caught)))
+    assert findings.problems == ()
+    assert findings.warnings == (
+        Problem(
+            "step `start` is retried 5 times, not 7",
+            "train.py:5",
+            "Metaflow makes at most 6 attempts, that of @catch included",
+        ),
+    )
