@@ -125,13 +125,14 @@ def _flow(
         images |= dict.fromkeys(environment.steps, target)
     tarball = code(flow.label, flow.code)
     actions += tarball.actions
-    templates = _flyte(flow, config)
+    templates = flyte_templates(flow, config)
     actions += templates.actions
     steps = {s.name: images[s.name] for s in flow.spec.steps}
     return FlowTarget(flow.label, flow.spec, steps, tarball.provider, templates.provider)
 
 
-def _flyte(flow: FlowInput, config: Config) -> Declared[FlyteInfo]:
+def flyte_templates(flow: FlowInput, config: Config) -> Declared[FlyteInfo]:
+    """The action that compiles `flow`, with what `config` says of it."""
     resources = {s.name: config.target(flow.label, s.name).resources for s in flow.spec.steps}
     return flyte(
         flow.label,

@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 import argparse
-from pathlib import Path
 
 from mfbuild.cli import options
-from mfbuild.cli.run import bundle_of, is_bundle, perform, where
+from mfbuild.cli.run import is_bundle, perform, program_for, where
 
 EPILOG = """\
 examples:
@@ -41,13 +40,14 @@ def run(args: argparse.Namespace) -> int:
     if info.phase == "succeeded":
         raise UsageError(f"the run `{info.name}` has succeeded")
     word = args.flow or info.source
-    root = folder.parent.parent.parent if is_bundle(word) else options.workspace_of([word])
-    with options.session_of(args, Path(root)) as session:
-        source, bundle = bundle_of(session, word)
-        if bundle.manifest.flow != info.flow:
-            raise UsageError(f"the run is one of `{info.flow}`, not of `{bundle.manifest.flow}`")
+    root = folder.parents[2] if is_bundle(word) else options.workspace_of([word])
+    with options.session_of(args, root) as session:
+        place = args.place or info.place
+        source, program = program_for(session, word, place)
+        if program.spec.name != info.flow:
+            raise UsageError(f"the run is one of `{info.flow}`, not of `{program.spec.name}`")
         with RunState.reopen(folder) as state:
-            changes = {"source": str(source), "version": bundle.manifest.version}
+            changes = {"source": str(source), "version": program.version, "place": place}
             state.update(phase="running", ended=None, node=None, reason=None, **changes)
-            perform(args, session, state, bundle)
+            perform(args, session, state, program)
     return 0

@@ -16,8 +16,8 @@ from mfbuild.cli import options
 from mfbuild.errors import UsageError
 
 if TYPE_CHECKING:
-    from mfbuild.bundle.read import Bundle
     from mfbuild.loading import Session
+    from mfbuild.local.program import Program
     from mfbuild.local.run import Request
     from mfbuild.local.state import RunState
 
@@ -69,15 +69,13 @@ def where(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> int:
     pairs = [*_pairs(args.param), *_words(args.rest)]
-    root = workspace(args.flow)
+    root, place = workspace(args.flow), args.place or "rootfs"
     with options.session_of(args, root) as session:
-        source, bundle = bundle_of(session, args.flow)
+        source, program = program_for(session, args.flow, place)
         from mfbuild.local.parameters import given_parameters
-        from mfbuild.local.program import program_of
         from mfbuild.local.run import new_name
         from mfbuild.local.state import RUNS, RunInfo, RunState
 
-        program = program_of(bundle)
         given_parameters(program.spec, pairs)
         name = new_name()
         info = RunInfo(
@@ -86,22 +84,21 @@ def run(args: argparse.Namespace) -> int:
             run=f"flyte-{name}",
             source=str(source),
             version=program.version,
-            place=args.place or "rootfs",
+            place=place,
             began=time.time(),
             parameters=dict(pairs),
         )
         with RunState.create(root / RUNS, info) as state:
-            perform(args, session, state, bundle)
+            perform(args, session, state, program)
     return 0
 
 
-def perform(args: argparse.Namespace, session: Session, state: RunState, bundle: Bundle) -> None:
+def perform(args: argparse.Namespace, session: Session, state: RunState, program: Program) -> None:
     """Run what `state` is the record of, as far as it is not done, and print its name."""
     from mfbuild.local import run as running
     from mfbuild.local.parameters import given_parameters
-    from mfbuild.local.program import keep_file, program_of
+    from mfbuild.local.program import keep_file
 
-    program = program_of(bundle)
     values = given_parameters(program.spec, list(state.info.parameters.items()))
     for parameter in program.spec.parameters:
         text = values.get(parameter.name)
@@ -117,20 +114,28 @@ def perform(args: argparse.Namespace, session: Session, state: RunState, bundle:
     print(json.dumps({"run": pathspec, "name": state.info.name}) if args.json else pathspec)
 
 
-def bundle_of(session: Session, word: str) -> tuple[Path, Bundle]:
-    """What `word` names, as an absolute path, and its bundle: read, or packaged from the flow."""
+def program_for(session: Session, word: str, place: str) -> tuple[Path, Program]:
+    """What `word` names, as an absolute path, and what to run of it.
+
+    A bundle is read, a flow is packaged; images are made for where they are used only.
+    """
     from mfbuild.bundle.read import read_bundle
     from mfbuild.labels import find_flows
     from mfbuild.loading import load_flows
-    from mfbuild.packaging import package
+    from mfbuild.local.program import program_of, unpackaged
 
     if is_bundle(word):
-        return Path(word).absolute(), read_bundle(Path(word))
+        return Path(word).absolute(), program_of(read_bundle(Path(word)))
     files = find_flows([word], session.config.root)
     if len(files) != 1:
         raise UsageError(f"`{word}` is {len(files)} flows; one can be run")
-    ((_, path),) = package(session, load_flows(session, files))
-    return files[0].absolute(), read_bundle(path)
+    (flow,) = load_flows(session, files)
+    if place == "host":
+        return files[0].absolute(), unpackaged(session, flow)
+    from mfbuild.packaging import package
+
+    ((_, path),) = package(session, [flow])
+    return files[0].absolute(), program_of(read_bundle(path))
 
 
 def is_bundle(word: str) -> bool:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import secrets
+import subprocess
 import sys
 import time
 from collections.abc import Mapping
@@ -135,7 +136,9 @@ def _place(
     datastore = make_datastore(environ)
     toolbox = lay_toolbox(store)
     if request.place == "host":
+        _note_pythons(program, request, reporter)
         return Host(request.python, toolbox, environ)
+    assert program.bundle, "BUG: a flow that was not packaged has no images"
     if request.place == "rootfs" and sys.platform != "linux":
         hint = "use `--in container`, or `--in host` for your own packages"
         raise UsageError("images can be run without a container on Linux only", hint=hint)
@@ -151,6 +154,23 @@ def _place(
         environ=environ,
         note=reporter.note,
     )
+
+
+def _note_pythons(program: Program, request: Request, reporter: PlainReporter) -> None:
+    """Say which steps have another Python version here than in their images."""
+    own = _version(request.python)
+    for python in sorted(set(program.pythons.values()) - {own}):
+        steps = ", ".join(step for step, version in program.pythons.items() if version == python)
+        reporter.warn(f"{steps}: packaged with Python {python}, run with {own} here")
+
+
+def _version(python: Path) -> str:
+    """The major.minor version of an interpreter."""
+    if python == Path(sys.executable).absolute():
+        return f"{sys.version_info.major}.{sys.version_info.minor}"
+    code = "import sys; print('%d.%d' % sys.version_info[:2])"
+    done = subprocess.run([python, "-I", "-S", "-c", code], capture_output=True, text=True)
+    return done.stdout.strip()
 
 
 def _told(failure: NodeFailure, state: RunState) -> RunError:
