@@ -1,0 +1,260 @@
+"""Every test flow by `mfbuild run --in host`: the artifacts of `python flow.py run`."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from collections.abc import Mapping
+from pathlib import Path
+
+import pytest
+
+from tests.e2e.conftest import Runner
+from tests.local.compared import artifacts, attempts, ours, theirs
+
+FLOWS = Path(__file__).parents[1] / "flows"
+SHAPES = (
+    "branch_in_switch",
+    "foreach",
+    "foreach_in_switch",
+    "inherited",
+    "linear",
+    "long_foreach",
+    "named",
+    "nested_branch",
+    "nested_foreach",
+    "nested_switch",
+    "recursive_in_foreach",
+    "recursive_switch",
+    "single",
+    "switch",
+    "switch_in_branch",
+    "switch_in_foreach",
+)
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    """A workspace with all the test flows."""
+    return Path(shutil.copytree(FLOWS, tmp_path / "flows", ignore=shutil.ignore_patterns(".*")))
+
+
+@pytest.mark.parametrize("shape", SHAPES)
+def test_every_shape_leaves_what_metaflow_leaves(
+    mfbuild: Runner, folder: Path, shape: str, tmp_path: Path
+) -> None:
+    flow = folder / f"{shape}.py"
+    done = ours(mfbuild, flow, tmp_path / "ours", "--in", "host")
+    assert done.code == 0, done.err
+    own = theirs(flow, tmp_path / "theirs")
+    assert own.code == 0, own.err
+    assert artifacts(tmp_path / "ours", done.out.strip()) == artifacts(tmp_path / "theirs")
+
+
+PARAMETERS = """
+from metaflow import FlowSpec, IncludeFile, JSONType, Parameter, step
+
+class Flow(FlowSpec):
+    whole = Parameter("whole", default=3)
+    ratio = Parameter("ratio", type=float, default=1)
+    flag = Parameter("flag", default=True)
+    no_default = Parameter("no-default", type=int)
+    nothing = Parameter("nothing", type=str)
+    needed = Parameter("needed", required=True)
+    table = Parameter("table", type=JSONType, default='{"a": [1, null]}')
+    listed = Parameter("listed", default="a,b", separator=",")
+    included = IncludeFile("included", default="data.txt")
+    packed = IncludeFile("packed", default="data.txt")
+
+    @step
+    def start(self):
+        self.text = self.included + self.packed
+        self.next(self.end)
+    @step
+    def end(self):
+        pass
+
+if __name__ == "__main__":
+    Flow()
+"""
+
+
+def test_parameters_of_every_kind(mfbuild: Runner, tmp_path: Path) -> None:
+    flow, included = tmp_path / "flow.py", tmp_path / "given.txt"
+    flow.write_text(PARAMETERS)
+    (tmp_path / "data.txt").write_text("packed")
+    included.write_text("given")
+    words = ["--needed", "-x y", "--whole", "-4", "--ratio=2.5", "--flag", "no", "--table", "[1]"]
+    words += ["--included", str(included), "--no-default", "7"]
+    done = ours(mfbuild, flow, tmp_path / "ours", *words, "--in", "host")
+    assert done.code == 0, done.err
+    own = theirs(flow, tmp_path / "theirs", *words)
+    assert own.code == 0, own.err
+    found = artifacts(tmp_path / "ours", done.out.strip())
+    expected = artifacts(tmp_path / "theirs")
+    assert "givenpacked" in found["start"][0]
+    assert without_included(found) == without_included(expected)
+
+
+def without_included(found: Mapping[str, list[str]]) -> dict[str, list[dict[str, str]]]:
+    """All artifacts but those that hold where an included file was stored."""
+    kept: dict[str, list[dict[str, str]]] = {}
+    for step, tasks in found.items():
+        names = [json.loads(task) for task in tasks]
+        kept[step] = [
+            {n: v for n, v in t.items() if n not in ("included", "packed")} for t in names
+        ]
+    return kept
+
+
+RETRIED = """
+from metaflow import FlowSpec, catch, current, retry, step, timeout
+import time
+
+class Flow(FlowSpec):
+    @step
+    def start(self):
+        self.next(self.a, self.b, self.c)
+    @retry(times=2, minutes_between_retries=0)
+    @step
+    def a(self):
+        self.attempt = current.retry_count
+        if current.retry_count < 2:
+            raise ValueError("not yet")
+        self.next(self.join)
+    @catch(var="failure", print_exception=False)
+    @retry(times=1, minutes_between_retries=0)
+    @step
+    def b(self):
+        raise ValueError("never")
+        self.next(self.join)
+    @catch(var="failure", print_exception=False)
+    @timeout(seconds=1)
+    @step
+    def c(self):
+        time.sleep(60)
+        self.next(self.join)
+    @step
+    def join(self, inputs):
+        self.attempt = inputs.a.attempt
+        self.failures = [str(i.failure.type) for i in (inputs.b, inputs.c)]
+        self.next(self.end)
+    @step
+    def end(self):
+        pass
+
+if __name__ == "__main__":
+    Flow()
+"""
+
+
+def test_retries_and_catch_end_as_metaflow_s_do(mfbuild: Runner, tmp_path: Path) -> None:
+    flow = tmp_path / "flow.py"
+    flow.write_text(RETRIED)
+    done = ours(mfbuild, flow, tmp_path / "ours", "--in", "host")
+    assert done.code == 0, done.err
+    own = theirs(flow, tmp_path / "theirs")
+    assert own.code == 0, own.err
+    found = artifacts(tmp_path / "ours", done.out.strip())
+    expected = artifacts(tmp_path / "theirs")
+    for step in ("start", "a", "join", "end"):  # an exception holds the path of its file
+        assert found[step] == expected[step]
+    ended = attempts(tmp_path)
+    assert [e for e in ended if e[0] == "a"] == [
+        ("a", 0, "failed"),
+        ("a", 1, "failed"),
+        ("a", 2, "succeeded"),
+    ]
+    assert [e for e in ended if e[0] == "b"] == [("b", 0, "failed"), ("b", 1, "succeeded")]
+
+
+FAILING = """
+from metaflow import FlowSpec, current, step
+from pathlib import Path
+
+class Flow(FlowSpec):
+    @step
+    def start(self):
+        self.items = [1, 2, 3]
+        self.next(self.body, foreach="items")
+    @step
+    def body(self):
+        self.x = self.input
+        assert self.input != {bad}, "bad item"
+        self.next(self.join)
+    @step
+    def join(self, inputs):
+        self.x = sum(i.x for i in inputs)
+        self.next(self.end)
+    @step
+    def end(self):
+        print("sum", self.x)
+
+if __name__ == "__main__":
+    Flow()
+"""
+
+
+def test_a_failed_run_names_the_step_and_resumes_with_mended_code(
+    mfbuild: Runner, tmp_path: Path
+) -> None:
+    flow = tmp_path / "flow.py"
+    flow.write_text(FAILING.replace("{bad}", "2"))
+    done = ours(mfbuild, flow, tmp_path, "--in", "host", "--max-workers", "1")
+    assert done.code == 1
+    assert "error: step `body` (body.1) failed: exit code 1\n" in done.err
+    assert "  | AssertionError: bad item" in done.err
+    assert done.out == ""
+    (command,) = [line for line in done.err.splitlines() if "mfbuild resume" in line]
+    words = command.partition("mfbuild ")[2].split()
+    flow.write_text(FAILING.replace("{bad}", "99"))
+    again = mfbuild(*words, cwd=tmp_path, METAFLOW_DATASTORE_SYSROOT_LOCAL=str(tmp_path))
+    assert again.code == 0, again.err
+    found = artifacts(tmp_path, again.out.strip())
+    assert "'x': '6'" in str([line.replace('"', "'") for line in found["end"]])
+    ended = attempts(tmp_path)
+    assert ended.count(("start", 0, "succeeded")) == 1
+    assert ("body.0", 0, "succeeded") in ended
+    assert ("body.1", 1, "succeeded") in ended
+    assert ("body.0", 1, "succeeded") not in ended
+    assert mfbuild(*words, cwd=tmp_path).code == 2
+    assert mfbuild("resume", "nothing", cwd=tmp_path).code == 2
+
+
+def test_wrong_parameters_are_all_told_before_anything_starts(
+    mfbuild: Runner, folder: Path
+) -> None:
+    words = ("--whole", "x", "--ration", "1", "--flag", "maybe", "--included", "nowhere.txt")
+    done = mfbuild("run", "parameters.py", *words, "--in", "host", cwd=folder)
+    assert done.code == 2
+    for line in (
+        "error: parameter `--whole` must be a whole number, not `x`",
+        "error: unknown option or parameter `--ration`",
+        "  hint: did you mean `ratio`?",
+        "error: parameter `--flag` must be true or false, not `maybe`",
+        "error: parameter `--included` names no file: `nowhere.txt`",
+        "error: parameter `--needed` is required",
+    ):
+        assert line in done.err
+    assert not (folder / ".mfbuild/runs").exists()
+
+
+def test_param_reaches_what_mfbuild_has_an_option_for(mfbuild: Runner, tmp_path: Path) -> None:
+    flow = tmp_path / "flow.py"
+    flow.write_text(
+        "from metaflow import FlowSpec, Parameter, step\n"
+        "class Flow(FlowSpec):\n"
+        "    jobs = Parameter('jobs', type=int, default=1)\n"
+        "    max = Parameter('max', type=int, default=1)\n"
+        "    @step\n"
+        "    def start(self):\n"
+        "        assert (self.jobs, self.max) == (7, 8)\n"
+        "        self.next(self.end)\n"
+        "    @step\n"
+        "    def end(self):\n"
+        "        pass\n"
+        "if __name__ == '__main__':\n"
+        "    Flow()\n"
+    )
+    done = ours(mfbuild, flow, tmp_path, "--in", "host", "--param", "jobs=7", "--max", "8")
+    assert done.code == 0, done.err
