@@ -38,7 +38,10 @@ def load(file: Path, then: Then) -> None:
     sys.argv = [file.name]
     # metaflow.cli takes its options from the flow that runs, and so cannot be imported earlier.
     sys.meta_path.insert(0, _AfterImport("metaflow.cli", lambda cli: _take_over(cli, then)))
-    runpy.run_path(str(file), run_name="__main__")
+    # Metaflow pickles the frames of a foreach as classes of the `__main__` that imported it.
+    main = vars(sys.modules["__main__"])
+    frames = {name: main[name] for name in ("ForeachFrame",) if name in main}
+    runpy.run_path(str(file), init_globals=frames, run_name="__main__")
 
 
 def _take_over(cli: Any, then: Then) -> None:
