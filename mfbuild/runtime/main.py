@@ -74,8 +74,6 @@ def perform(
     shipper = Shipper()
 
     def child(news: int) -> int:
-        for stream in (sys.stdout, sys.stderr):
-            stream.reconfigure(write_through=True)  # type: ignore[union-attr]
         work(Step(arguments, code, storage, lambda destination: _tell(news, destination)))
         sys.stderr.write("error: the flow file starts no flow\n")
         return 1

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import contextlib
 import gc
+import io
 import os
 import selectors
 import signal
@@ -16,7 +17,7 @@ import time
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from types import FrameType
-from typing import Protocol
+from typing import BinaryIO, Protocol, TextIO, cast
 
 _GRACE_SECONDS = 20  # of the 30 that Kubernetes gives, so that the logs can be saved
 _PIPE_BYTES = 1 << 20  # the most that a pipe can hold: one read empties it
@@ -128,6 +129,15 @@ def _become_child(pipes: list[tuple[int, int]]) -> None:
     os.dup2(pipes[1][1], 2)
     for number in (*pipes[0], *pipes[1], pipes[2][0]):
         os.close(number)
+    sys.stdout, sys.stderr = _unbuffered(1, sys.stdout), _unbuffered(2, sys.stderr)
+
+
+def _unbuffered(number: int, like: TextIO) -> TextIO:
+    """As with `python -u`, which is how Metaflow runs steps: nothing is lost if one is killed."""
+    raw = io.FileIO(number, "wb", closefd=False)
+    return io.TextIOWrapper(
+        cast(BinaryIO, raw), encoding=like.encoding, errors=like.errors, write_through=True
+    )
 
 
 def _die_with_parent() -> None:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import copy
-import hashlib
 import json
 import os
 import sys
@@ -75,6 +74,7 @@ class Step:
             )
         )
         _set_code(store, self.code.archive)
+        _leave_out_flyte_secrets(getattr(state.flow, place.step).decorators)
         if place.step == start_step(state.graph) and not place.iteration:
             self._init(context, find, place)
         _wait(state, place, a)
@@ -96,9 +96,10 @@ class Step:
 
     def _parameters(self, flow: Any) -> list[str]:
         """The parameters that were given, as options; None stands for one that was not."""
-        given = {name: literals.read_literal(data) for name, data in self._inputs().items()}
+        inputs = self._inputs()
         names = [p.name for _, p in flow._get_parameters() if not p.IS_CONFIG_PARAMETER]
-        values = {name: given.get(name) for name in names}
+        given = {name: inputs.get(name.replace("-", "_")) for name in names}
+        values = {n: literals.read_literal(data) for n, data in given.items() if data is not None}
         return [f"--{name}={value}" for name, value in values.items() if value is not None]
 
     def _inputs(self) -> dict[str, bytes]:
@@ -201,13 +202,25 @@ def _accept_local(decorator: Any) -> None:
     decorator.step_init = initialise
 
 
+def _leave_out_flyte_secrets(decorators: Sequence[Any]) -> None:
+    """Flyte has put these into the environment; Metaflow knows no provider of their type."""
+
+    def kind(source: Any) -> Any:
+        return source.partition(".")[0] if isinstance(source, str) else source.get("type")
+
+    for decorator in decorators:
+        if decorator.name == "secrets":
+            sources = decorator.attributes["sources"]
+            decorator.attributes["sources"] = [s for s in sources if kind(s) != "flyte"]
+
+
 def _set_code(store: Any, archive: Path) -> None:
     """Save the tarball where `Run.code` looks for it, and note it for the task's metadata."""
     content = archive.read_bytes()
     url, key = store.save_data([content], len_hint=1)[0]
     os.environ.update(
         METAFLOW_CODE_METADATA=json.dumps(_CODE),
-        METAFLOW_CODE_SHA=key or hashlib.sha1(content).hexdigest(),
+        METAFLOW_CODE_SHA=key,
         METAFLOW_CODE_URL=url,
         METAFLOW_CODE_DS=store.TYPE,
     )
