@@ -21,7 +21,13 @@ from flyteidl.core.literals_pb2 import LiteralMap
 
 from tests.cluster.executions import Result, execute
 from tests.cluster.images import container_image, push
-from tests.cluster.kubernetes import Kubernetes, add_namespace, start_api, start_node
+from tests.cluster.kubernetes import (
+    Kubernetes,
+    add_namespace,
+    remove_cgroups,
+    start_api,
+    start_node,
+)
 from tests.cluster.namespace import namespace
 from tests.cluster.propeller import Bucket, start_propeller, start_storage
 from tests.registry import docker_registry
@@ -31,12 +37,17 @@ PROJECT, DOMAIN = "flows", "test"
 
 @dataclass(frozen=True)
 class Engine:
-    """A running engine: its addresses, `image` for hand-made tasks, a folder with all logs."""
+    """A running engine.
+
+    `registry` is `host:port`; `image` the one for tasks made by hand; `shared` what all pods have
+    at SHARED; `folder` has a log of each server.
+    """
 
     registry: str
     bucket: Bucket
     kubernetes: Kubernetes
     image: str
+    shared: Path
     folder: Path
 
     def run(
@@ -60,15 +71,19 @@ def engine() -> Iterator[Engine]:
             registry = stack.enter_context(docker_registry(folder / "registry"))
             (folder / "image").mkdir()
             image = push(container_image(folder / "image"), registry, "container", folder)
+            stack.callback(remove_cgroups, folder)  # after the namespace has ended
             space = stack.enter_context(namespace(folder))
             ports = _free_ports(6)
             bucket = start_storage(space, ports[0])
             kubernetes = start_api(space, ports[1:4])
             stack.enter_context(kubernetes.session)
             start_node(space, kubernetes, ports[4], image)
-            add_namespace(kubernetes, f"{PROJECT}-{DOMAIN}")
+            shared = folder / "shared"
+            shared.mkdir()
+            shared.chmod(0o777)  # containers have users of their own
+            add_namespace(kubernetes, f"{PROJECT}-{DOMAIN}", shared)
             start_propeller(space, kubernetes, bucket, ports[5])
-            yield Engine(registry, bucket, kubernetes, image, folder)
+            yield Engine(registry, bucket, kubernetes, image, shared, folder)
     finally:
         shutil.rmtree(folder)
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import secrets
 import subprocess
 from collections.abc import Iterator, Sequence
@@ -18,6 +19,8 @@ from tests.cluster.namespace import Namespace
 
 NODE = "node1"
 POD_TEMPLATE = "flyte-template"
+SHARED = "/shared"
+"""A folder that all pods see, as if it were on a network file system."""
 
 
 @dataclass(frozen=True)
@@ -119,13 +122,25 @@ def start_node(space: Namespace, kubernetes: Kubernetes, port: int, pause: str) 
     kubernetes.call("PATCH", f"/api/v1/nodes/{NODE}", {"spec": {"taints": None}})
 
 
-def add_namespace(kubernetes: Kubernetes, name: str) -> None:
-    """Make a namespace whose pods use the machine's network."""
+def remove_cgroups(folder: Path) -> None:
+    """Remove what the kernel keeps of containers that ended with the namespace in `folder`."""
+    containers = folder / "state/io.containerd.runtime.v2.task/k8s.io"
+    names = {path.name for path in containers.glob("*")}
+    for parent, children, _ in os.walk("/sys/fs/cgroup", topdown=False):
+        for name in names.intersection(children):
+            Path(parent, name).rmdir()
+
+
+def add_namespace(kubernetes: Kubernetes, name: str, shared: Path) -> None:
+    """Make a namespace whose pods use the machine's network and have `shared` at SHARED."""
     kubernetes.call("POST", "/api/v1/namespaces", {"metadata": {"name": name}})
+    mount = {"name": "shared", "mountPath": SHARED}
     spec = {
         "hostNetwork": True,
         "automountServiceAccountToken": False,
-        "containers": [{"name": "noop", "image": "noop"}],
+        # Flyte takes what `default` has into every container.
+        "containers": [{"name": "default", "image": "none", "volumeMounts": [mount]}],
+        "volumes": [{"name": "shared", "hostPath": {"path": str(shared)}}],
     }
     template = {"metadata": {"name": POD_TEMPLATE}, "template": {"spec": spec}}
     kubernetes.call("POST", f"/api/v1/namespaces/{name}/podtemplates", template)

@@ -6,7 +6,7 @@ import os
 import subprocess
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -17,7 +17,6 @@ HIDDEN = ("/run/containerd", "/var/lib/kubelet", "/var/log")
 SYSCTLS = ("kernel/panic", "kernel/panic_on_oops", "kernel/keys/root_maxbytes",
            "kernel/keys/root_maxkeys", "vm/overcommit_memory", "vm/panic_on_oom")  # fmt: skip
 """Settings of the machine that kubelet changes."""
-CGROUPS = Path("/sys/fs/cgroup")
 
 _INIT = f"""
 for hidden in {" ".join(HIDDEN)}; do
@@ -84,7 +83,6 @@ def wait(ready: Callable[[], bool], what: Callable[[], str], seconds: float = 60
 def namespace(folder: Path) -> Iterator[Namespace]:
     """Open a namespace; at the end, and if this process dies, its processes and mounts are gone."""
     made = [path for path in map(Path, HIDDEN) if not path.exists()]
-    before = _cgroups()
     holder = subprocess.Popen(
         [
             "unshare",
@@ -114,15 +112,8 @@ def namespace(folder: Path) -> Iterator[Namespace]:
         holder.communicate()
         for server in opened.servers:
             server.wait()
-        for cgroup in sorted(_cgroups() - before, reverse=True):
-            with suppress(OSError):
-                cgroup.rmdir()
         for path in made:
             path.rmdir()
-
-
-def _cgroups() -> set[Path]:
-    return {Path(folder) for folder, _, _ in os.walk(CGROUPS)}
 
 
 def _last_lines(log: Path) -> str:

@@ -27,11 +27,13 @@ class Bucket:
     name: str = "flyte"
 
     def pod_environment(self) -> Mapping[str, str]:
-        """What Flyte gives every pod."""
+        """What Flyte gives every pod, and what Amazon's own client reads."""
         return {
             "FLYTE_AWS_ENDPOINT": self.endpoint,
             "FLYTE_AWS_ACCESS_KEY_ID": self.access_key,
             "FLYTE_AWS_SECRET_ACCESS_KEY": self.secret_key,
+            "AWS_ACCESS_KEY_ID": self.access_key,
+            "AWS_SECRET_ACCESS_KEY": self.secret_key,
         }
 
 
@@ -104,8 +106,6 @@ def _config(kubeconfig: Path, bucket: Bucket, port: int) -> Any:
         "plugins": {
             "k8s": {
                 "default-pod-template-name": POD_TEMPLATE,
-                "default-cpus": "100m",
-                "default-memory": "100Mi",
                 "image-pull-backoff-grace-period": "5s",
                 "default-env-vars": [{k: v} for k, v in bucket.pod_environment().items()],
             }

@@ -28,11 +28,11 @@ from tests.flyte.shapes import Draw, shapes, whole
 pytestmark = pytest.mark.usefixtures("compiler")
 
 
-@pytest.mark.parametrize("file", FLOWS, ids=lambda file: file.stem)
-def test_flyte_compiles_every_flow(file: Path, tmp_path: Path) -> None:
+@pytest.mark.parametrize("name", sorted(FLOWS))
+def test_flyte_compiles_every_flow(name: str, tmp_path: Path) -> None:
     spec = load(
-        file,
-        workspace=file.parent,
+        FLOWS[name],
+        workspace=FLOWS[name].parent,
         python=Path(sys.executable),
         cache_dir=tmp_path,
         env={"HOME": str(tmp_path), "PATH": os.environ["PATH"]},
