@@ -13,7 +13,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 
-from .errors import NonRecoverable
+from .errors import Failure, NonRecoverable
 
 _MARK = "#sha256="
 _ARCHIVE = "archive"
@@ -51,13 +51,17 @@ def split_address(address: str) -> tuple[str, str]:
 def unpack(address: str, get: Callable[[str], bytes], environ: Mapping[str, str]) -> Code:
     """The code of `address`, fetched unless another step on this machine has done so.
 
-    It lies in $MFBUILD_WORKDIR, else in the folder for temporary files, by its digest.
+    It lies in $MFBUILD_WORKDIR, else in the folder for temporary files, by its digest. Raises
+    NonRecoverable for wrong content, Failure where it cannot be read or written.
     """
     base = environ.get("MFBUILD_WORKDIR") or tempfile.gettempdir()
     home = Path(base).absolute() / f"mfbuild-{split_address(address)[1]}"
-    if not home.exists():
-        _lay_out(fetch(address, get), home)
-    _check_owner(home)
+    try:
+        if not home.exists():
+            _lay_out(fetch(address, get), home)
+        _check_owner(home)
+    except OSError as error:
+        raise Failure(f"the code cannot be unpacked in `{base}`: {error.strerror}") from error
     return Code(home / _FILES, home / _ARCHIVE)
 
 
@@ -104,17 +108,15 @@ def _write(tar: tarfile.TarFile, member: tarfile.TarInfo, folder: Path) -> None:
     name = PurePosixPath(member.name)
     if name.is_absolute() or ".." in name.parts or "\0" in member.name:
         raise NonRecoverable("WrongArchive", f"`{member.name}` leaves the folder of the code")
-    path = folder / name
-    if member.isdir():
-        path.mkdir(parents=True, exist_ok=True)
-        return
     content = tar.extractfile(member) if member.isreg() else None
-    if content is None:
+    if content is None and not member.isdir():
         raise NonRecoverable("WrongArchive", f"`{member.name}` is neither a file nor a folder")
+    path = folder / name
     try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        with path.open("xb") as file:
-            shutil.copyfileobj(content, file)
+        (path.parent if content else path).mkdir(parents=True, exist_ok=True)
+        if content:
+            with path.open("xb") as file:
+                shutil.copyfileobj(content, file)
+            path.chmod(0o755 if member.mode & 0o111 else 0o644)
     except (FileExistsError, NotADirectoryError) as error:
         raise NonRecoverable("WrongArchive", f"`{member.name}` is there twice") from error
-    path.chmod(0o755 if member.mode & 0o111 else 0o644)

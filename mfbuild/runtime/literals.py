@@ -86,7 +86,7 @@ def _read_scalar(data: bytes) -> Value:
         if number == 5:
             return None
         if number == 9:  # Scalar.union: its value (1) beside its type
-            return read_literal(_bytes(dict(fields(_bytes(content)))[1]))
+            return read_literal(_bytes(dict(fields(_bytes(content))).get(1, b"")))
     raise ValueError("an input is a scalar that is neither a primitive nor none")
 
 

@@ -169,9 +169,7 @@ def azure_url(url: str, environ: Mapping[str, str]) -> str:
     if not container:
         container, account = host, environ.get("AZURE_STORAGE_ACCOUNT_NAME", "")
         if not account:
-            raise ValueError(
-                f"`{url}` names no account, and $AZURE_STORAGE_ACCOUNT_NAME is not set"
-            )
+            raise ValueError("no account is named, and $AZURE_STORAGE_ACCOUNT_NAME is not set")
         host = f"{account}.dfs.core.windows.net"
     return f"https://{host.replace('.dfs.', '.blob.', 1)}/{container}{parts.path}"
 

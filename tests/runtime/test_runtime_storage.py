@@ -1,0 +1,96 @@
+"""Objects by URL: files, and S3 through the real client against a server on this machine."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Iterator
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
+
+import pytest
+
+from mfbuild.runtime.errors import Failure
+from mfbuild.runtime.storage import Storages, azure_url
+
+
+@pytest.fixture
+def s3() -> Iterator[tuple[str, dict[str, bytes]]]:
+    """(endpoint, objects by `/bucket/key`) of a server that knows GET and PUT."""
+    objects: dict[str, bytes] = {}
+
+    class Handler(BaseHTTPRequestHandler):
+        def do_PUT(self) -> None:
+            objects[self.path] = self.rfile.read(int(self.headers["Content-Length"]))
+            self._answer(200, b"")
+
+        def do_GET(self) -> None:
+            content = objects.get(self.path)
+            self._answer(200 if content is not None else 404, content or b"")
+
+        def _answer(self, status: int, content: bytes) -> None:
+            self.send_response(status)
+            self.send_header("Content-Length", str(len(content)))
+            self.end_headers()
+            self.wfile.write(content)
+
+        def log_message(self, *_: object) -> None:
+            pass
+
+    with ThreadingHTTPServer(("127.0.0.1", 0), Handler) as server:
+        thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.01})
+        thread.start()
+        yield f"http://127.0.0.1:{server.server_port}", objects
+        server.shutdown()
+        thread.join()
+
+
+def test_s3_is_read_and_written_with_flytes_settings(s3: tuple[str, dict[str, bytes]]) -> None:
+    endpoint, objects = s3
+    objects["/bucket/a/b%23c"] = b"\0content"
+    storage = Storages(
+        {
+            "FLYTE_AWS_ENDPOINT": endpoint,
+            "FLYTE_AWS_ACCESS_KEY_ID": "key",
+            "FLYTE_AWS_SECRET_ACCESS_KEY": "secret",
+        }
+    )
+    assert storage.get("s3://bucket/a/b#c") == b"\0content"
+    storage.put("s3://bucket/out/outputs.pb", b"\1\2")
+    assert objects["/bucket/out/outputs.pb"] == b"\1\2"
+    with pytest.raises(Failure, match="`s3://bucket/none` cannot be read: "):
+        storage.get("s3://bucket/none")
+
+
+@pytest.mark.parametrize("form", ["{}", "file://{}"])
+def test_files_are_read_and_written_whole(form: str, tmp_path: Path) -> None:
+    storage = Storages({})
+    url = form.format(tmp_path / "new" / "out.pb")
+    storage.put(url, b"1")
+    storage.put(url, b"22")
+    assert storage.get(url) == b"22"
+    assert [p.name for p in (tmp_path / "new").iterdir()] == ["out.pb"]
+
+
+def test_a_file_url_is_unquoted(tmp_path: Path) -> None:
+    (tmp_path / "a b").write_bytes(b"1")
+    assert Storages({}).get(f"file://{tmp_path}/a%20b") == b"1"
+
+
+@pytest.mark.parametrize("url", ["ftp://host/x", "/nowhere/at/all", "s3:/x"])
+def test_what_cannot_be_read_is_named(url: str) -> None:
+    with pytest.raises(Failure, match=f"`{url}` cannot be read: "):
+        Storages({}).get(url)
+
+
+def test_what_cannot_be_written_is_named() -> None:
+    with pytest.raises(Failure, match="`/dev/null/x` cannot be written: "):
+        Storages({}).put("/dev/null/x", b"")
+
+
+def test_azure_addresses() -> None:
+    blob = "https://account.blob.core.windows.net/box/a/b"
+    assert azure_url(blob, {}) == blob
+    assert azure_url("abfss://box@account.dfs.core.windows.net/a/b", {}) == blob
+    assert azure_url("abfs://box/a/b", {"AZURE_STORAGE_ACCOUNT_NAME": "account"}) == blob
+    with pytest.raises(ValueError, match="no account is named"):
+        azure_url("abfs://box/a/b", {})
