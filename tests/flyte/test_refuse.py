@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import struct
+import zoneinfo
+from collections.abc import Callable, Iterator
 from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -16,6 +19,20 @@ from tests.flyte.test_launch_plan import parameter
 from tests.specs import flow, step
 
 Load = Callable[[str], FlowSpec]
+
+
+@pytest.fixture(autouse=True)
+def zones(tmp_path: Path) -> Iterator[None]:
+    """A database of timezones that has UTC and Europe/Berlin, whatever this machine has."""
+    (tmp_path / "Europe").mkdir()
+    empty = b"TZif" + bytes(16) + struct.pack(">6l", 0, 0, 0, 0, 1, 4) + bytes(6) + b"UTC\0"
+    for name in ("UTC", "Europe/Berlin"):
+        (tmp_path / name).write_bytes(empty)
+    zoneinfo.reset_tzpath(to=[str(tmp_path)])
+    zoneinfo.ZoneInfo.clear_cache()
+    yield
+    zoneinfo.reset_tzpath()
+    zoneinfo.ZoneInfo.clear_cache()
 
 
 def problems(spec: FlowSpec) -> list[tuple[str, str | None, str | None]]:

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from dataclasses import replace
+
 import pytest
 from hypothesis import HealthCheck, given, settings
 
@@ -61,7 +64,7 @@ DYNAMIC = {
     "nested foreach with more around": foreach(sequence(plain, foreach(plain), plain)),
     "switch in a foreach": foreach(switch(plain, plain)),
     "switch with an arm that leads on": sequence(switch(plain, None), plain),
-    "arms that share steps": sequence(switch(plain, plain, falling=[0]), plain),
+    "arms that share steps": sequence(switch(plain, plain, plain, falling=[0]), plain),
     "recursion": switch(plain, recursive=True),
     "recursion in a foreach": foreach(sequence(switch(plain, recursive=True), plain)),
     "recursion alone in a foreach": foreach(sequence(switch(None, recursive=True), plain)),
@@ -90,6 +93,32 @@ def test_a_flow_of_one_step() -> None:
     assert [node.id for node in entities.workflow.nodes] == ["s0"]
 
 
+def test_a_switch_that_has_no_choice_is_a_plain_step() -> None:
+    entities = check(whole(sequence(switch(None, None), plain)))
+    assert [entities.plan, len(entities.workflow.nodes)] == [None, 4]
+
+
+def test_nodes_of_ours_are_not_called_like_steps() -> None:
+    """The branch node of `s1`, its arms and their sub-workflows would be, but for the `-`."""
+    sketch = Sketch()
+    sequence(plain, switch(sequence(plain, plain), plain), plain)(sketch)
+    names = {"s0": "s1_chose_a_to_z", "s2": "s1_chose_a", "s4": "s1_chose", "s5": "z"}
+    entities = check(renamed(sketch.flow(), names))
+    branch = entities.workflow.nodes[2]
+    arm = branch.branch_node.if_else.case.then_node
+    assert [branch.id, arm.id] == ["s1-chose-", "s1-chose-a-to-z-"]
+
+
+def renamed(spec: FlowSpec, names: Mapping[str, str]) -> FlowSpec:
+    """The flow with other names for some of its steps."""
+
+    def new(name: str) -> str:
+        return names.get(name, name)
+
+    steps = [replace(s, name=new(s.name), next=tuple(map(new, s.next))) for s in spec.steps]
+    return replace(spec, steps=tuple(steps), start=new(spec.start), end=new(spec.end))
+
+
 @pytest.mark.parametrize("length", [98, 99, 198, 450])
 def test_long_flows_are_cut_into_sub_workflows(length: int) -> None:
     entities = check(whole(sequence(*[plain] * length)))
@@ -98,7 +127,7 @@ def test_long_flows_are_cut_into_sub_workflows(length: int) -> None:
     assert bool(entities.sub_workflows) == (length + 2 > 100)
 
 
-@pytest.mark.parametrize("width", [96, 97, 98, 99, 250])
+@pytest.mark.parametrize("width", [96, 97, 99, 100, 250])
 def test_wide_splits_are_cut(width: int) -> None:
     entities = check(whole(split(*[plain] * width)))
     assert bool(entities.sub_workflows) == (width + 4 > 100)
