@@ -20,6 +20,7 @@ from mfbuild.local.model import RunError
 IMAGE_PYTHON = "/opt/venv/bin/python"
 """The interpreter of every image that mfbuild bakes."""
 
+_FLYTE_S = ("FLYTE_", "BATCH_JOB_ARRAY_INDEX_VAR_NAME")
 _GRACE = 10.0
 _LOST = -signal.SIGKILL
 NOT_POSSIBLE = 125
@@ -129,7 +130,7 @@ class Processes:
 
     def start(self, job: Job) -> None:
         environment = self._place.environment(job.image)
-        imported = tuple(sorted((n, v) for n, v in job.env.items() if not n.startswith("FLYTE_")))
+        imported = tuple(sorted((n, v) for n, v in job.env.items() if not n.startswith(_FLYTE_S)))
         key = (environment, imported if self._is_warm(job) else ())
         if key not in self._launchers:
             self._launchers[key] = self._launch(key, job)
@@ -176,12 +177,13 @@ class Processes:
         log = self._folder / f"{environment}.log"
         launch: Launch | None = self._place.launch(environment)
         while launch:
-            running = _started(launch, dict(imported) | _of_execution(job), log)
+            running = _started(launch, log)
             stdout = running.stdout
             if stdout.readline() == b'{"ready": true}\n':
                 os.set_blocking(stdout.fileno(), False)
                 self._selector.register(stdout, selectors.EVENT_READ, key)
-                running.send({"warm": list(job.argv[3:]) if imported else None})
+                warm = {"warm": list(job.argv[3:]), "env": dict(imported) | _of_execution(job)}
+                running.send(warm if imported else {"warm": None})
                 return running
             running.hang_up()
             running.ended(_GRACE)
@@ -220,7 +222,7 @@ def _of_execution(job: Job) -> dict[str, str]:
     return {n: v for n, v in job.env.items() if n.startswith("FLYTE_INTERNAL_EXECUTION_")}
 
 
-def _started(launch: Launch, imported: Mapping[str, str], log: Path) -> _Running:
+def _started(launch: Launch, log: Path) -> _Running:
     with log.open("ab") as stderr:
         try:
             process = subprocess.Popen(
@@ -228,7 +230,7 @@ def _started(launch: Launch, imported: Mapping[str, str], log: Path) -> _Running
                 stdin=subprocess.PIPE,
                 stdout=subprocess.PIPE,
                 stderr=stderr,
-                env={**launch.env, **imported},
+                env=dict(launch.env),
                 start_new_session=True,
             )
         except OSError as error:

@@ -1,10 +1,10 @@
 """Starts the tasks of one environment, run by that environment's own interpreter.
 
 It talks JSON lines with the runner, and imports nothing but the standard library. On stdin:
-`{"warm": argv}` first, with the arguments of a step or null; then `{"start": key, "argv", "env",
-"folder"}` and `{"stop": key, "grace": seconds}`. On stdout: `{"ready": true}` once, then
-`{"ended": key, "status": n}` (an exit code, or minus a signal). When stdin ends, so does
-everything that it started.
+`{"warm": argv, "env"}` first (the arguments of a step and its variables) or `{"warm": null}`; then
+`{"start": key, "argv", "env", "folder"}` and `{"stop": key, "grace": seconds}`. On stdout:
+`{"ready": true}` once, then `{"ended": key, "status": n}` (an exit code, or minus a signal). When
+stdin ends, so does everything that it started.
 
 A warm launcher imports metaflow and the flow once, and its tasks are forks that need not.
 """
@@ -52,7 +52,9 @@ class Launcher:
                 sys.exit(0)
             self._buffer += data
         line, _, self._buffer = self._buffer.partition(b"\n")
-        warm: list[str] | None = json.loads(line)["warm"]
+        request = json.loads(line)
+        os.environ.update(request.get("env", {}))
+        warm: list[str] | None = request["warm"]
         return warm
 
     def serve(self, run: Run | None = None) -> None:

@@ -18,7 +18,7 @@ _CERTIFICATES = "etc/ssl/certs/ca-certificates.crt"
 _ZONES = "usr/share/zoneinfo"
 
 
-def by_loader(tree: Path, folder: Path, launcher: Path, env: Mapping[str, str]) -> Launch:
+def by_loader(tree: Path, folder: Path, launcher: str, env: Mapping[str, str]) -> Launch:
     """How to start a launcher with the interpreter of `tree`; RunError if it has no loader.
 
     `folder` becomes a virtual environment like the image's, whose `python` is a script that
@@ -37,7 +37,7 @@ def by_loader(tree: Path, folder: Path, launcher: Path, env: Mapping[str, str]) 
         env.setdefault("SSL_CERT_FILE", str(tree / _CERTIFICATES))
     if (tree / _ZONES).is_dir():
         env.setdefault("PYTHONTZPATH", str(tree / _ZONES))
-    return Launch((python, str(launcher)), env, python)
+    return Launch((python, launcher), env, python)
 
 
 def _make_environment(tree: Path, folder: Path, final: Path) -> None:

@@ -15,10 +15,12 @@ from flyteidl.core.literals_pb2 import Literal
 
 from mfbuild.engine.store import Store
 from mfbuild.errors import Interrupted, UsageError
+from mfbuild.local.container import Engine, Runc, containers
 from mfbuild.local.contract import LOG, Execution
 from mfbuild.local.drive import Drive
-from mfbuild.local.executor import Place, Processes, last_lines
+from mfbuild.local.executor import Processes, last_lines
 from mfbuild.local.host import Host
+from mfbuild.local.images import Images
 from mfbuild.local.interpreter import Interpreter
 from mfbuild.local.isolated import Isolated
 from mfbuild.local.model import NodeFailure, Recalled, RunError, Values
@@ -110,8 +112,8 @@ def _drive(
             overrides=addresses,
         ).run()
     finally:
-        if isinstance(place, Isolated):
-            place.close(state.folder)
+        if not isinstance(place, Host):
+            place.images.forget(state.folder)
 
 
 def _lay(program: Program, folder: Path) -> dict[str, Literal]:
@@ -129,7 +131,7 @@ def _machine(program: Program, inputs: Values, state: RunState, nodes: Path) -> 
 
 def _place(
     program: Program, request: Request, state: RunState, store: Store, reporter: PlainReporter
-) -> Place:
+) -> Host | Isolated | Engine | Runc:
     """Where the steps of this run are to be; UsageError if that is not possible here."""
     environ = {**request.environ, **metaflow_settings(request.environ, request.here)}
     environ["MFBUILD_WORKDIR"] = str(state.folder / "work")
@@ -142,18 +144,18 @@ def _place(
     if request.place == "rootfs" and sys.platform != "linux":
         hint = "use `--in container`, or `--in host` for your own packages"
         raise UsageError("images can be run without a container on Linux only", hint=hint)
-    binds = (Bind(str(state.folder), writable=True), Bind(str(datastore), writable=True))
-    return Isolated(
+    images = Images(
         bundle=program.bundle,
         store=store,
         platform=host_platform(),
-        images=program.images,
+        steps=program.images,
         toolbox=toolbox,
-        binds=binds,
+        binds=(Bind(str(state.folder), writable=True), Bind(str(datastore), writable=True)),
         scratch=state.folder / "launchers",
         environ=environ,
         note=reporter.note,
     )
+    return Isolated(images) if request.place == "rootfs" else containers(images)
 
 
 def _note_pythons(program: Program, request: Request, reporter: PlainReporter) -> None:
