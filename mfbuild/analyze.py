@@ -137,7 +137,7 @@ def flyte_templates(flow: FlowInput, config: Config) -> Declared[FlyteInfo]:
     return flyte(
         flow.label,
         public_json(flow.spec),
-        options=flow.options,
+        options=_task_options(flow.options),
         resources={step: asked for step, asked in resources.items() if asked},
         parallelism=config.targets[flow.label].parallelism if flow.label in config.targets else 0,
     )
@@ -166,3 +166,23 @@ def _environments(flow: FlowInput, lock: Lock) -> dict[str, Environment]:
         )
         for key, names in steps.items()
     }
+
+
+_READ_HERE = {"--config": 2, "--config-value": 2, "--package-suffixes": 1}
+"""Metaflow's options that packaging has used up, and how many words follow each.
+
+A Config's value travels with the code; its path here would mean nothing to a task.
+"""
+
+
+def _task_options(options: Sequence[str]) -> list[str]:
+    """Metaflow's top-level options that tasks are to get."""
+    kept: list[str] = []
+    words = iter(options)
+    for word in words:
+        skipped = _READ_HERE.get(word)
+        if skipped is None and word.partition("=")[0] not in _READ_HERE:
+            kept.append(word)
+        for _ in range(skipped or 0):
+            next(words, None)
+    return kept
