@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -16,14 +17,25 @@ from mfbuild.engine.run import Results
 from mfbuild.engine.store import BlobCorrupted
 from mfbuild.flow.codec import public_json
 from mfbuild.loading import LoadedFlow, Session
+from mfbuild.oci.types import Platform
 from mfbuild.python.model import Lock
 
 DIST = ".mfbuild/dist"
 
 
-def package(session: Session, flows: Sequence[LoadedFlow]) -> tuple[tuple[FlowTarget, Path], ...]:
-    """lock, analyze, execute, bundle: each flow's target and the path of its bundle."""
+def package(
+    session: Session,
+    flows: Sequence[LoadedFlow],
+    *,
+    platforms: tuple[Platform, ...] | None = None,
+) -> tuple[tuple[FlowTarget, Path], ...]:
+    """lock, analyze, execute, bundle: each flow's target and the path of its bundle.
+
+    The lock is for all platforms of the workspace, the images for `platforms` where given.
+    """
     locked = pipeline.lock(session, flows)
+    if platforms:
+        session = replace(session, config=replace(session.config, platforms=platforms))
     analysis = pipeline.analyze_flows(session, flows, locked)
     return tuple(zip(analysis.flows, _make(session, analysis, locked), strict=True))
 

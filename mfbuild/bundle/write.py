@@ -31,8 +31,8 @@ def write_bundle(manifest: BundleManifest, blobs: Mapping[Digest, Path], dist: P
     """Write the bundle below `dist`, from local copies of its blobs; its path.
 
     `blobs` has all that the manifest leads to: indexes, manifests, configs, layers, the code and
-    the templates; what else is in there is left out. A bundle that is there already is kept, so that two writers
-    may meet. BundleError if a blob is missing or changed, or if the disk refuses.
+    the templates; what else is in there is left out. A bundle that is there already is kept, so
+    that two writers may meet. BundleError if a blob is missing or changed, or if the disk refuses.
     """
 
     def read(descriptor: Descriptor) -> bytes:

@@ -43,7 +43,7 @@ def run(args: argparse.Namespace) -> int:
     root = folder.parents[2] if is_bundle(word) else options.workspace_of([word])
     with options.session_of(args, root) as session:
         place = args.place or info.place
-        source, program = program_for(session, word, place)
+        source, program = program_for(session, word, place, list(info.parameters.items()))
         if program.spec.name != info.flow:
             raise UsageError(f"the run is one of `{info.flow}`, not of `{program.spec.name}`")
         with RunState.reopen(folder) as state:

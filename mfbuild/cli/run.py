@@ -71,12 +71,10 @@ def run(args: argparse.Namespace) -> int:
     pairs = [*_pairs(args.param), *_words(args.rest)]
     root, place = workspace(args.flow), args.place or "rootfs"
     with options.session_of(args, root) as session:
-        source, program = program_for(session, args.flow, place)
-        from mfbuild.local.parameters import given_parameters
+        source, program = program_for(session, args.flow, place, pairs)
         from mfbuild.local.run import new_name
         from mfbuild.local.state import RUNS, RunInfo, RunState
 
-        given_parameters(program.spec, pairs)
         name = new_name()
         info = RunInfo(
             name=name,
@@ -114,27 +112,37 @@ def perform(args: argparse.Namespace, session: Session, state: RunState, program
     print(json.dumps({"run": pathspec, "name": state.info.name}) if args.json else pathspec)
 
 
-def program_for(session: Session, word: str, place: str) -> tuple[Path, Program]:
+def program_for(
+    session: Session, word: str, place: str, pairs: Sequence[tuple[str, str]]
+) -> tuple[Path, Program]:
     """What `word` names, as an absolute path, and what to run of it.
 
-    A bundle is read, a flow is packaged; images are made for where they are used only.
+    A bundle is read, a flow is packaged; images are made for where they are used only: here.
+    UsageError, before anything is made, if `pairs` are not Parameters of the flow.
     """
     from mfbuild.bundle.read import read_bundle
     from mfbuild.labels import find_flows
     from mfbuild.loading import load_flows
+    from mfbuild.local.parameters import given_parameters
     from mfbuild.local.program import program_of, unpackaged
 
     if is_bundle(word):
-        return Path(word).absolute(), program_of(read_bundle(Path(word)))
+        program = program_of(read_bundle(Path(word)))
+        given_parameters(program.spec, pairs)
+        return Path(word).absolute(), program
     files = find_flows([word], session.config.root)
     if len(files) != 1:
         raise UsageError(f"`{word}` is {len(files)} flows; one can be run")
     (flow,) = load_flows(session, files)
+    given_parameters(flow.spec, pairs)
     if place == "host":
         return files[0].absolute(), unpackaged(session, flow)
+    from mfbuild.oci.archive import host_platform
     from mfbuild.packaging import package
 
-    ((_, path),) = package(session, [flow])
+    here = host_platform()
+    platforms = (here,) if here in session.config.platforms else None
+    ((_, path),) = package(session, [flow], platforms=platforms)
     return files[0].absolute(), program_of(read_bundle(path))
 
 
