@@ -36,6 +36,8 @@ def docker_daemon() -> Iterator[str]:
                 process.terminate()
                 process.wait(30)
     finally:
+        # What a container on the host's network leaves mounted.
+        subprocess.run(["umount", f"{folder}/exec/netns/default"], capture_output=True)
         shutil.rmtree(folder)
 
 

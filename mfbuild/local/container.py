@@ -23,12 +23,12 @@ _OF_THE_ENGINE = ("/dev", "/sys", "/etc/resolv.conf", "/etc/hosts")
 _OF_THE_IMAGE = ("PATH",)
 
 
-def containers(images: Images) -> Engine | Runc:
-    """The first engine that answers: Docker, Podman, runc; UsageError if none does."""
-    for engine in ("docker", "podman"):
-        if shutil.which(engine) and _answers(engine):
+def containers(images: Images, path: str) -> Engine | Runc:
+    """The first engine on `path` that answers: Docker, Podman, runc; UsageError if none does."""
+    for name in ("docker", "podman"):
+        if (engine := shutil.which(name, path=path)) and _answers(engine):
             return Engine(images, engine)
-    if program := shutil.which("runc", path=f"{os.environ.get('PATH', '')}:/usr/sbin:/sbin"):
+    if program := shutil.which("runc", path=path):
         return Runc(images, program)
     raise UsageError(
         "no container engine answers: Docker, Podman and runc were tried",
@@ -67,13 +67,17 @@ class Engine:
     def _user(self) -> list[str]:
         """Files that steps write are the caller's."""
         user = f"--user={os.geteuid()}:{os.getegid()}"
-        return ["--userns=keep-id", user] if self.engine == "podman" and os.geteuid() else [user]
+        return (
+            ["--userns=keep-id", user]
+            if self.engine.endswith("podman") and os.geteuid()
+            else [user]
+        )
 
     def _load(self, step: str, name: str) -> None:
         known = subprocess.run([self.engine, "image", "inspect", name], capture_output=True)
         if known.returncode == 0:
             return
-        self.images.note(f"loading the image of `{step}` into {self.engine}")
+        self.images.note(f"loading the image of `{step}` into {Path(self.engine).name}")
         bundle = self.images.bundle
         index = bundle.manifest.steps[step].image.digest
         wanted = docker_images(bundle.layout, {index: [name]}, self.images.platform)

@@ -36,6 +36,7 @@ from mfbuild.report import PlainReporter
 
 PLACES = ("rootfs", "container", "host")
 _SHOWN_LINES = 10
+_SBIN = "/usr/sbin:/sbin"  # where runc may be, and a user's PATH does not lead
 _ALPHABET = "abcdefghijklmnopqrstuvwxyz234567"
 
 
@@ -155,7 +156,9 @@ def _place(
         environ=environ,
         note=reporter.note,
     )
-    return Isolated(images) if request.place == "rootfs" else containers(images)
+    if request.place == "rootfs":
+        return Isolated(images)
+    return containers(images, f"{request.environ.get('PATH', '')}:{_SBIN}")
 
 
 def _note_pythons(program: Program, request: Request, reporter: PlainReporter) -> None:
