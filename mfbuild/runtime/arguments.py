@@ -20,9 +20,15 @@ class Person:
 
     @classmethod
     def from_json(cls, text: str) -> Person:
-        """Read the input `person`; unknown keys are a newer push's and are left alone."""
-        values = {k: v for k, v in json.loads(text or "{}").items() if k in _PERSON}
-        return cls(**{**values, "tags": tuple(values.get("tags", ()))})
+        """Read the input `person`; unknown keys are a newer push's and are left alone.
+
+        Raises ValueError for what is no JSON object.
+        """
+        found = json.loads(text or "{}")
+        if not isinstance(found, dict):
+            raise ValueError(f"the person `{text}` is no JSON object")
+        values = {name: value for name, value in found.items() if name in _PERSON}
+        return cls(**{**values, "tags": tuple(values.get("tags") or ())})
 
 
 _PERSON = frozenset(field.name for field in fields(Person))

@@ -23,6 +23,7 @@ from typing import Any, BinaryIO
 _STREAMS = ("stdout", "stderr")
 _SOURCE = "task"  # metaflow.mflog.TASK_LOG_SOURCE
 _IN_MEMORY = 1024 * 1024
+_LONGEST_LINE = 1024 * 1024
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,6 +52,8 @@ class Stream:
             _write_all(self._forward, data)
         *lines, self._rest = (self._rest + data).split(b"\n")
         self._keep(lines)
+        if len(self._rest) > _LONGEST_LINE:
+            self.finish()
 
     def finish(self) -> None:
         """Keep what came after the last line's end."""
@@ -61,8 +64,9 @@ class Stream:
     def _keep(self, lines: Sequence[bytes]) -> None:
         mflog: Any = import_module("metaflow.mflog.mflog")
         now = datetime.now(timezone.utc)
-        for line in lines:
-            self.kept.write(mflog.decorate(_SOURCE, line + b"\n", now=now))
+        text = b"".join(mflog.decorate(_SOURCE, line + b"\n", now=now) for line in lines)
+        with contextlib.suppress(OSError):  # a full disk must not end the step
+            self.kept.write(text)
 
 
 class Shipper:

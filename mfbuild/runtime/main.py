@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-import json
 import os
 import signal
 import sys
 from collections.abc import Callable, Sequence
-from dataclasses import asdict
 from pathlib import Path
 from types import FrameType
 
@@ -16,9 +14,11 @@ from .code import Code, unpack
 from .environment import metaflow_environment
 from .errors import Failure, NonRecoverable
 from .flow import enter, load, may_import_metaflow
-from .logs import Destination, Shipper
+from .logs import Shipper
+from .news import Listener, Teller
+from .outcome import give_up
 from .process import supervise
-from .step import Step, give_up
+from .step import Step
 from .storage import Storage, Storages
 
 
@@ -74,11 +74,15 @@ def perform(
     shipper = Shipper()
 
     def child(news: int) -> int:
-        work(Step(arguments, code, storage, lambda destination: _tell(news, destination)))
+        work(Step(arguments, code, storage, Teller(news)))
         sys.stderr.write("error: the flow file starts no flow\n")
         return 1
 
-    result = supervise(child, shipper.stdout, shipper.stderr, _News(shipper))
+    listener = Listener(shipper)
+    result = supervise(child, shipper.stdout, shipper.stderr, listener)
+    if result == 0 and not listener.finished:
+        shipper.stderr.feed(b"error: the step has ended its own process\n")
+        result = 1
     shipper.finish()
     return result
 
@@ -108,20 +112,3 @@ def _check_attempt(arguments: Arguments) -> None:
             f"attempt {arguments.attempt} of step `{arguments.step}` is past the {MAX_ATTEMPTS} "
             "that Metaflow keeps (Flyte's own retries after lost pods count too)",
         )
-
-
-def _tell(news: int, destination: Destination) -> None:
-    os.write(news, json.dumps(asdict(destination)).encode("ascii") + b"\n")
-
-
-class _News:
-    """The parent's end: starts to ship the logs once the child has told where to."""
-
-    def __init__(self, shipper: Shipper) -> None:
-        self._shipper = shipper
-        self._line = b""
-
-    def feed(self, data: bytes) -> None:
-        self._line += data
-        if self._line.endswith(b"\n"):
-            self._shipper.start(Destination(**json.loads(self._line)))

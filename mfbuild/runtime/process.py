@@ -161,11 +161,19 @@ def _attend(child: _Child, outputs: Mapping[int, Output], wakeups: int) -> int:
             if child.seconds_left() == 0.0:
                 child.deadline = None
                 child.kill(signal.SIGKILL)
-            pid, status = os.waitpid(child.pid, os.WNOHANG)
-            if pid:
+            status = _reap(child.pid)
+            if status is not None:
                 for number in outputs:  # once: whoever else holds the pipe may never end
                     _read(number, outputs)
                 return status
+
+
+def _reap(child: int) -> int | None:
+    """The status of the child if it has ended. Process 1 also gets all orphans to bury."""
+    while True:
+        pid, status = os.waitpid(-1, os.WNOHANG)
+        if pid in (0, child):
+            return status if pid else None
 
 
 def _read(number: int, outputs: Mapping[int, Output]) -> bytes | None:

@@ -13,12 +13,14 @@ from importlib import import_module
 from pathlib import Path
 from typing import Any
 
-from . import futures, literals
+from . import literals
 from .arguments import Arguments
-from .code import Code, fetch
+from .code import Code
 from .errors import Failure, NonRecoverable
 from .ids import PARAMETERS, parameters_id
 from .logs import Destination
+from .news import Teller
+from .outcome import check_transition, give_up, write_outcome
 from .parents import Place, follows_foreach, parents, start_step
 from .storage import Storage
 
@@ -28,12 +30,12 @@ _CODE = {"version": 0, "archive_format": "tgz", "mfcontent_version": 1}
 
 @dataclass(frozen=True, slots=True)
 class Step:
-    """A step and what it needs of its container; `tell` says where its logs belong."""
+    """A step and what it needs of its container."""
 
     arguments: Arguments
     code: Code
     storage: Storage
-    tell: Callable[[Destination], None]
+    teller: Teller
 
     def run(self, cli: Any, flow: Any) -> None:
         """Call metaflow.cli for `flow`; ends with SystemExit, as `python flow.py step` does."""
@@ -57,17 +59,21 @@ class Step:
         try:
             self._run(context, find)
         except NonRecoverable as error:
-            sys.exit(give_up(error, self.arguments, self.storage))
+            code = give_up(error, self.arguments, self.storage)
         except Failure as error:
             sys.stderr.write(f"error: {error}\n")
-            sys.exit(1)
+            code = 1
+        else:
+            code = 0
+        self.teller.finished()
+        sys.exit(code)
 
     def _run(self, context: Any, find: Callable[[Any, str], Any]) -> None:
         """`context` is that of Metaflow's group of commands, with its state as `obj`."""
         state, a = context.obj, self.arguments
         place = Place(a.run, a.step, a.path, a.iteration, a.count)
         store = state.flow_datastore
-        self.tell(
+        self.teller.started(
             Destination(
                 *(state.flow.name, place.run, place.step, place.task, a.attempt),
                 *(store.TYPE, store.datastore_root),
@@ -79,7 +85,10 @@ class Step:
             self._init(context, find, place)
         _wait(state, place, a)
         _call(find(context, "step"), context, state, self._options(state.graph, store, place))
-        self._finish(state)
+        node, flow = state.graph[a.step], state.flow
+        check_transition(node, flow._transition)
+        splits = flow._foreach_num_splits
+        write_outcome(node, flow._transition, splits, a, self._inputs, self.storage)
 
     def _init(self, context: Any, find: Callable[[Any, str], Any], place: Place) -> None:
         """Save the parameters as the task `_parameters`, unless an attempt before has done so."""
@@ -128,42 +137,11 @@ class Step:
             *([f"--namespace={a.person.namespace}"] if a.person.namespace else []),
         ]
 
-    def _finish(self, state: Any) -> None:
-        """Write what decides how the workflow goes on: outputs.pb or futures.pb."""
-        a = self.arguments
-        kind = state.graph[a.step].type
-        if kind not in ("foreach", "split-switch") or not a.output:
-            return
-        plan = futures.Plan.from_json(fetch(a.plan, self.storage.get)) if a.plan else futures.NONE
-        values: dict[str, literals.Value]
-        if kind == "foreach":
-            count = state.flow._foreach_num_splits
-            values = {"count": count, "splits": list(range(count))}
-            job = futures.of_foreach(plan, a, self._inputs(), count)
-        else:
-            choice = state.flow._transition[0][0]
-            values = {"choice": choice}
-            job = futures.of_switch(plan, a, self._inputs(), choice)
-        if job is not None:
-            self.storage.put(f"{a.output}/futures.pb", job)
-        elif not futures.is_dynamic(plan, a.step):
-            self.storage.put(f"{a.output}/outputs.pb", literals.literal_map(values))
-
 
 def done(store: Any, specs: Sequence[str]) -> frozenset[str]:
     """Which tasks (`run/step/task`) have a last attempt that is done."""
     found = store.get_task_datastores(pathspecs=list(specs))
     return frozenset(task.pathspec for task in found)
-
-
-def give_up(error: NonRecoverable, arguments: Arguments, storage: Storage) -> int:
-    """Tell Flyte not to try again. It reads error.pb only after the exit code 0."""
-    sys.stderr.write(f"error: {error}\n")
-    if not arguments.output:
-        return 1
-    document = literals.error_document(error.code, str(error))
-    storage.put(f"{arguments.output}/error.pb", document)
-    return 0
 
 
 def _call(command: Any, context: Any, state: Any, options: Sequence[str]) -> None:

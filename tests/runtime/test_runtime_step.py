@@ -194,6 +194,26 @@ def test_a_flow_file_that_is_none_fails(source: str, said: str, tmp_path: Path) 
     assert said in err
 
 
+@pytest.mark.parametrize("way", ["sys.exit(0)", "os._exit(0)"])
+def test_a_step_that_ends_its_process_has_failed(way: str, tmp_path: Path) -> None:
+    flow = (FLOWS / "single.py").read_text().replace("self.answer = 42", f"import os, sys; {way}")
+    containers = Containers(tmp_path, "flow.py", tarball({"flow.py": flow.encode()}))
+    code, _, err = containers.run("only")
+    assert (code, err) == (1, "error: the step has ended its own process\n")
+    assert containers.client("run['only'].task.stderr") == err
+
+
+def test_a_step_that_does_not_go_on_as_it_said_ends_the_run(tmp_path: Path) -> None:
+    flow = (FLOWS / "linear.py").read_text().replace("self.value = 1", "return")
+    containers = Containers(tmp_path, "flow.py", tarball({"flow.py": flow.encode()}))
+    code, _, err = containers.run("start")
+    assert code == 0
+    assert err.startswith(
+        "error: step `start` was to go on with `end`, but has called self.next with nothing: "
+    )
+    assert containers.error("start").error.code == "WrongTransition"
+
+
 def test_a_step_without_a_parent_says_so(tmp_path: Path) -> None:
     files = {p.name: p.read_bytes() for p in FLOWS.glob("*.py")}
     containers = Containers(tmp_path, "switch.py", tarball(files))
