@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import gc
 import os
 import sys
 from collections.abc import Callable, Mapping, Sequence
+from importlib import import_module
 from pathlib import Path
 from typing import Any, NoReturn
 
@@ -13,6 +15,9 @@ from .flow import enter, load
 from .main import end_on_sigterm, flow_file, guarded, perform, prepare
 from .step import Step
 from .storage import Storage
+
+# What a step imports only once it runs.
+_LATER = ("ctypes", "metaflow.cli_components.step_cmd")
 
 Run = Callable[[Sequence[str], Mapping[str, str]], NoReturn]
 """(argv, environ): what `main` does, in a fork of the warm process, which it ends."""
@@ -46,6 +51,9 @@ def serve(argv: Sequence[str], then: Callable[[Run], None]) -> int:
             sys.stderr.flush()
             os._exit(code)  # what imports have registered for the end runs in the step's process
 
+        for name in _LATER:
+            import_module(name)
+        gc.freeze()  # as before each fork
         then(run)
 
     def attempt(arguments: Arguments, storage: Storage) -> int:
