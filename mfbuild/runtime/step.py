@@ -25,6 +25,7 @@ from .parents import Place, follows_foreach, parents, start_step
 from .storage import Storage
 
 _OPTIONS = ("--quiet", "--no-pylint", "--environment=pypi")
+_FEW = 4  # as Metaflow has it: reading many at once starts processes, on S3
 _CODE = {"version": 0, "archive_format": "tgz", "mfcontent_version": 1}
 
 
@@ -105,7 +106,7 @@ class Step:
 
     def _parameters(self, flow: Any) -> list[str]:
         """The parameters that were given, as options; None stands for one that was not."""
-        inputs = self._inputs()
+        inputs = self._inputs() if self.arguments.input else {}
         names = [p.name for _, p in flow._get_parameters() if not p.IS_CONFIG_PARAMETER]
         given = {name: inputs.get(name.replace("-", "_")) for name in names}
         values = {n: literals.read_literal(data) for n, data in given.items() if data is not None}
@@ -140,8 +141,19 @@ class Step:
 
 def done(store: Any, specs: Sequence[str]) -> frozenset[str]:
     """Which tasks (`run/step/task`) have a last attempt that is done."""
-    found = store.get_task_datastores(pathspecs=list(specs))
-    return frozenset(task.pathspec for task in found)
+    if len(specs) > _FEW:
+        found = store.get_task_datastores(pathspecs=list(specs))
+        return frozenset(task.pathspec for task in found)
+    return frozenset(spec for spec in specs if _is_done(store, spec))
+
+
+def _is_done(store: Any, spec: str) -> bool:
+    missing: Any = import_module("metaflow.datastore.exceptions").DataException
+    try:
+        store.get_task_datastore(*spec.split("/"))
+    except missing:
+        return False
+    return True
 
 
 def _call(command: Any, context: Any, state: Any, options: Sequence[str]) -> None:

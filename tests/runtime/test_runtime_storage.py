@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import sys
 import threading
 from collections.abc import Iterator
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
+from types import SimpleNamespace
+from typing import Any, cast
 
 import pytest
 
@@ -94,3 +97,60 @@ def test_azure_addresses() -> None:
     assert azure_url("abfs://box/a/b", {"AZURE_STORAGE_ACCOUNT_NAME": "account"}) == blob
     with pytest.raises(ValueError, match="no account is named"):
         azure_url("abfs://box/a/b", {})
+
+
+class Blob:
+    """An object of Google's client or of Azure's, which knows nothing but what is used of it."""
+
+    def __init__(self, objects: dict[str, bytes], name: str) -> None:
+        self.objects, self.name = objects, name
+
+    def download_as_bytes(self) -> bytes:
+        return self.objects[self.name]
+
+    def upload_from_string(self, data: bytes, *, content_type: str) -> None:
+        assert content_type == "application/octet-stream"
+        self.objects[self.name] = data
+
+    def download_blob(self) -> SimpleNamespace:
+        return SimpleNamespace(readall=self.download_as_bytes)
+
+    def upload_blob(self, data: bytes, *, overwrite: bool) -> None:
+        assert overwrite
+        self.objects[self.name] = data
+
+
+def test_google_cloud_storage(monkeypatch: pytest.MonkeyPatch) -> None:
+    objects = {"bucket/a/b": b"1"}
+    client = SimpleNamespace(
+        bucket=lambda name: SimpleNamespace(blob=lambda key: Blob(objects, f"{name}/{key}"))
+    )
+    monkeypatch.setitem(
+        sys.modules, "google.cloud.storage", cast(Any, SimpleNamespace(Client=lambda: client))
+    )
+    storage = Storages({})
+    assert storage.get("gs://bucket/a/b") == b"1"
+    storage.put("gs://bucket/c", b"2")
+    assert objects["bucket/c"] == b"2"
+
+
+@pytest.mark.parametrize("environ", [{"AZURE_STORAGE_ACCOUNT_KEY": "key"}, {}])
+def test_azure_blobs(environ: dict[str, str], monkeypatch: pytest.MonkeyPatch) -> None:
+    objects = {"https://account.blob.core.windows.net/box/a": b"1"}
+
+    def from_blob_url(url: str, *, credential: str) -> Blob:
+        assert credential == environ.get("AZURE_STORAGE_ACCOUNT_KEY", "identity")
+        return Blob(objects, url)
+
+    modules = {
+        "azure.storage.blob": SimpleNamespace(
+            BlobClient=SimpleNamespace(from_blob_url=from_blob_url)
+        ),
+        "azure.identity": SimpleNamespace(DefaultAzureCredential=lambda: "identity"),
+    }
+    for name, module in modules.items():
+        monkeypatch.setitem(sys.modules, name, cast(Any, module))
+    storage = Storages({**environ, "AZURE_STORAGE_ACCOUNT_NAME": "account"})
+    assert storage.get("abfs://box/a") == b"1"
+    storage.put("abfss://box@account.dfs.core.windows.net/b", b"2")
+    assert objects["https://account.blob.core.windows.net/box/b"] == b"2"
