@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from mfbuild.cli import options
-from mfbuild.errors import UsageError
+from mfbuild.errors import UsageError, did_you_mean
 
 if TYPE_CHECKING:
     from mfbuild.loading import Session
@@ -30,6 +30,7 @@ examples:
   mfbuild run train.py --param jobs=7            # where mfbuild has an option of that name
   mfbuild run .mfbuild/dist/TrainFlow-5b0c6c1f6ab5…
   mfbuild run train.py --in host                 # your own interpreter and packages
+  mfbuild run train.py --step fit                # one step again, on the latest run's artifacts
 """
 
 
@@ -46,6 +47,12 @@ def arguments(parser: argparse.ArgumentParser) -> None:
         default=[],
         metavar="NAME=VALUE",
         help="a Parameter of the flow; --NAME VALUE does the same after FLOW",
+    )
+    parser.add_argument(
+        "--step", metavar="NAME", help="only this step, on what a run has left: again, or at last"
+    )
+    parser.add_argument(
+        "--from-run", metavar="RUN", help="the run for --step (default: the flow's latest)"
     )
     where(parser)
     options.building(parser)
@@ -70,7 +77,12 @@ def where(parser: argparse.ArgumentParser) -> None:
 def run(args: argparse.Namespace) -> int:
     pairs = [*_pairs(args.param), *_words(args.rest)]
     root, place = workspace(args.flow), args.place or "rootfs"
+    if args.from_run and not args.step:
+        raise UsageError("`--from-run` goes with `--step`", hint="to go on, use `mfbuild resume`")
     with options.session_of(args, root) as session:
+        if args.step:
+            _run_step(args, session, pairs)
+            return 0
         source, program = program_for(session, args.flow, place, pairs)
         from mfbuild.local.run import new_name
         from mfbuild.local.state import RUNS, RunInfo, RunState
@@ -91,6 +103,24 @@ def run(args: argparse.Namespace) -> int:
     return 0
 
 
+def _run_step(args: argparse.Namespace, session: Session, pairs: Sequence[tuple[str, str]]) -> None:
+    """One step of a run again, with the parameters of that run."""
+    from mfbuild.local.state import RUNS, RunState, find_run
+
+    if pairs:
+        raise UsageError("a single step has the parameters of its run", hint="leave them out")
+    folder = find_run(session.config.root / RUNS, args.from_run, source_of(session, args.flow))
+    with RunState.reopen(folder) as state:
+        given = list(state.info.parameters.items())
+        _, program = program_for(session, args.flow, args.place or state.info.place, given)
+        steps = [step.name for step in program.spec.steps]
+        if args.step not in steps:
+            raise UsageError(f"there is no step `{args.step}`", hint=did_you_mean(args.step, steps))
+        if state.info.flow != program.spec.name:
+            raise UsageError(f"the run `{state.info.name}` is one of `{state.info.flow}`")
+        perform(args, session, state, program)
+
+
 def perform(args: argparse.Namespace, session: Session, state: RunState, program: Program) -> None:
     """Run what `state` is the record of, as far as it is not done, and print its name."""
     from mfbuild.local import run as running
@@ -107,7 +137,8 @@ def perform(args: argparse.Namespace, session: Session, state: RunState, program
         running.perform(
             state, program, values, _request(args, state), session.store, session.reporter
         )
-    session.reporter.note(f"{state.info.flow} is done in {time.monotonic() - began:.1f} s")
+    what = getattr(args, "step", None) or state.info.flow
+    session.reporter.note(f"{what} is done in {time.monotonic() - began:.1f} s")
     pathspec = f"{state.info.flow}/{state.info.run}"
     print(json.dumps({"run": pathspec, "name": state.info.name}) if args.json else pathspec)
 
@@ -121,29 +152,38 @@ def program_for(
     UsageError, before anything is made, if `pairs` are not Parameters of the flow.
     """
     from mfbuild.bundle.read import read_bundle
-    from mfbuild.labels import find_flows
     from mfbuild.loading import load_flows
     from mfbuild.local.parameters import given_parameters
     from mfbuild.local.program import program_of, unpackaged
 
+    source = source_of(session, word)
     if is_bundle(word):
-        program = program_of(read_bundle(Path(word)))
+        program = program_of(read_bundle(source))
         given_parameters(program.spec, pairs)
-        return Path(word).absolute(), program
-    files = find_flows([word], session.config.root)
-    if len(files) != 1:
-        raise UsageError(f"`{word}` is {len(files)} flows; one can be run")
-    (flow,) = load_flows(session, files)
+        return source, program
+    (flow,) = load_flows(session, [source])
     given_parameters(flow.spec, pairs)
     if place == "host":
-        return files[0].absolute(), unpackaged(session, flow)
+        return source, unpackaged(session, flow)
     from mfbuild.oci.archive import host_platform
     from mfbuild.packaging import package
 
     here = host_platform()
     platforms = (here,) if here in session.config.platforms else None
     ((_, path),) = package(session, [flow], platforms=platforms)
-    return files[0].absolute(), program_of(read_bundle(path))
+    return source, program_of(read_bundle(path))
+
+
+def source_of(session: Session, word: str) -> Path:
+    """The absolute path of the bundle or of the one flow that `word` names."""
+    from mfbuild.labels import find_flows
+
+    if is_bundle(word):
+        return Path(word).absolute()
+    files = find_flows([word], session.config.root)
+    if len(files) != 1:
+        raise UsageError(f"`{word}` is {len(files)} flows; one can be run")
+    return files[0].absolute()
 
 
 def is_bundle(word: str) -> bool:
@@ -166,6 +206,7 @@ def _request(args: argparse.Namespace, state: RunState) -> Request:
         python=args.python.absolute(),
         environ=os.environ,
         here=Path.cwd(),
+        step=getattr(args, "step", None),
     )
 
 

@@ -38,16 +38,22 @@ class Interpreter:
     """One execution of a closed workflow.
 
     `outputs` are the workflow's once it is done; `failure` is why it failed. `recall` says what
-    an earlier run of the same execution left of a node.
+    an earlier run of the same execution left of a node. With `only`, the name of a task, that task
+    runs again wherever what it needs is recalled, and nothing else does.
     """
 
     def __init__(
-        self, closure: Closure, inputs: Values, recall: Recall = _nothing_recalled
+        self,
+        closure: Closure,
+        inputs: Values,
+        recall: Recall = _nothing_recalled,
+        only: str | None = None,
     ) -> None:
         self.outputs: Values | None = None
         self.failure: NodeFailure | None = None
         self.skipped: list[str] = []
-        self._recall = recall
+        self._recall, self._only = recall, only
+        self._handed_out = 0
         self._ready: deque[TaskRun] = deque()
         self._running: dict[tuple[str, int], TaskRun] = {}
         self._due: deque[Callable[[], None]] = deque()
@@ -79,8 +85,11 @@ class Interpreter:
 
     def verdict(self) -> NodeFailure | None:
         """Why the finished run failed; None if it did not."""
+        if self.failure is None and self._only:
+            nothing = "nothing of the run leads to it: what comes before has not succeeded"
+            return None if self._handed_out else _final(nothing)
         if self.failure is None and self.outputs is None:
-            return NodeFailure("", None, None, Failure("final", "its nodes wait for each other"))
+            return _final("its nodes wait for each other")
         return self.failure
 
     @property
@@ -96,6 +105,7 @@ class Interpreter:
             attempt = task.attempt()
             self._running[attempt.node, attempt.number] = task
             attempts.append(attempt)
+        self._handed_out += len(attempts)
         return attempts
 
     def ended(self, attempt: Attempt, ending: Ending) -> bool:
@@ -104,7 +114,7 @@ class Interpreter:
         again = isinstance(ending, Failure) and task.fails(ending)
         if again:
             self._ready.append(task)
-        elif isinstance(ending, Success):
+        elif isinstance(ending, Success) and self._only is None:
             self._due.append(lambda: task.done(ending))
         self._settle()
         return again
@@ -117,9 +127,10 @@ class Interpreter:
         """A task whose inputs are there: done before, or to be run."""
         known = self._recall(task.id)
         task.number = known.attempts
-        if success := known.success:
+        again = task.task.id.name == self._only
+        if (success := known.success) and not again:
             self._due.append(lambda: task.done(success))
-        else:
+        elif again or self._only is None:
             self._ready.append(task)
 
     def _done(self, outputs: Values) -> None:
@@ -135,4 +146,9 @@ class Interpreter:
             try:
                 step()
             except RunError as error:
-                self._fail(NodeFailure("", None, None, Failure("final", str(error))))
+                self._fail(_final(str(error)))
+
+
+def _final(message: str) -> NodeFailure:
+    """A failure that is no task's."""
+    return NodeFailure("", None, None, Failure("final", message))

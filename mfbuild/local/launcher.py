@@ -79,7 +79,7 @@ class Launcher:
             self._kill_overdue()
 
     def end(self) -> None:
-        """Terminate what runs, then kill it, and whatever it left behind.
+        """Terminate what runs, then kill it, and whatever it left behind; ends this process.
 
         A step that is a fork of this process comes by here as well, on its own way out.
         """
@@ -94,6 +94,7 @@ class Launcher:
         for pid in list(self._keys):
             _signal_group(pid, signal.SIGKILL)
         _kill_children()
+        os._exit(0)  # tearing down all that was imported takes long, and there is nothing to save
 
     def _hear(self) -> bool:
         """Take in requests; whether there can be more."""

@@ -42,13 +42,17 @@ _ALPHABET = "abcdefghijklmnopqrstuvwxyz234567"
 
 @dataclass(frozen=True, slots=True)
 class Request:
-    """How a run is to be made. `place` is one of PLACES; `python` the caller's interpreter."""
+    """How a run is to be made. `place` is one of PLACES; `python` the caller's interpreter.
+
+    `step` is the one step that is to run again, on what the run has.
+    """
 
     place: str
     workers: int
     python: Path
     environ: Mapping[str, str]
     here: Path
+    step: str | None = None
 
 
 def new_name() -> str:
@@ -69,6 +73,10 @@ def perform(
 
     RunError if the run fails, Interrupted on ^C; nothing that was started runs on.
     """
+    if request.step:  # the record of the run itself stays as it is
+        if failure := _drive(state, program, values, request, store, reporter):
+            raise _told(failure, state, request)
+        return
     try:
         failure = _drive(state, program, values, request, store, reporter)
     except Interrupted:
@@ -81,7 +89,7 @@ def perform(
     node, reason = (failure.node, failure.failure.message) if failure else (None, None)
     state.update(phase=phase, ended=time.time(), node=node, reason=reason)
     if failure:
-        raise _told(failure, state)
+        raise _told(failure, state, request)
 
 
 def _drive(
@@ -103,7 +111,7 @@ def _drive(
     place = _place(program, request, state, store, reporter)
     try:
         return Drive(
-            machine=_machine(program, inputs, state, nodes),
+            machine=_machine(program, inputs, state, nodes, request.step),
             executor=Processes(place, state.folder / "launchers"),
             execution=Execution(PROJECT, DOMAIN, state.info.flow, state.info.name, nodes),
             state=state,
@@ -125,9 +133,12 @@ def _lay(program: Program, folder: Path) -> dict[str, Literal]:
         raise RunError(f"cannot write what the run needs: {reason}", where=str(folder)) from error
 
 
-def _machine(program: Program, inputs: Values, state: RunState, nodes: Path) -> Interpreter:
+def _machine(
+    program: Program, inputs: Values, state: RunState, nodes: Path, step: str | None
+) -> Interpreter:
     known = recalled(state.folder, nodes)
-    return Interpreter(program.closure, inputs, lambda node: known.get(node, Recalled()))
+    only = program.resolved.tasks[step].id.name if step else None
+    return Interpreter(program.closure, inputs, lambda node: known.get(node, Recalled()), only)
 
 
 def _place(
@@ -178,7 +189,7 @@ def _version(python: Path) -> str:
     return done.stdout.strip()
 
 
-def _told(failure: NodeFailure, state: RunState) -> RunError:
+def _told(failure: NodeFailure, state: RunState, request: Request) -> RunError:
     """The failure as people read it: the step, its last lines, and how to go on."""
     message, log = failure.failure.message, None
     if failure.task:
@@ -188,7 +199,9 @@ def _told(failure: NodeFailure, state: RunState) -> RunError:
         message = f"step {shown} failed: {message}"
         lines = last_lines(log, _SHOWN_LINES)
         message += "".join(f"\n  | {line}" for line in lines.splitlines())
-    hint = f"after mending it: mfbuild resume {run_word(state.folder)}"
+    elif request.step:
+        message = f"step `{request.step}` cannot run on its own: {message}"
+    hint = None if request.step else f"after mending it: mfbuild resume {run_word(state.folder)}"
     return RunError(message, where=str(log) if log else None, hint=hint)
 
 

@@ -66,8 +66,11 @@ class RunState:
     def __init__(self, folder: Path, info: RunInfo, lock: int) -> None:
         self.folder, self.info, self._lock = folder, info, lock
         self._journal = os.open(
-            folder / JOURNAL, os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC, 0o666
+            folder / JOURNAL, os.O_RDWR | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC, 0o666
         )
+        size = os.fstat(self._journal).st_size
+        if size and os.pread(self._journal, 1, size - 1) != b"\n":
+            os.write(self._journal, b"\n")  # whoever wrote last was cut off
 
     @classmethod
     @contextmanager
@@ -159,26 +162,27 @@ def recalled(folder: Path, nodes: Path) -> dict[str, Recalled]:
     return found
 
 
-def find_run(runs: Path, name: str | None, flow: str | None = None) -> Path:
+def find_run(runs: Path, name: str | None, source: Path | None = None) -> Path:
     """The folder of a run by its name, its Metaflow run id, or the beginning of either.
 
-    It may be the folder itself. Without a name it is the latest one, of `flow` if that is given.
-    UsageError if there is none.
+    It may be the folder itself. Without a name it is the latest one, of the flow or bundle
+    `source` if that is given. UsageError if there is none.
     """
     if name and "/" in name and (Path(name) / RUN_JSON).is_file():
         return Path(name).absolute()
-    wanted = (name or "").removeprefix("flyte-").rpartition("/")[2].removeprefix("flyte-")
-    folders = [f for f in sorted(runs.glob("*")) if (f / RUN_JSON).is_file()]
-    found = [f for f in folders if f.name.startswith(wanted)]
+    folders = sorted(folder for folder in runs.glob("*") if (folder / RUN_JSON).is_file())
     if not name:
-        infos = {f: read_info(f) for f in found}
-        of_flow = [f for f in found if flow in (None, infos[f].flow)]
-        if not of_flow:
-            raise UsageError(f"there is no run{f' of {flow}' if flow else ''} below `{runs}`")
-        return max(of_flow, key=lambda f: infos[f].began)
-    exact = [f for f in found if f.name == wanted]
+        infos = {folder: read_info(folder) for folder in folders}
+        found = [f for f in folders if source is None or infos[f].source == str(source)]
+        if not found:
+            of_flow = f" of `{source.name}`" if source else ""
+            raise UsageError(f"there is no run{of_flow} below `{runs}`")
+        return max(found, key=lambda folder: infos[folder].began)
+    wanted = name.rpartition("/")[2].removeprefix("flyte-")
+    found = [folder for folder in folders if folder.name.startswith(wanted)]
+    exact = [folder for folder in found if folder.name == wanted]
     if len(exact or found) != 1:
-        hint = did_you_mean(wanted, [f.name for f in folders][-10:]) if folders else None
+        hint = did_you_mean(wanted, [f.name for f in folders[-10:]]) if folders else None
         raise UsageError(f"there is no one run `{name}` below `{runs}`", hint=hint)
     return (exact or found)[0]
 
