@@ -68,6 +68,83 @@ def test_every_shape_runs_task_by_task(name: str, tmp_path: Path) -> None:
         assert containers.artifacts((tmp_path / "run-id").read_text()) == found
 
 
+ARMS_INTO_JOINS = """
+from metaflow import FlowSpec, step
+
+
+class Arms(FlowSpec):
+    @step
+    def start(self):
+        self.items = [0, 1, 2]
+        self.next(self.pick, foreach="items")
+
+    @step
+    def pick(self):
+        self.next(self.left, self.right)
+
+    @step
+    def left(self):
+        self.way = "odd" if self.input % 2 else "even"
+        self.next({"odd": self.odd, "even": self.even}, condition="way")
+
+    @step
+    def odd(self):
+        self.x = 10
+        self.next(self.both)
+
+    @step
+    def even(self):
+        self.x = 1
+        self.next(self.both)
+
+    @step
+    def right(self):
+        self.x = 100
+        self.next(self.both)
+
+    @step
+    def both(self, inputs):
+        self.x = sum(i.x for i in inputs)
+        self.next(self.decide)
+
+    @step
+    def decide(self):
+        self.way = "big" if self.x > 105 else "small"
+        self.next({"big": self.big, "small": self.small}, condition="way")
+
+    @step
+    def big(self):
+        self.next(self.join)
+
+    @step
+    def small(self):
+        self.next(self.join)
+
+    @step
+    def join(self, inputs):
+        self.x = [i.x for i in inputs]
+        self.next(self.end)
+
+    @step
+    def end(self):
+        assert self.x == [101, 110, 101]
+
+
+if __name__ == "__main__":
+    Arms()
+"""
+
+
+def test_the_arms_of_switches_may_lead_into_joins(tmp_path: Path) -> None:
+    containers = Containers(tmp_path, "flow.py", tarball({"flow.py": ARMS_INTO_JOINS.encode()}))
+    tasks = ["start"]
+    for index, (way, size) in enumerate([("even", "small"), ("odd", "big"), ("even", "small")]):
+        steps = ("pick", "left", "right", way, "both", "decide", size)
+        tasks += [f"{step} --path {index}" for step in steps]
+    found = containers.warm([*tasks, "join --count 3", "end"])
+    assert [len(found[step]) for step in ("odd", "even", "big", "small")] == [1, 2, 1, 2]
+
+
 @contextlib.contextmanager
 def _metaflow_run(containers: Containers) -> Iterator[None]:
     """`python flow.py run` on the same datastore, at the same time."""

@@ -127,6 +127,17 @@ def test_a_person_and_flytes_secrets_reach_the_step(tmp_path: Path) -> None:
     ) == ["p", "test.exp", ["a", "b:c"], True, True]
 
 
+def test_the_frames_of_a_foreach_are_stored_as_metaflow_stores_them(tmp_path: Path) -> None:
+    containers = Containers(tmp_path, "flow.py", tarball({"flow.py": CARRYING.encode()}))
+    given = containers.inputs({"needed": "x"})
+    assert containers.run(f"start {given}", PASSWORD="p")[0] == 0
+    code, _, err = containers.run("body --split 1")
+    assert code == 0, err
+    assert containers.client("run['body'].task['_foreach_stack'].data") == [
+        ["body", "items", 2, 1, "1"]
+    ]
+
+
 def test_a_dynamic_step_writes_futures_and_no_outputs(tmp_path: Path) -> None:
     containers = Containers(tmp_path, "flow.py", tarball({"flow.py": CARRYING.encode()}))
     expansion = {
