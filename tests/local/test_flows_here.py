@@ -3,14 +3,19 @@
 from __future__ import annotations
 
 import json
+import os
 import shutil
+import signal
+import subprocess
+import sys
 from collections.abc import Mapping
 from pathlib import Path
 
 import pytest
 
 from tests.e2e.conftest import Runner
-from tests.local.compared import artifacts, attempts, ours, theirs
+from tests.local.compared import artifacts, attempts, ours, settings, theirs
+from tests.local.driving import alive, wait_for, wait_until
 
 FLOWS = Path(__file__).parents[1] / "flows"
 SHAPES = (
@@ -258,3 +263,100 @@ def test_param_reaches_what_mfbuild_has_an_option_for(mfbuild: Runner, tmp_path:
     )
     done = ours(mfbuild, flow, tmp_path, "--in", "host", "--param", "jobs=7", "--max", "8")
     assert done.code == 0, done.err
+
+
+def test_a_single_step_runs_again_on_the_latest_run(mfbuild: Runner, tmp_path: Path) -> None:
+    flow = tmp_path / "flow.py"
+    flow.write_text(FAILING.replace("{bad}", "99"))
+    first = ours(mfbuild, flow, tmp_path, "--in", "host")
+    assert first.code == 0, first.err
+    flow.write_text(FAILING.replace("{bad}", "99").replace("sum(i.x", "10 + sum(i.x"))
+    again = ours(mfbuild, flow, tmp_path, "--in", "host", "--step", "join")
+    assert again.code == 0, again.err
+    assert again.out == first.out
+    assert attempts(tmp_path)[-1] == ("join", 1, "succeeded")
+    assert '"x": "16"' in artifacts(tmp_path, again.out.strip())["join"][0]
+    assert ours(mfbuild, flow, tmp_path, "--in", "host", "--step", "joint").code == 2
+
+
+def test_code_that_was_tampered_with_never_runs(mfbuild: Runner, tmp_path: Path) -> None:
+    flow = tmp_path / "flow.py"
+    flow.write_text(FAILING.replace("{bad}", "99"))
+    words = ("--platform", "linux/amd64")
+    (bundle,) = mfbuild.package("flow.py", *words, cwd=tmp_path)
+    copy = Path(shutil.copytree(bundle["path"], tmp_path / "copy"))
+    manifest = json.loads((copy / "bundle.json").read_text())
+    for name in ("code", "flyte"):
+        blob = copy / "blobs/sha256" / manifest[name]["digest"].partition(":")[2]
+        data = blob.read_bytes()
+        blob.unlink()
+        blob.write_bytes(data[:-1] + bytes([data[-1] ^ 1]))
+        done = mfbuild("run", str(copy), "--in", "host", cwd=tmp_path)
+        assert done.code == 1
+        assert "has changed" in done.err
+        blob.write_bytes(data)
+    done = mfbuild("run", str(copy), "--in", "host", cwd=tmp_path, **settings(tmp_path))
+    assert done.code == 0, done.err
+
+
+def test_a_datastore_that_cannot_be_reached_is_the_step_s_failure(
+    mfbuild: Runner, tmp_path: Path
+) -> None:
+    flow = tmp_path / "flow.py"
+    flow.write_text(FAILING.replace("{bad}", "99"))
+    unreachable = {
+        "METAFLOW_DEFAULT_DATASTORE": "s3",
+        "METAFLOW_DATASTORE_SYSROOT_S3": "s3://bucket/metaflow",
+        "METAFLOW_S3_ENDPOINT_URL": "http://127.0.0.1:1",
+        "AWS_ACCESS_KEY_ID": "a",
+        "AWS_SECRET_ACCESS_KEY": "b",
+        "AWS_DEFAULT_REGION": "us-east-1",
+        "AWS_MAX_ATTEMPTS": "1",
+        "METAFLOW_S3_RETRY_COUNT": "0",
+    }
+    done = ours(mfbuild, flow, tmp_path, "--in", "host", **unreachable)
+    assert done.code == 1
+    assert "error: step `start` failed: exit code 1" in done.err
+    assert "127.0.0.1:1" in done.err
+
+
+SLOW = """
+import os, time
+from metaflow import FlowSpec, step
+
+class Flow(FlowSpec):
+    @step
+    def start(self):
+        with open(PID, "w") as file:
+            file.write(str(os.getpid()))
+        time.sleep(60)
+        self.next(self.end)
+    @step
+    def end(self):
+        pass
+
+if __name__ == "__main__":
+    Flow()
+"""
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGKILL])
+def test_no_step_outlives_the_run(mfbuild: Runner, tmp_path: Path, number: signal.Signals) -> None:
+    pid = tmp_path / "pid"
+    (tmp_path / "flow.py").write_text(SLOW.replace("PID", repr(str(pid))))
+    process = subprocess.Popen(
+        [sys.executable, "-m", "mfbuild", "run", "flow.py", "--in", "host"],
+        cwd=tmp_path,
+        env={**os.environ, "MFBUILD_STORE": str(mfbuild.store), **settings(tmp_path)},
+        stderr=subprocess.PIPE,
+        stdout=subprocess.DEVNULL,
+    )
+    wait_for(pid)
+    process.send_signal(number)
+    _, said = process.communicate()
+    assert process.returncode == (-9 if number == signal.SIGKILL else 130)
+    assert (b"error: interrupted" in said) is (number != signal.SIGKILL)
+    wait_until(lambda: not alive(int(pid.read_text())))
+    (record,) = tmp_path.glob(".mfbuild/runs/*/run.json")
+    phase = json.loads(record.read_text())["phase"]
+    assert phase == ("running" if number == signal.SIGKILL else "interrupted")

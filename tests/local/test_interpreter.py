@@ -306,6 +306,31 @@ def test_what_is_recalled_does_not_run_again_and_attempts_go_on() -> None:
     assert sorted(story.attempts) == [("end", 0), ("middle", 3), ("other.inner", 0)]
 
 
+def test_a_single_task_runs_again_where_what_it_needs_is_known() -> None:
+    known = {
+        "start": Recalled(1, Success({"splits": numbers(range(2))})),
+        "body.0": Recalled(1, Success()),
+        "body.1": Recalled(2),
+        "join": Recalled(1, Success()),
+    }
+    nodes = [
+        node("start"),
+        array("body", inputs={"split": promise("start", "splits")}),
+        node("join", "body"),
+    ]
+    given = closure(nodes, [task("start", outputs=["splits"]), task("body"), task("join")])
+    story = play(given, recall=lambda name: known.get(name, Recalled()), only="body")
+    assert story.attempts == [("body.0", 1), ("body.1", 2)]
+    assert ok(story)
+
+
+def test_a_single_task_without_what_it_needs_is_a_failure() -> None:
+    given = closure([node("start"), node("end", "start")], [task("start"), task("end")])
+    story = play(given, only="end")
+    assert story.attempts == []
+    assert message(story).startswith("nothing of the run leads to it")
+
+
 def test_missing_templates_and_outputs_are_named() -> None:
     assert "`a` runs the task `a`, which is missing" in message(play(closure([node("a")], [])))
     nodes = [node("a"), node("b", inputs={"n": promise("a", "n")})]

@@ -189,10 +189,11 @@ def play(
     inputs: Mapping[str, Literal] | None = None,
     workers: int = 2,
     recall: Recall | None = None,
+    only: str | None = None,
 ) -> Story:
     """Run `given` without processes, `workers` attempts at once, the oldest ending first."""
     more: dict[str, Any] = {} if recall is None else {"recall": recall}
-    story = Story(Interpreter(given, inputs or {}, **more))
+    story = Story(Interpreter(given, inputs or {}, only=only, **more))
     running: list[Attempt] = []
     while not story.machine.finished:
         running += story.machine.ready(workers - len(running))
