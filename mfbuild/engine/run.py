@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 from mfbuild.engine.cache import Cache
 from mfbuild.engine.events import Reporter
 from mfbuild.engine.graph import Graph
-from mfbuild.engine.model import ActionResult, Blob, Fetcher, Output, Tool
+from mfbuild.engine.model import ActionResult, Blob, Fetcher, Output, Source, Tool
 from mfbuild.engine.plan import REUSED, Schedule
 from mfbuild.engine.store import BlobCorrupted, Store
 from mfbuild.engine.worker import Job, Worker
@@ -107,7 +107,8 @@ class _Build:
     def _drive(self, schedule: Schedule, actions: Executor, downloads: Executor) -> None:
         while True:
             if not self.failures:
-                for label in schedule.take_ready():
+                # The largest first: one that starts last leaves the other threads idle.
+                for label in sorted(schedule.take_ready(), key=partial(_largest, schedule)):
                     act = partial(self.worker.act, self._job(schedule, label))
                     self._start(actions, label, act, partial(schedule.ran, label))
                     self.ran.add(label)
@@ -161,3 +162,9 @@ def _combined(failures: Iterable[tuple[str, Exception]]) -> Exception:
         return next((e for e in errors if not isinstance(e, MfbuildError)), errors[0])
     problems = dict.fromkeys(problem for error in expected for problem in error.problems)
     return type(expected[0]).all_of(list(problems))
+
+
+def _largest(schedule: Schedule, label: str) -> tuple[int, str]:
+    """Sorts actions by the bytes of their sources, the most first."""
+    inputs = schedule.actions[label].inputs
+    return -sum(given.blob.size for _, given in inputs if isinstance(given, Source)), label
