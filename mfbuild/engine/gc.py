@@ -7,7 +7,10 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-from mfbuild.engine.store import Store, store_error
+from mfbuild.engine.store import Store, remove_tree, store_error
+
+TREES = ("roots/layers", "roots/images", "roots/pyc", "roots/loader", "toolbox")
+"""What is laid out to run flows, each folder in them as one thing; its mtime says its last use."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,7 +42,10 @@ def collect(store: Store, *, max_size: int | None, max_age: float | None, now: f
             if not too_old and (max_size is None or kept <= max_size):
                 break
             try:
-                Path(path).unlink(missing_ok=True)
+                if Path(path).is_dir():
+                    remove_tree(Path(path))
+                else:
+                    Path(path).unlink(missing_ok=True)
             except OSError as error:
                 raise store_error(error, Path(path)) from error
             freed, kept, removed = freed + size, kept - size, removed + 1
@@ -47,9 +53,22 @@ def collect(store: Store, *, max_size: int | None, max_age: float | None, now: f
 
 
 def _entries(root: Path) -> Iterator[tuple[float, str, int]]:
-    """Every file of the store: when it was last used, its path and its size in bytes."""
+    """Every file and tree of the store: when it was last used, its path and its size in bytes."""
     for part in ("cas", "ac", "history"):
         for directory, _, names in os.walk(root / part):
             for path in (os.path.join(directory, name) for name in names):  # noqa: PTH118
                 found = os.lstat(path)
                 yield found.st_mtime, path, found.st_size
+    for part in TREES:
+        for tree in (root / part).glob("*"):
+            yield tree.lstat().st_mtime, str(tree), _size(tree, owner=part == "roots/layers")
+
+
+def _size(tree: Path, *, owner: bool) -> int:
+    """The bytes of a tree; a file that has more names counts where its `owner` is, a layer."""
+    found = 0
+    for directory, _, names in os.walk(tree):
+        for name in names:
+            stat = os.lstat(os.path.join(directory, name))  # noqa: PTH118
+            found += stat.st_size if owner or stat.st_nlink == 1 else 0
+    return found

@@ -214,7 +214,7 @@ class Store:
         try:
             yield path
         finally:
-            _remove_tree(path)
+            remove_tree(path)
 
     @contextmanager
     def locked(self, digest: Digest, pause: Callable[[], None]) -> Iterator[None]:
@@ -252,7 +252,7 @@ class Store:
         for path in (self.root / "tmp").iterdir():
             with suppress(PermissionError):  # another user's: no harm, and not ours to remove
                 if path.is_dir() and not path.is_symlink():
-                    _remove_tree(path)
+                    remove_tree(path)
                 else:
                     path.unlink(missing_ok=True)
 
@@ -293,7 +293,7 @@ def _try_lock(lock: int) -> bool:
     return True
 
 
-def _remove_tree(path: Path) -> None:
+def remove_tree(path: Path) -> None:
     """Remove a directory as far as possible; a later sweep takes what is left."""
     import shutil  # 4 ms that a build with nothing to do should not pay
 

@@ -94,7 +94,7 @@ def lay_out(store: Store, bundle: Bundle, image: StepImage, note: Callable[[str]
     """
     tree = store.root / "roots/images" / image.chain.hex
     if tree.is_dir():
-        (tree.parent / f"{tree.name}.used").touch()
+        os.utime(tree)  # what gc goes by
         return tree
     note(f"laying out an image of {len(image.layers)} layers")
     layers = [_unpacked(store, bundle, layer) for layer in image.layers]
@@ -104,7 +104,6 @@ def lay_out(store: Store, bundle: Bundle, image: StepImage, note: Callable[[str]
             _apply(layer, root)
 
     _made(store, image.chain, tree, fill)
-    (tree.parent / f"{tree.name}.used").touch()
     return tree
 
 
@@ -113,6 +112,7 @@ def _unpacked(store: Store, bundle: Bundle, layer: ImageLayer) -> Path:
     tree = store.root / "roots/layers" / layer.diff_id.hex
     if not tree.is_dir():
         _made(store, layer.diff_id, tree, lambda root: _unpack(bundle, layer, root))
+    os.utime(tree)
     return tree
 
 

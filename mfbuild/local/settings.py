@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping
 from pathlib import Path
 
+from mfbuild.local.model import RunError
+
 _SYSROOT = "METAFLOW_DATASTORE_SYSROOT_LOCAL"
 _FOLDER = ".metaflow"
 _USERS = ("METAFLOW_USER", "SUDO_USER", "USERNAME", "USER", "LOGNAME")  # metaflow.util.get_username
@@ -27,7 +29,14 @@ def datastore_root(environ: Mapping[str, str], here: Path) -> Path:
 
 
 def make_datastore(environ: Mapping[str, str]) -> Path:
-    """The `.metaflow` folder that `metaflow_settings` named; made if it is not there yet."""
+    """The `.metaflow` folder that `metaflow_settings` named, made if need be; RunError."""
     folder = Path(environ[_SYSROOT], _FOLDER)
-    folder.mkdir(parents=True, exist_ok=True)
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        reason = (error.strerror or str(error)).lower()
+        hint = f"set {_SYSROOT} to a folder that can be written"
+        raise RunError(
+            f"the local datastore cannot be made: {reason}", where=str(folder), hint=hint
+        ) from error
     return folder

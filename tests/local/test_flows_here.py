@@ -299,25 +299,18 @@ def test_code_that_was_tampered_with_never_runs(mfbuild: Runner, tmp_path: Path)
     assert done.code == 0, done.err
 
 
-def test_a_datastore_that_cannot_be_reached_is_the_step_s_failure(
-    mfbuild: Runner, tmp_path: Path
-) -> None:
+def test_a_datastore_that_cannot_be_reached(mfbuild: Runner, tmp_path: Path) -> None:
     flow = tmp_path / "flow.py"
     flow.write_text(FAILING.replace("{bad}", "99"))
-    unreachable = {
-        "METAFLOW_DEFAULT_DATASTORE": "s3",
-        "METAFLOW_DATASTORE_SYSROOT_S3": "s3://bucket/metaflow",
-        "METAFLOW_S3_ENDPOINT_URL": "http://127.0.0.1:1",
-        "AWS_ACCESS_KEY_ID": "a",
-        "AWS_SECRET_ACCESS_KEY": "b",
-        "AWS_DEFAULT_REGION": "us-east-1",
-        "AWS_MAX_ATTEMPTS": "1",
-        "METAFLOW_S3_RETRY_COUNT": "0",
-    }
-    done = ours(mfbuild, flow, tmp_path, "--in", "host", **unreachable)
+    (tmp_path / "file").touch()
+    env = {"METAFLOW_DATASTORE_SYSROOT_LOCAL": str(tmp_path / "file")}
+    done = mfbuild("run", "flow.py", "--in", "host", cwd=tmp_path, **env)
     assert done.code == 1
-    assert "error: step `start` failed: exit code 1" in done.err
-    assert "127.0.0.1:1" in done.err
+    assert "error: the local datastore cannot be made: not a directory\n" in done.err
+    env = {"METAFLOW_DEFAULT_DATASTORE": "azure", "METAFLOW_DATASTORE_SYSROOT_AZURE": "nowhere/x"}
+    done = ours(mfbuild, flow, tmp_path, "--in", "host", **env)
+    assert done.code == 1
+    assert "error: step `start` failed: exit code 1\n  | " in done.err
 
 
 SLOW = """

@@ -5,13 +5,16 @@ from __future__ import annotations
 import gzip
 import hashlib
 import io
+import os
 import tarfile
+import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import pytest
 
 from mfbuild.bundle.read import Bundle
+from mfbuild.engine.gc import collect
 from mfbuild.engine.model import Digest
 from mfbuild.engine.store import Store
 from mfbuild.errors import BundleError, MfbuildError
@@ -127,6 +130,18 @@ def test_equal_layers_are_unpacked_once_and_shared(laid: LayOut, tmp_path: Path)
     assert (first / "base").samefile(second / "base")
     assert len(list((tmp_path / "store/roots/layers").iterdir())) == 3
     assert laid(base, [("one", b"1")]) == first
+
+
+def test_gc_takes_whole_trees_that_were_not_used(laid: LayOut, tmp_path: Path) -> None:
+    old, new = laid([("a", b"old")]), laid([("b", b"new")])
+    for tree in (old, *(tmp_path / "store/roots/layers").iterdir()):
+        os.utime(tree, (1, 1))
+    with Store.open(tmp_path / "store") as store:
+        done = collect(store, max_size=None, max_age=3600, now=time.time())
+    assert not old.exists()
+    assert (new / "b").read_bytes() == b"new"
+    assert list((tmp_path / "store/roots/layers").iterdir()) == []
+    assert done.removed == 3
 
 
 def test_devices_and_special_bits_are_left_out(laid: LayOut) -> None:

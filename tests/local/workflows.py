@@ -204,6 +204,10 @@ def play(
     return story
 
 
+def ok(story: Story) -> bool:
+    return story.machine.verdict() is None
+
+
 def failing(times: Mapping[str, int], kind: Any = "user") -> Ends:
     """Every attempt succeeds but the first `times[node]` of these nodes."""
 
