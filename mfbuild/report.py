@@ -88,6 +88,10 @@ class PlainReporter:
         with self._lock:
             self._say(message)
 
+    def board(self, lines: Callable[[], list[str]]) -> bool:
+        """Keep `lines` in view, below everything else; whether that is possible here."""
+        return False
+
     def close(self) -> None:
         """Nothing more comes."""
 
@@ -105,6 +109,7 @@ class TtyReporter(PlainReporter):
         super().__init__(stream, clock)
         self._drawn = 0
         self._last = 0.0
+        self._board: Callable[[], list[str]] = list
 
     def started(self, label: str, description: str) -> None:
         super().started(label, description)
@@ -117,6 +122,11 @@ class TtyReporter(PlainReporter):
     def finished(self, label: str, how: str, seconds: float) -> None:
         super().finished(label, how, seconds)
         self._redraw(force=True)
+
+    def board(self, lines: Callable[[], list[str]]) -> bool:
+        self._board = lines
+        self._redraw(force=True)
+        return True
 
     def close(self) -> None:
         with self._lock:
@@ -140,9 +150,9 @@ class TtyReporter(PlainReporter):
             self._last = now
             self._erase()
             size = shutil.get_terminal_size()
+            running = [_status(label, line, now) for label, line in self._running.items()]
             lines = [
-                _status(label, line, now)[: size.columns - 1]
-                for label, line in list(self._running.items())[: size.lines - 2]
+                line[: size.columns - 1] for line in (*running, *self._board())[: size.lines - 2]
             ]
             self._stream.write("".join(f"{line}\n" for line in lines))
             self._stream.flush()

@@ -109,18 +109,20 @@ def _drive(
     inputs = workflow_inputs(resolved.launch_plan, values)
     nodes = state.folder / "nodes"
     place = _place(program, request, state, store, reporter)
+    progress = Progress.of(reporter, program.spec.steps)
     try:
         return Drive(
             machine=_machine(program, inputs, state, nodes, request.step),
             executor=Processes(place, state.folder / "launchers"),
             execution=Execution(PROJECT, DOMAIN, state.info.flow, state.info.name, nodes),
             state=state,
-            watcher=Progress(reporter),
+            watcher=progress,
             workers=request.workers,
             environ=request.environ,
             overrides=addresses,
         ).run()
     finally:
+        progress.close()
         if not isinstance(place, Host):
             place.images.forget(state.folder)
 
