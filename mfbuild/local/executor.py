@@ -20,7 +20,7 @@ from mfbuild.local.model import RunError
 IMAGE_PYTHON = "/opt/venv/bin/python"
 """The interpreter of every image that mfbuild bakes."""
 
-_FLYTE_S = ("FLYTE_", "BATCH_JOB_ARRAY_INDEX_VAR_NAME")
+_OF_ATTEMPTS = ("FLYTE_", "BATCH_JOB_ARRAY_INDEX_VAR_NAME")
 _GRACE = 10.0
 _LOST = -signal.SIGKILL
 NOT_POSSIBLE = 125
@@ -130,8 +130,10 @@ class Processes:
 
     def start(self, job: Job) -> None:
         environment = self._place.environment(job.image)
-        imported = tuple(sorted((n, v) for n, v in job.env.items() if not n.startswith(_FLYTE_S)))
-        key = (environment, imported if self._is_warm(job) else ())
+        imported = tuple(
+            sorted((n, v) for n, v in job.env.items() if not n.startswith(_OF_ATTEMPTS))
+        )
+        key = (environment, imported if _is_step(job) else ())
         if key not in self._launchers:
             self._launchers[key] = self._launch(key, job)
         launcher = self._launchers[key]
@@ -165,10 +167,6 @@ class Processes:
             launcher.ended(deadline - time.monotonic())
         self._launchers.clear()
         self._selector.close()
-
-    def _is_warm(self, job: Job) -> bool:
-        """Whether the job can be a fork of a process that has imported what it needs."""
-        return job.argv[:3] == (IMAGE_PYTHON, "-m", "mfbuild_runtime")
 
     def _launch(self, key: _Key, job: Job) -> _Running:
         """A launcher for jobs like `job`: warm with the variables that imports can see."""
@@ -215,6 +213,11 @@ def last_lines(path: Path, count: int) -> str:
         lines = file.read().decode("utf-8", "replace").strip().splitlines()
         return "\n".join(lines[-count:])
     return ""
+
+
+def _is_step(job: Job) -> bool:
+    """Whether the job can be a fork of a process that has imported what a step needs."""
+    return job.argv[:3] == (IMAGE_PYTHON, "-m", "mfbuild_runtime")
 
 
 def _of_execution(job: Job) -> dict[str, str]:

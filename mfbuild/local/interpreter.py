@@ -151,4 +151,4 @@ class Interpreter:
 
 def _final(message: str) -> NodeFailure:
     """A failure that is no task's."""
-    return NodeFailure("", None, None, Failure("final", message))
+    return NodeFailure(None, Failure("final", message))

@@ -109,9 +109,7 @@ Recall = Callable[[str], Recalled]
 
 @dataclass(frozen=True, slots=True)
 class NodeFailure:
-    """Why the run failed: the node, its task's name (None if it has none) and its last attempt."""
+    """Why the run failed, and the attempt that settled it, None where it was no task."""
 
-    node: str
-    task: str | None
-    attempt: int | None
+    attempt: Attempt | None
     failure: Failure

@@ -27,7 +27,7 @@ from mfbuild.local.model import NodeFailure, Recalled, RunError, Values
 from mfbuild.local.mounts import Bind
 from mfbuild.local.parameters import workflow_inputs
 from mfbuild.local.program import DOMAIN, PROJECT, Program, lay_inputs
-from mfbuild.local.progress import Progress, step_of
+from mfbuild.local.progress import Progress, label_of
 from mfbuild.local.settings import make_datastore, metaflow_settings
 from mfbuild.local.state import RunState, recalled
 from mfbuild.local.toolbox import lay_toolbox
@@ -86,8 +86,13 @@ def perform(
         state.update(phase="failed", ended=time.time(), reason=str(error))
         raise
     phase = "failed" if failure else "succeeded"
-    node, reason = (failure.node, failure.failure.message) if failure else (None, None)
-    state.update(phase=phase, ended=time.time(), node=node, reason=reason)
+    attempt = failure.attempt if failure else None
+    state.update(
+        phase=phase,
+        ended=time.time(),
+        node=attempt.node if attempt else None,
+        reason=failure.failure.message if failure else None,
+    )
     if failure:
         raise _told(failure, state, request)
 
@@ -194,11 +199,9 @@ def _version(python: Path) -> str:
 def _told(failure: NodeFailure, state: RunState, request: Request) -> RunError:
     """The failure as people read it: the step, its last lines, and how to go on."""
     message, log = failure.failure.message, None
-    if failure.task:
-        log = state.folder / "nodes" / failure.node / str(failure.attempt) / LOG
-        name = step_of(failure.task)
-        shown = f"`{name}`" if failure.node == name else f"`{name}` ({failure.node})"
-        message = f"step {shown} failed: {message}"
+    if attempt := failure.attempt:
+        log = state.folder / "nodes" / attempt.node / str(attempt.number) / LOG
+        message = f"step `{label_of(attempt)}` failed: {message}"
         lines = last_lines(log, _SHOWN_LINES)
         message += "".join(f"\n  | {line}" for line in lines.splitlines())
     elif request.step:

@@ -55,7 +55,7 @@ class TaskRun:
         self.system_failures += failure.kind == "system"
         spent = self.user_failures > self.retries or self.system_failures > SYSTEM_RETRIES
         if failure.kind == "final" or spent:
-            self.failed(NodeFailure(self.id, self.task.id.name, self.number, failure))
+            self.failed(NodeFailure(self.attempt(), failure))
             return False
         self.number += 1
         return True

@@ -64,7 +64,8 @@ def test_declared_outputs_that_are_missing_are_the_user_s_failure(tmp_path: Path
     ran = run(tmp_path, given)
     assert ran.failure is not None
     assert ran.failure.failure == Failure("user", "the task wrote no output `n`")
-    assert ran.failure.attempt == 1
+    assert ran.failure.attempt is not None
+    assert ran.failure.attempt.number == 1
 
 
 def test_an_array_gets_elements_and_its_index(tmp_path: Path) -> None:
@@ -157,7 +158,8 @@ def test_error_pb_counts_after_exit_0_only(tmp_path: Path) -> None:
     ran = run(tmp_path, given)
     assert ran.failure is not None
     assert ran.failure.failure == Failure("final", "Bad: no use")
-    assert ran.failure.attempt == 0
+    assert ran.failure.attempt is not None
+    assert ran.failure.attempt.number == 0
 
 
 def test_error_pb_is_ignored_after_another_exit(tmp_path: Path) -> None:
@@ -182,7 +184,8 @@ def test_outputs_that_flyte_would_not_read_are_said_to_be_too_large(tmp_path: Pa
     assert ran.failure.failure.message == (
         "`outputs.pb` has 10000000 bytes, more than the 2097152 that Flyte reads"
     )
-    assert ran.failure.attempt == 0
+    assert ran.failure.attempt is not None
+    assert ran.failure.attempt.number == 0
 
 
 def test_a_damaged_outputs_pb_is_a_failure(tmp_path: Path) -> None:

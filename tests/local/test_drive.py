@@ -41,7 +41,8 @@ def test_a_failure_ends_what_runs_and_names_the_node(tmp_path: Path) -> None:
     )
     ran = run(tmp_path, given)
     assert ran.failure is not None
-    assert (ran.failure.node, ran.failure.failure.message) == ("bad", "exit code 7")
+    assert ran.failure.attempt is not None
+    assert (ran.failure.attempt.node, ran.failure.failure.message) == ("bad", "exit code 7")
     assert ("slow", 0, "aborted", False) in ran.seen.ended_
     assert not alive(int(pid.read_text()))
 

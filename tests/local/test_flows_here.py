@@ -207,7 +207,7 @@ def test_a_failed_run_names_the_step_and_resumes_with_mended_code(
     flow.write_text(FAILING.replace("{bad}", "2"))
     done = ours(mfbuild, flow, tmp_path, "--in", "host", "--max-workers", "1")
     assert done.code == 1
-    assert "error: step `body` (body.1) failed: exit code 1\n" in done.err
+    assert "error: step `body 1` failed: exit code 1\n" in done.err
     assert "  | AssertionError: bad item" in done.err
     assert done.out == ""
     (command,) = [line for line in done.err.splitlines() if "mfbuild resume" in line]
@@ -224,6 +224,24 @@ def test_a_failed_run_names_the_step_and_resumes_with_mended_code(
     assert ("body.0", 1, "succeeded") not in ended
     assert mfbuild(*words, cwd=tmp_path).code == 2
     assert mfbuild("resume", "nothing", cwd=tmp_path).code == 2
+
+
+def test_mended_code_reaches_what_a_container_has_started(mfbuild: Runner, tmp_path: Path) -> None:
+    """The body's tasks are in a futures.pb that names the code of before."""
+    flow = tmp_path / "flow.py"
+    second = (
+        "self.next(self.second)\n    @step\n    def second(self):\n        self.x = self.x + {add}"
+    )
+    longer = FAILING.replace("self.next(self.join)", second + "\n        self.next(self.join)")
+    flow.write_text(longer.replace("{bad}", "2").replace("{add}", "0"))
+    first = ours(mfbuild, flow, tmp_path, "--in", "host", "--max-workers", "1")
+    assert "error: step `body 1` failed" in first.err
+    flow.write_text(longer.replace("{bad}", "99").replace("{add}", "10"))
+    again = mfbuild("resume", cwd=tmp_path, **settings(tmp_path))
+    assert again.code == 0, again.err
+    assert ("start", 1, "succeeded") not in attempts(tmp_path)
+    assert ("start.body-to-join-1.body", 1, "succeeded") in attempts(tmp_path)
+    assert '"x": "36"' in artifacts(tmp_path, again.out.strip())["end"][0]
 
 
 def test_wrong_parameters_are_all_told_before_anything_starts(

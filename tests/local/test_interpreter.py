@@ -88,7 +88,8 @@ def test_a_final_failure_is_not_tried_again() -> None:
     assert story.attempts == [("a", 0)]
     verdict = story.machine.verdict()
     assert verdict is not None
-    assert (verdict.node, verdict.task, verdict.attempt) == ("a", "a", 0)
+    assert verdict.attempt is not None
+    assert (verdict.attempt.node, verdict.attempt.number) == ("a", 0)
 
 
 def test_after_a_failure_nothing_new_starts() -> None:
