@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import shutil
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from mfbuild.bundle.read import Bundle
@@ -41,6 +41,7 @@ class Images:
     scratch: Path
     environ: Mapping[str, str]
     note: Callable[[str], None]
+    _known: dict[str, StepImage] = field(default_factory=dict)
 
     @property
     def launcher(self) -> str:
@@ -77,7 +78,9 @@ class Images:
             shutil.rmtree(f"{folder}{run}", ignore_errors=True)
 
     def _image(self, name: str) -> StepImage:
-        return step_image(self.bundle, self.steps[name], self.platform)
+        if name not in self._known:
+            self._known[name] = step_image(self.bundle, self.steps[name], self.platform)
+        return self._known[name]
 
 
 def passed(environ: Mapping[str, str]) -> dict[str, str]:

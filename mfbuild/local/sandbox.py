@@ -13,7 +13,6 @@ import json
 import os
 import signal
 import sys
-import tempfile
 from typing import Any, NoReturn
 
 NOT_POSSIBLE = 125
@@ -24,6 +23,7 @@ _KEPT = {_NOSUID: os.ST_NOSUID, _NODEV: 4, _NOEXEC: 8, 1024: 1024, 2048: 2048}
 _DETACH = 2  # umount2(2)
 _PDEATHSIG, _NO_NEW_PRIVILEGES = 1, 38  # prctl(2)
 _OLD, _NEW = "/old", "/new"
+_BASE = "/tmp"  # any folder that is there
 
 _libc = ctypes.CDLL(None, use_errno=True)
 
@@ -71,12 +71,11 @@ def build_root(mounts: list[dict[str, Any]]) -> None:
     The old root has to be out of the way first: the new one is made on a folder of it, which a
     bind of that folder's surroundings must not show.
     """
-    base = tempfile.gettempdir()
-    _mount("tmpfs", base, "tmpfs", _NOSUID | _NODEV, "mode=755")
-    os.chdir(base)
-    os.mkdir(base + _OLD)  # noqa: PTH102
-    os.mkdir(base + _NEW)  # noqa: PTH102
-    _call("pivot_root", base.encode(), (base + _OLD).encode())
+    _mount("tmpfs", _BASE, "tmpfs", _NOSUID | _NODEV, "mode=755")
+    os.chdir(_BASE)
+    os.mkdir(_BASE + _OLD)  # noqa: PTH102
+    os.mkdir(_BASE + _NEW)  # noqa: PTH102
+    _call("pivot_root", _BASE.encode(), (_BASE + _OLD).encode())
     os.chdir("/")
     _mount("tmpfs", _NEW, "tmpfs", _NOSUID | _NODEV, "mode=755")
     for mount in mounts:
