@@ -114,7 +114,10 @@ def _say(text: str) -> None:
 
 
 def main() -> None:
-    """Build, and say what is missing."""
+    """Build, and say what is missing; with --commands, print what the engine takes from Debian."""
+    if sys.argv[1:] == ["--commands"]:
+        sys.stdout.write(" ".join(f"{name}:{package}" for name, package in COMMANDS.items()))
+        return
     if unbuilt() and not shutil.which("go", path=SEARCH):
         _say("NOT BUILT: Go 1.26 or newer is needed")
     else:

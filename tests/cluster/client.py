@@ -12,6 +12,7 @@ import sys
 from typing import Any
 
 from metaflow.client.core import Run, namespace
+from metaflow.exception import MetaflowExceptionWrapper
 
 
 def tasks_of(run: Any) -> dict[str, list[tuple[Any, ...]]]:
@@ -21,8 +22,15 @@ def tasks_of(run: Any) -> dict[str, list[tuple[Any, ...]]]:
 
 def _task(task: Any) -> tuple[Any, ...]:
     place = tuple(frame.index for frame in task["_foreach_stack"].data)
-    artifacts = {artifact.id: artifact.data for artifact in task}
+    artifacts = {artifact.id: _plain(artifact.data) for artifact in task}
     return place, task.current_attempt + 1, task.successful, artifacts
+
+
+def _plain(value: Any) -> Any:
+    """A value that can be compared; a caught exception without its traceback, which has paths."""
+    if isinstance(value, MetaflowExceptionWrapper):
+        return value.type, value.exception
+    return value
 
 
 if __name__ == "__main__":

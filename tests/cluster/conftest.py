@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import tempfile
 from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
 
@@ -24,6 +26,13 @@ def flyte(pytestconfig: pytest.Config) -> Iterator[Engine]:
         pytest.skip(f"the engine needs {', '.join(lacks)}")
     with engine() as running:
         yield running
+
+
+@pytest.fixture
+def short_folder() -> Iterator[Path]:
+    """A folder for sockets, whose paths have at most 107 characters."""
+    with tempfile.TemporaryDirectory(prefix="mfbuild-") as folder:
+        yield Path(folder)
 
 
 @pytest.fixture(scope="session")

@@ -28,7 +28,7 @@ from tests.cluster.kubernetes import (
     start_api,
     start_node,
 )
-from tests.cluster.namespace import namespace
+from tests.cluster.namespace import ServerError, last_lines, namespace
 from tests.cluster.propeller import Bucket, start_propeller, start_storage
 from tests.registry import docker_registry
 
@@ -54,7 +54,11 @@ class Engine:
         self, templates: CompiledWorkflowClosure, inputs: LiteralMap, seconds: float = 300
     ) -> Result:
         """Run a workflow of PROJECT and DOMAIN; ServerError if it takes more than `seconds`."""
-        return execute(self.kubernetes, templates, inputs, seconds)
+        try:
+            return execute(self.kubernetes, templates, inputs, seconds)
+        except ServerError as error:
+            log = last_lines(self.folder / "flytepropeller.log")
+            raise ServerError(f"{error}\nflytepropeller's last lines:\n{log}") from error
 
     def push(self, source: str, repository: str) -> str:
         """Copy an image, as skopeo names it, to the registry; its reference there, by digest."""

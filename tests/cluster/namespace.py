@@ -6,7 +6,7 @@ import os
 import subprocess
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -65,9 +65,9 @@ class Namespace:
                 start_new_session=True,  # ^C is the caller's to handle
             )
         self.servers.append(server)
-        wait(lambda: ready() or server.poll() is not None, lambda: _last_lines(log))
+        wait(lambda: ready() or server.poll() is not None, lambda: last_lines(log))
         if server.poll() is not None:
-            raise ServerError(f"`{log.stem}` ended: {_last_lines(log)}")
+            raise ServerError(f"`{log.stem}` ended: {last_lines(log)}")
 
 
 def wait(ready: Callable[[], bool], what: Callable[[], str], seconds: float = 60) -> None:
@@ -113,8 +113,10 @@ def namespace(folder: Path) -> Iterator[Namespace]:
         for server in opened.servers:
             server.wait()
         for path in made:
-            path.rmdir()
+            with suppress(OSError):  # somebody else uses it by now
+                path.rmdir()
 
 
-def _last_lines(log: Path) -> str:
+def last_lines(log: Path) -> str:
+    """The end of a server's log."""
     return "\n".join(log.read_text(errors="replace").splitlines()[-15:])

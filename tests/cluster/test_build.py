@@ -1,0 +1,46 @@
+"""The programs of the engine: which there are, and what is said where one is missing."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from tests.cluster.build import MODULES, SEARCH, SOURCES
+
+ROOT = Path(__file__).parents[2]
+
+
+def test_every_module_is_built() -> None:
+    assert {path.parent.name for path in SOURCES.glob("*/go.mod")} == set(MODULES)
+
+
+def test_go_code_is_formatted() -> None:
+    try:
+        done = subprocess.run(
+            ["gofmt", "-l", SOURCES], env={"PATH": SEARCH}, capture_output=True, text=True
+        )
+    except FileNotFoundError:
+        pytest.skip("gofmt is not installed (it comes with Go)")
+    assert (done.stdout, done.stderr) == ("", "")
+
+
+def test_what_is_missing_is_said(tmp_path: Path) -> None:
+    code = (
+        "from tests.cluster import build\nbuild.SEARCH = ''\nbuild.main()\nprint(build.missing())\n"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", code],
+        cwd=ROOT,
+        env={**os.environ, "MFBUILD_TEST_CACHE": str(tmp_path)},
+        capture_output=True,
+        text=True,
+    )
+    assert done.returncode == 0, done.stderr
+    assert "NOT BUILT: Go" in done.stderr
+    assert "NOT RUN: the tests on the engine" in done.stderr
+    for lack in ("etcd (Debian's etcd-server)", "containerd", "kubelet (not built)"):
+        assert lack in done.stderr and lack in done.stdout
