@@ -66,6 +66,10 @@ class BundleError(MfbuildError):
     """A bundle is damaged or is not a bundle."""
 
 
+class RunError(MfbuildError):
+    """A run of a flow failed, or cannot be started or resumed."""
+
+
 class Interrupted(MfbuildError):
     """The person ended the work (^C)."""
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 
 from mfbuild.cli import options
-from mfbuild.cli.run import is_bundle, perform, program_for, where
+from mfbuild.cli.run import enter, is_bundle, packaged_for, perform, where
 
 EPILOG = """\
 examples:
@@ -43,11 +43,12 @@ def run(args: argparse.Namespace) -> int:
     root = folder.parents[2] if is_bundle(word) else options.workspace_of([word])
     with options.session_of(args, root) as session:
         place = args.place or info.place
-        source, program = program_for(session, word, place, list(info.parameters.items()))
-        if program.spec.name != info.flow:
-            raise UsageError(f"the run is one of `{info.flow}`, not of `{program.spec.name}`")
+        source, packaged = packaged_for(session, word, place, list(info.parameters.items()))
+        if packaged.spec.name != info.flow:
+            raise UsageError(f"the run is one of `{info.flow}`, not of `{packaged.spec.name}`")
+        entered = enter(args, session, packaged, place, folder)
         with RunState.reopen(folder) as state:
-            changes = {"source": str(source), "version": program.version, "place": place}
+            changes = {"source": str(source), "version": packaged.version, "place": place}
             state.update(phase="running", ended=None, node=None, reason=None, **changes)
-            perform(args, session, state, program)
+            perform(session, state, packaged, entered, json_wanted=args.json)
     return 0

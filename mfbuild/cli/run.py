@@ -8,7 +8,7 @@ import os
 import signal
 import time
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -17,8 +17,9 @@ from mfbuild.errors import UsageError, did_you_mean
 
 if TYPE_CHECKING:
     from mfbuild.loading import Session
-    from mfbuild.local.program import Program
-    from mfbuild.local.run import Request
+    from mfbuild.local.executor import Place
+    from mfbuild.local.packaged import Packaged
+    from mfbuild.local.places import Request
     from mfbuild.local.state import RunState
 
 TAKES_PARAMETERS = True
@@ -76,76 +77,110 @@ def where(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> int:
     pairs = [*_pairs(args.param), *_words(args.rest)]
-    root, place = workspace(args.flow), args.place or "rootfs"
+    root = workspace(args.flow)
     if args.from_run and not args.step:
         raise UsageError("`--from-run` goes with `--step`", hint="to go on, use `mfbuild resume`")
     with options.session_of(args, root) as session:
         if args.step:
             _run_step(args, session, pairs)
             return 0
-        source, program = program_for(session, args.flow, place, pairs)
-        from mfbuild.local.run import new_name
-        from mfbuild.local.state import RUNS, RunInfo, RunState
+        place = args.place or "rootfs"
+        source, packaged = packaged_for(session, args.flow, place, pairs)
+        from mfbuild.local.state import RUNS, RunInfo, RunState, new_name
 
         name = new_name()
         info = RunInfo(
             name=name,
-            flow=program.spec.name,
+            flow=packaged.spec.name,
             run=f"flyte-{name}",
             source=str(source),
-            version=program.version,
+            version=packaged.version,
             place=place,
             began=time.time(),
             parameters=dict(pairs),
         )
+        entered = enter(args, session, packaged, place, root / RUNS / name)
         with RunState.create(root / RUNS, info) as state:
-            perform(args, session, state, program)
+            perform(session, state, packaged, entered, json_wanted=args.json)
     return 0
 
 
 def _run_step(args: argparse.Namespace, session: Session, pairs: Sequence[tuple[str, str]]) -> None:
     """One step of a run again, with the parameters of that run."""
-    from mfbuild.local.state import RUNS, RunState, find_run
+    from mfbuild.local.state import RUNS, RunState, find_run, read_info
 
     if pairs:
         raise UsageError("a single step has the parameters of its run", hint="leave them out")
     folder = find_run(session.config.root / RUNS, args.from_run, source_of(session, args.flow))
+    info = read_info(folder)
+    place, given = args.place or info.place, list(info.parameters.items())
+    _, packaged = packaged_for(session, args.flow, place, given)
+    steps = [step.name for step in packaged.spec.steps]
+    if args.step not in steps:
+        raise UsageError(f"there is no step `{args.step}`", hint=did_you_mean(args.step, steps))
+    if info.flow != packaged.spec.name:
+        raise UsageError(f"the run `{info.name}` is one of `{info.flow}`")
+    entered = enter(args, session, packaged, place, folder)
     with RunState.reopen(folder) as state:
-        given = list(state.info.parameters.items())
-        _, program = program_for(session, args.flow, args.place or state.info.place, given)
-        steps = [step.name for step in program.spec.steps]
-        if args.step not in steps:
-            raise UsageError(f"there is no step `{args.step}`", hint=did_you_mean(args.step, steps))
-        if state.info.flow != program.spec.name:
-            raise UsageError(f"the run `{state.info.name}` is one of `{state.info.flow}`")
-        perform(args, session, state, program)
+        perform(session, state, packaged, entered, json_wanted=args.json)
 
 
-def perform(args: argparse.Namespace, session: Session, state: RunState, program: Program) -> None:
+def enter(
+    args: argparse.Namespace, session: Session, packaged: Packaged, place: str, folder: Path
+) -> tuple[Request, Place]:
+    """How the run in `folder` is to be made, and where; an error if that is not possible here."""
+    from mfbuild.local.places import Request, place_for
+
+    request = Request(
+        place=place,
+        workers=args.max_workers or os.cpu_count() or 1,
+        python=args.python.absolute(),
+        environ=os.environ,
+        here=Path.cwd(),
+        step=getattr(args, "step", None),
+    )
+    return request, place_for(packaged, request, folder, session.store, session.reporter)
+
+
+def perform(
+    session: Session,
+    state: RunState,
+    packaged: Packaged,
+    entered: tuple[Request, Place],
+    *,
+    json_wanted: bool,
+) -> None:
     """Run what `state` is the record of, as far as it is not done, and print its name."""
-    from mfbuild.local import run as running
+    from mfbuild.local.executor import Processes
+    from mfbuild.local.packaged import keep_file
     from mfbuild.local.parameters import given_parameters
-    from mfbuild.local.program import keep_file
 
-    values = given_parameters(program.spec, list(state.info.parameters.items()))
-    for parameter in program.spec.parameters:
+    request, place = entered
+    values = given_parameters(packaged.spec, list(state.info.parameters.items()))
+    for parameter in packaged.spec.parameters:
         text = values.get(parameter.name)
         if parameter.type == "file" and isinstance(text, str) and text.startswith("/"):
             values[parameter.name] = keep_file(text, state.folder / "inputs", parameter.name)
     began = time.monotonic()
-    with terminable():
-        running.perform(
-            state, program, values, _request(args, state), session.store, session.reporter
-        )
-    what = getattr(args, "step", None) or state.info.flow
-    session.reporter.note(f"{what} is done in {time.monotonic() - began:.1f} s")
+    executor = Processes(place, state.folder / "launchers")
+    with terminable(), closing(executor):
+        if not (request.step or state.is_resumed):
+            executor.ahead(packaged.image_of(packaged.spec.start))
+        # What follows takes a while to import; the launcher starts meanwhile.
+        from mfbuild.local import run as running
+
+        running.perform(state, packaged, values, request, executor, session.reporter)
+    place.forget(state.folder)
+    session.reporter.note(
+        f"{request.step or state.info.flow} is done in {time.monotonic() - began:.1f} s"
+    )
     pathspec = f"{state.info.flow}/{state.info.run}"
-    print(json.dumps({"run": pathspec, "name": state.info.name}) if args.json else pathspec)
+    print(json.dumps({"run": pathspec, "name": state.info.name}) if json_wanted else pathspec)
 
 
-def program_for(
+def packaged_for(
     session: Session, word: str, place: str, pairs: Sequence[tuple[str, str]]
-) -> tuple[Path, Program]:
+) -> tuple[Path, Packaged]:
     """What `word` names, as an absolute path, and what to run of it.
 
     A bundle is read, a flow is packaged; images are made for where they are used only: here.
@@ -153,25 +188,25 @@ def program_for(
     """
     from mfbuild.bundle.read import read_bundle
     from mfbuild.loading import load_flows
+    from mfbuild.local.packaged import from_bundle, without_images
     from mfbuild.local.parameters import given_parameters
-    from mfbuild.local.program import program_of, unpackaged
 
     source = source_of(session, word)
     if is_bundle(word):
-        program = program_of(read_bundle(source))
-        given_parameters(program.spec, pairs)
-        return source, program
+        packaged = from_bundle(read_bundle(source))
+        given_parameters(packaged.spec, pairs)
+        return source, packaged
     (flow,) = load_flows(session, [source])
     given_parameters(flow.spec, pairs)
     if place == "host":
-        return source, unpackaged(session, flow)
+        return source, without_images(session, flow)
     from mfbuild.oci.archive import host_platform
     from mfbuild.packaging import package
 
     here = host_platform()
     platforms = (here,) if here in session.config.platforms else None
     ((_, path),) = package(session, [flow], platforms=platforms)
-    return source, program_of(read_bundle(path))
+    return source, from_bundle(read_bundle(path))
 
 
 def source_of(session: Session, word: str) -> Path:
@@ -195,19 +230,6 @@ def is_bundle(word: str) -> bool:
 def workspace(word: str) -> Path:
     """The workspace of a run: the flow's; of a bundle, the one in which it is run."""
     return options.workspace_of([] if is_bundle(word) else [word])
-
-
-def _request(args: argparse.Namespace, state: RunState) -> Request:
-    from mfbuild.local.run import Request
-
-    return Request(
-        place=args.place or state.info.place,
-        workers=args.max_workers or os.cpu_count() or 1,
-        python=args.python.absolute(),
-        environ=os.environ,
-        here=Path.cwd(),
-        step=getattr(args, "step", None),
-    )
 
 
 @contextmanager

@@ -11,7 +11,8 @@ from flyteidl.core.literals_pb2 import Literal, Scalar, Void
 from flyteidl.core.tasks_pb2 import TaskTemplate
 from flyteidl.core.workflow_pb2 import ArrayNode
 
-from mfbuild.local.model import NodeFailure, RunError, Success, Values
+from mfbuild.errors import RunError
+from mfbuild.local.model import NodeFailure, Success, Values
 from mfbuild.local.tasks import TaskRun, retries_of, timeout_of
 
 

@@ -7,7 +7,8 @@ from collections.abc import Callable, Iterable
 from flyteidl.core.literals_pb2 import Binding, BindingData, Literal, LiteralMap
 from flyteidl.core.types_pb2 import OutputReference
 
-from mfbuild.local.model import RunError, Values
+from mfbuild.errors import RunError
+from mfbuild.local.model import Values
 
 Promises = Callable[[OutputReference], Literal]
 """Gives the output that a promise stands for."""

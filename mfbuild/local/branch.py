@@ -15,7 +15,8 @@ from flyteidl.core.condition_pb2 import (
 from flyteidl.core.literals_pb2 import Primitive
 from flyteidl.core.workflow_pb2 import IfElseBlock, Node
 
-from mfbuild.local.model import RunError, Values
+from mfbuild.errors import RunError
+from mfbuild.local.model import Values
 
 _OPERATORS: dict[int, Callable[[Any, Any], bool]] = {
     ComparisonExpression.EQ: operator.eq,

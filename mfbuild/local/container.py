@@ -11,10 +11,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from mfbuild.errors import UsageError
+from mfbuild.errors import RunError, UsageError
 from mfbuild.local.executor import IMAGE_PYTHON, Launch
 from mfbuild.local.images import Images
-from mfbuild.local.model import RunError
 from mfbuild.local.mounts import Bind, Mount, plan
 from mfbuild.local.rootfs import StepImage, lay_out
 from mfbuild.oci.archive import docker_archive, docker_images, image_name
@@ -49,6 +48,9 @@ class Engine:
 
     def environment(self, image: str) -> str:
         return self.images.environment(image)
+
+    def forget(self, run: Path) -> None:
+        self.images.forget(run)
 
     def launch(self, environment: str) -> Launch:
         step, image = self.images.find(environment)
@@ -117,6 +119,9 @@ class Runc:
 
     def environment(self, image: str) -> str:
         return self.images.environment(image)
+
+    def forget(self, run: Path) -> None:
+        self.images.forget(run)
 
     def launch(self, environment: str) -> Launch:
         _, image = self.images.find(environment)

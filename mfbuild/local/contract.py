@@ -17,8 +17,11 @@ from flyteidl.core.errors_pb2 import ContainerError, ErrorDocument
 from flyteidl.core.literals_pb2 import LiteralMap
 from flyteidl.core.tasks_pb2 import TaskTemplate
 
+from mfbuild.engine.statcache import write_atomically
+from mfbuild.errors import RunError
 from mfbuild.local.bindings import literal_map
-from mfbuild.local.model import Attempt, Ending, Failure, RunError, Success
+from mfbuild.local.executor import Job
+from mfbuild.local.model import Attempt, Ending, Failure, Success
 from mfbuild.local.render import render
 
 INPUTS, OUTPUTS, FUTURES, ERROR, LOG = "inputs.pb", "outputs.pb", "futures.pb", "error.pb", "log"
@@ -42,20 +45,6 @@ class Execution:
     def folder(self, attempt: Attempt) -> Path:
         """Where an attempt's files are: `<nodes>/<node>/<attempt>`."""
         return self.nodes / attempt.node / str(attempt.number)
-
-
-@dataclass(frozen=True, slots=True)
-class Job:
-    """A process to start: its image's name, its command line and what its environment gains.
-
-    `folder` holds the attempt's files; it has the same path inside and outside of any sandbox.
-    """
-
-    key: str
-    image: str
-    argv: tuple[str, ...]
-    env: Mapping[str, str]
-    folder: Path
 
 
 @dataclass(frozen=True, slots=True)
@@ -104,21 +93,14 @@ def prepare(attempt: Attempt, execution: Execution, environ: Mapping[str, str]) 
     given = folder if attempt.array is None else execution.nodes / attempt.array
     if attempt.array is None or not (given / INPUTS).exists():
         given.mkdir(parents=True, exist_ok=True)
-        write_whole(given / INPUTS, literal_map(attempt.inputs).SerializeToString())
+        write_atomically(given / INPUTS, literal_map(attempt.inputs).SerializeToString())
     container = container_of(attempt.task)
     if any("tasktemplatepath" in text.lower() for text in container.command):
-        write_whole(folder / "task.pb", attempt.task.SerializeToString())
+        write_atomically(folder / "task.pb", attempt.task.SerializeToString())
     argv = render(container.command, _places(attempt, execution, given), attempt.values)
     secrets = {n: environ[n] for n in _secrets(attempt.task) if n in environ}
     env = {**secrets, **container.env, **_environment(attempt, execution)}
     return Job(f"{attempt.node}/{attempt.number}", container.image, argv, env, folder)
-
-
-def write_whole(path: Path, data: bytes) -> None:
-    """Write `path` so that it has all of `data` or is as it was before."""
-    beside = path.with_name(f".{path.name}.new")
-    beside.write_bytes(data)
-    beside.replace(path)
 
 
 def judge(attempt: Attempt, folder: Path, status: int, *, timed_out: bool = False) -> Ending:

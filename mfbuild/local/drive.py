@@ -9,11 +9,11 @@ from typing import Protocol
 
 from flyteidl.core.literals_pb2 import Literal
 
-from mfbuild.errors import Interrupted
-from mfbuild.local.contract import Execution, Job, judge, prepare
-from mfbuild.local.executor import Executor, Exit
+from mfbuild.errors import Interrupted, RunError
+from mfbuild.local.contract import Execution, judge, prepare
+from mfbuild.local.executor import Executor, Exit, Job
 from mfbuild.local.interpreter import Interpreter
-from mfbuild.local.model import Attempt, Failure, NodeFailure, RunError
+from mfbuild.local.model import Attempt, Failure, NodeFailure
 from mfbuild.local.state import Entry, RunState
 
 TIMEOUT_GRACE = 10.0

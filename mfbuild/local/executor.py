@@ -14,8 +14,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import IO, Any, Protocol
 
-from mfbuild.local.contract import Job
-from mfbuild.local.model import RunError
+from mfbuild.errors import RunError
 
 IMAGE_PYTHON = "/opt/venv/bin/python"
 """The interpreter of every image that mfbuild bakes."""
@@ -24,6 +23,20 @@ _OF_ATTEMPTS = ("FLYTE_", "BATCH_JOB_ARRAY_INDEX_VAR_NAME")
 _GRACE = 10.0
 _LOST = -signal.SIGKILL
 NOT_POSSIBLE = 125
+
+
+@dataclass(frozen=True, slots=True)
+class Job:
+    """A process to start: its image's name, its command line and what its environment gains.
+
+    `folder` holds the attempt's files; it has the same path inside and outside of any sandbox.
+    """
+
+    key: str
+    image: str
+    argv: tuple[str, ...]
+    env: Mapping[str, str]
+    folder: Path
 
 
 @dataclass(frozen=True, slots=True)
@@ -78,6 +91,10 @@ class Place(Protocol):
         """How to start a launcher there; RunError if that is not possible here."""
         ...
 
+    def forget(self, run: Path) -> None:
+        """Remove what was kept for the files of the run in the folder `run` alone."""
+        ...
+
 
 _Key = tuple[str, tuple[tuple[str, str], ...]]
 """What jobs of one launcher share: the environment, and if it is warm their own variables."""
@@ -126,7 +143,14 @@ class Processes:
     def __init__(self, place: Place, folder: Path) -> None:
         self._place, self._folder = place, folder
         self._launchers: dict[_Key, _Running] = {}
+        self._ahead: dict[str, tuple[_Running, Launch]] = {}
         self._selector = selectors.DefaultSelector()
+
+    def ahead(self, image: str) -> None:
+        """Begin to start a launcher for jobs of `image`, and do not wait until it is there."""
+        environment = self._place.environment(image)
+        launch = self._place.launch(environment)
+        self._ahead[environment] = _started(launch, self._log(environment)), launch
 
     def start(self, job: Job) -> None:
         environment = self._place.environment(job.image)
@@ -160,22 +184,29 @@ class Processes:
                 launcher.send({"stop": key, "grace": grace})
 
     def close(self) -> None:
-        for launcher in self._launchers.values():
+        running = [*self._launchers.values(), *(begun for begun, _ in self._ahead.values())]
+        for launcher in running:
             launcher.hang_up()
         deadline = time.monotonic() + _GRACE
-        for launcher in self._launchers.values():
+        for launcher in running:
             launcher.ended(deadline - time.monotonic())
         self._launchers.clear()
+        self._ahead.clear()
         self._selector.close()
+
+    def _log(self, environment: str) -> Path:
+        self._folder.mkdir(parents=True, exist_ok=True)
+        return self._folder / f"{environment}.log"
 
     def _launch(self, key: _Key, job: Job) -> _Running:
         """A launcher for jobs like `job`: warm with the variables that imports can see."""
         environment, imported = key
-        self._folder.mkdir(parents=True, exist_ok=True)
-        log = self._folder / f"{environment}.log"
-        launch: Launch | None = self._place.launch(environment)
+        log = self._log(environment)
+        begun = self._ahead.pop(environment, None)
+        launch: Launch | None = begun[1] if begun else self._place.launch(environment)
         while launch:
-            running = _started(launch, log)
+            running = begun[0] if begun else _started(launch, log)
+            begun = None
             stdout = running.stdout
             if stdout.readline() == b'{"ready": true}\n':
                 os.set_blocking(stdout.fileno(), False)

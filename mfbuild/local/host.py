@@ -22,6 +22,9 @@ class Host:
     def environment(self, image: str) -> str:
         return "host"
 
+    def forget(self, run: Path) -> None:
+        """Nothing is kept."""
+
     def launch(self, environment: str) -> Launch:
         paths = [str(self.toolbox / "lib"), self.environ.get("PYTHONPATH", "")]
         env = {**self.environ, "PYTHONPATH": os.pathsep.join(filter(None, paths))}

@@ -14,6 +14,7 @@ from collections.abc import Callable
 
 from flyteidl.core.workflow_pb2 import WorkflowMetadata
 
+from mfbuild.errors import RunError
 from mfbuild.local.model import (
     Attempt,
     Closure,
@@ -22,7 +23,6 @@ from mfbuild.local.model import (
     NodeFailure,
     Recall,
     Recalled,
-    RunError,
     Success,
     Values,
 )

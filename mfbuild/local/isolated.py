@@ -31,6 +31,9 @@ class Isolated:
     def environment(self, image: str) -> str:
         return self.images.environment(image)
 
+    def forget(self, run: Path) -> None:
+        self.images.forget(run)
+
     def launch(self, environment: str) -> Launch:
         images = self.images
         _, image = images.find(environment)

@@ -9,8 +9,8 @@ import shutil
 from collections.abc import Mapping
 from pathlib import Path
 
+from mfbuild.errors import RunError
 from mfbuild.local.executor import IMAGE_PYTHON, Launch
-from mfbuild.local.model import RunError
 
 _LOADERS = ("lib64/ld-linux-x86-64.so.2", "lib/ld-linux-aarch64.so.1")
 _LIBRARIES = ("lib", "usr/lib", "lib64", "usr/lib64")

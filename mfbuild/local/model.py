@@ -12,17 +12,11 @@ from flyteidl.core.literals_pb2 import Literal
 from flyteidl.core.tasks_pb2 import TaskTemplate
 from flyteidl.core.workflow_pb2 import WorkflowTemplate
 
-from mfbuild.errors import MfbuildError
-
 Key = tuple[str, str, str, str]
 """An entity by project, domain, name and version; the resource type follows from its use."""
 
 Values = Mapping[str, Literal]
 """Literals by the name of the input or output."""
-
-
-class RunError(MfbuildError):
-    """A run failed, or cannot be started or resumed."""
 
 
 def key_of(identifier: Identifier) -> Key:

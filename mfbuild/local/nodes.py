@@ -12,17 +12,11 @@ from flyteidl.core.tasks_pb2 import TaskTemplate
 from flyteidl.core.types_pb2 import OutputReference
 from flyteidl.core.workflow_pb2 import Node
 
+from mfbuild.errors import RunError
 from mfbuild.local import branch
 from mfbuild.local.array_node import ArrayRun
 from mfbuild.local.bindings import attribute, resolve_all
-from mfbuild.local.model import (
-    Library,
-    NodeFailure,
-    RunError,
-    Success,
-    Values,
-    key_of,
-)
+from mfbuild.local.model import Library, NodeFailure, Success, Values, key_of
 from mfbuild.local.tasks import TaskRun, retries_of, timeout_of
 
 START = "start-node"

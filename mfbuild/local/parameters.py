@@ -1,18 +1,13 @@
-"""A flow's Parameters, as words of the command line, to the workflow's inputs."""
+"""A flow's Parameters: words of the command line become values of their types."""
 
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from pathlib import Path
-
-from flyteidl.admin.launch_plan_pb2 import LaunchPlanSpec
 
 from mfbuild.errors import Problem, UsageError, did_you_mean
 from mfbuild.flow.spec import FlowSpec, ParameterSpec
-from mfbuild.flyte.literals import literal
-from mfbuild.flyte.names import input_name
-from mfbuild.local.model import Values
 
 _BOOLEANS = {
     **dict.fromkeys(("1", "true", "t", "yes", "y", "on"), True),
@@ -52,19 +47,6 @@ def given_parameters(
     if problems:
         raise UsageError.all_of(problems)
     return values
-
-
-def workflow_inputs(
-    launch_plan: LaunchPlanSpec, values: Mapping[str, str | int | float | bool]
-) -> Values:
-    """What an execution starts with: defaults, then the given values, then what is fixed."""
-    defaults = {
-        name: parameter.default
-        for name, parameter in launch_plan.default_inputs.parameters.items()
-        if parameter.WhichOneof("behavior") == "default"
-    }
-    given = {input_name(name): literal(value) for name, value in values.items()}
-    return {**defaults, **given, **dict(launch_plan.fixed_inputs.literals)}
 
 
 def _value(parameter: ParameterSpec, text: str) -> str | int | float | bool:

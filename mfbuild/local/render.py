@@ -12,7 +12,8 @@ from decimal import Decimal
 
 from flyteidl.core.literals_pb2 import Literal, Primitive
 
-from mfbuild.local.model import RunError, Values
+from mfbuild.errors import RunError
+from mfbuild.local.model import Values
 
 _TEMPLATE = re.compile(r"{{\s*[.$](?:(inputs)\.([^}\s]+)|(\w+))\s*}}", re.IGNORECASE)
 

@@ -22,8 +22,7 @@ from pathlib import Path
 from mfbuild.bundle.read import Bundle
 from mfbuild.engine.model import Digest
 from mfbuild.engine.store import Store
-from mfbuild.errors import BundleError
-from mfbuild.local.model import RunError
+from mfbuild.errors import BundleError, RunError
 from mfbuild.oci.layout import blob_name, children, json_object
 from mfbuild.oci.types import IMAGE_INDEX, IMAGE_MANIFEST, Descriptor, Platform
 from mfbuild.oci.validate import inflate

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from pathlib import Path
 
-from mfbuild.local.model import RunError
+from mfbuild.errors import RunError
 
 _SYSROOT = "METAFLOW_DATASTORE_SYSROOT_LOCAL"
 _FOLDER = ".metaflow"

@@ -9,17 +9,19 @@ from __future__ import annotations
 import fcntl
 import json
 import os
+import secrets
+import time
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any, Literal
 
-from mfbuild.errors import UsageError, did_you_mean
-from mfbuild.local.contract import succeeded, write_whole
-from mfbuild.local.model import Recalled, RunError, Success
+from mfbuild.engine.statcache import write_atomically
+from mfbuild.errors import RunError, UsageError, did_you_mean
 
 RUNS = ".mfbuild/runs"
+_ALPHABET = "abcdefghijklmnopqrstuvwxyz234567"
 RUN_JSON, JOURNAL = "run.json", "journal"
 _FORMAT = 1
 
@@ -60,6 +62,12 @@ class Entry:
     reason: str | None = None
 
 
+def new_name() -> str:
+    """A name for a run: its time, so that names sort, and a little chance."""
+    chance = "".join(secrets.choice(_ALPHABET) for _ in range(4))
+    return f"r{time.strftime('%y%m%d%H%M%S')}{chance}"
+
+
 class RunState:
     """A run's folder, locked against a second process for as long as it is open."""
 
@@ -79,7 +87,7 @@ class RunState:
         folder = runs / info.name
         with _disk(folder):
             folder.mkdir(parents=True)
-            write_whole(folder / RUN_JSON, _encode(info))
+            write_atomically(folder / RUN_JSON, _encode(info))
         with cls.reopen(folder) as state:
             yield state
 
@@ -104,11 +112,16 @@ class RunState:
         finally:
             os.close(lock)
 
+    @property
+    def is_resumed(self) -> bool:
+        """Whether the run has begun before."""
+        return os.fstat(self._journal).st_size > 0
+
     def update(self, **changes: Any) -> None:
         """Change run.json."""
         self.info = replace(self.info, **changes)
         with _disk(self.folder):
-            write_whole(self.folder / RUN_JSON, _encode(self.info))
+            write_atomically(self.folder / RUN_JSON, _encode(self.info))
 
     def note(self, entry: Entry) -> None:
         """Append to the journal."""
@@ -147,19 +160,6 @@ def read_journal(folder: Path) -> list[Entry]:
         except (ValueError, TypeError):  # a line that a full disk cut off
             continue
     return entries
-
-
-def recalled(folder: Path, nodes: Path) -> dict[str, Recalled]:
-    """What the journal in `folder` and the files in `nodes` know of each node."""
-    found: dict[str, Recalled] = {}
-    for entry in read_journal(folder):
-        before = found.get(entry.node, Recalled())
-        success = before.success
-        if entry.phase == "succeeded":
-            read = succeeded(nodes / entry.node / str(entry.attempt))
-            success = read if isinstance(read, Success) else None
-        found[entry.node] = Recalled(max(before.attempts, entry.attempt + 1), success)
-    return found
 
 
 def find_run(runs: Path, name: str | None, source: Path | None = None) -> Path:

@@ -21,7 +21,8 @@ from mfbuild.local.executor import Processes
 from mfbuild.local.host import Host
 from mfbuild.local.interpreter import Interpreter
 from mfbuild.local.model import Attempt, Closure, Failure, NodeFailure, Recalled
-from mfbuild.local.state import RunInfo, RunState, recalled
+from mfbuild.local.recall import recalled
+from mfbuild.local.state import RunInfo, RunState
 from mfbuild.local.toolbox import lay_toolbox
 from tests.local.workflows import task
 

@@ -16,9 +16,9 @@ from flyteidl.core.types_pb2 import OutputReference
 from hypothesis import given
 from hypothesis import strategies as st
 
+from mfbuild.errors import RunError
 from mfbuild.local.bindings import attribute, resolve
 from mfbuild.local.branch import holds
-from mfbuild.local.model import RunError
 from tests.local.workflows import constant, number, numbers, promise, text
 
 OPERATORS: dict[str, Callable[[Any, Any], bool]] = {

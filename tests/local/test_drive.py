@@ -9,8 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from mfbuild.errors import Interrupted
-from mfbuild.local.model import RunError
+from mfbuild.errors import Interrupted, RunError
 from mfbuild.local.state import read_journal
 from tests.local.driving import alive, driving, outputs, put, run, shell, wait_for
 from tests.local.workflows import (

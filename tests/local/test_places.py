@@ -15,8 +15,7 @@ from mfbuild.bundle.read import read_bundle
 from mfbuild.engine.store import Store
 from mfbuild.errors import UsageError
 from mfbuild.local.container import containers
-from mfbuild.local.contract import Job
-from mfbuild.local.executor import IMAGE_PYTHON, Launch, Processes
+from mfbuild.local.executor import IMAGE_PYTHON, Job, Launch, Processes
 from mfbuild.local.images import Images
 from mfbuild.local.isolated import Isolated
 from mfbuild.local.mounts import Bind
@@ -189,6 +188,9 @@ class Way:
 
     def environment(self, image: str) -> str:
         return self.place.environment(image)
+
+    def forget(self, run: Path) -> None:
+        self.place.forget(run)
 
     def launch(self, environment: str) -> Launch:
         found: Launch | None = self.place.launch(environment)

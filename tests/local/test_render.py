@@ -5,7 +5,7 @@ from flyteidl.core.literals_pb2 import Literal
 from hypothesis import given
 from hypothesis import strategies as st
 
-from mfbuild.local.model import RunError
+from mfbuild.errors import RunError
 from mfbuild.local.render import as_text, go_float, render
 from tests.local.workflows import number, numbers, text
 

@@ -17,9 +17,8 @@ from mfbuild.bundle.read import Bundle
 from mfbuild.engine.gc import collect
 from mfbuild.engine.model import Digest
 from mfbuild.engine.store import Store
-from mfbuild.errors import BundleError, MfbuildError
+from mfbuild.errors import BundleError, MfbuildError, RunError
 from mfbuild.local.loader import inside
-from mfbuild.local.model import RunError
 from mfbuild.local.mounts import Bind, Mount, plan
 from mfbuild.local.rootfs import ImageLayer, StepImage, lay_out
 from mfbuild.oci.layout import Layout, write_layout

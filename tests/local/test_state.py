@@ -7,9 +7,9 @@ from pathlib import Path
 import pytest
 from flyteidl.core.literals_pb2 import LiteralMap
 
-from mfbuild.errors import UsageError
-from mfbuild.local.model import RunError
-from mfbuild.local.state import Entry, RunState, find_run, read_info, read_journal, recalled
+from mfbuild.errors import RunError, UsageError
+from mfbuild.local.recall import recalled
+from mfbuild.local.state import Entry, RunState, find_run, read_info, read_journal
 from tests.local.driving import info
 from tests.local.workflows import number
 

@@ -1,0 +1,109 @@
+"""What there is of a flow before it is run: its spec, its code, its templates, its images."""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+from mfbuild.bundle.model import VERSION_DIGITS
+from mfbuild.bundle.read import Bundle
+from mfbuild.engine.model import Digest
+from mfbuild.errors import BundleError
+from mfbuild.flow.codec import from_public_json
+from mfbuild.flow.spec import FlowSpec
+from mfbuild.loading import LoadedFlow, Session
+from mfbuild.oci.layout import Extent, blob_name
+
+
+@dataclass(frozen=True, slots=True)
+class Packaged:
+    """A flow that can be run here.
+
+    `templates` are the compiled ones, not decoded yet. `pythons` are the versions (`3.11`) that
+    steps are to have, where known. The images are in `bundle`; it is None where none were made.
+    """
+
+    spec: FlowSpec
+    version: str
+    templates: bytes
+    code: Extent
+    code_digest: Digest
+    pythons: Mapping[str, str]
+    bundle: Bundle | None
+
+    @property
+    def images(self) -> dict[str, str]:
+        """The step of each image, by the name that it has in the templates of a run here."""
+        return {self.image_of(step.name): step.name for step in self.spec.steps}
+
+    def image_of(self, step: str) -> str:
+        """What the template of a step's task calls its image."""
+        return f"mfbuild:{step}"
+
+
+def from_bundle(bundle: Bundle) -> Packaged:
+    """The flow of `bundle`; BundleError if its code or its templates are missing or changed."""
+    manifest, layout = bundle.manifest, bundle.layout
+    code = layout.files.get(blob_name(manifest.code.digest))
+    if code is None:
+        raise BundleError(f"the code `{manifest.code.digest}` is missing", where=str(layout.path))
+    try:
+        spec = from_public_json(manifest.spec)
+    except (ValueError, KeyError, TypeError) as error:
+        raise BundleError(f"the flow in `{layout.path}` cannot be read: {error}") from error
+    return Packaged(
+        spec=spec,
+        version=manifest.version,
+        templates=layout.blob(manifest.flyte.digest),
+        code=code,
+        code_digest=manifest.code.digest,
+        pythons={step.name: step.python for step in spec.steps if step.python},
+        bundle=bundle,
+    )
+
+
+def without_images(session: Session, flow: LoadedFlow) -> Packaged:
+    """A flow of which nothing but the code and the templates are made: no image, no download."""
+    from build_rules.code import code
+    from mfbuild.analyze import FlowInput, flyte_templates
+    from mfbuild.engine.graph import Graph
+    from mfbuild.engine.run import run
+    from mfbuild.sources import read_sources
+    from mfbuild.tools import TOOLS
+
+    entries, _ = read_sources(flow.spec, session.config.store / "stat.json")
+    options = session.options.flow_options
+    given = FlowInput(flow.label, flow.spec, flow.needs, entries, (), options)
+    tarball, templates = code(flow.label, entries), flyte_templates(given, session.config)
+    goals = (tarball.provider.tarball, templates.provider.templates)
+    results = run(
+        Graph((*tarball.actions, *templates.actions)),
+        goals,
+        TOOLS,
+        {},
+        session.store,
+        session.cache,
+        session.reporter,
+        jobs=session.config.jobs,
+        fresh=session.options.fresh,
+    )
+    packed, compiled = (results[goal.label].outputs[goal.name] for goal in goals)
+    return Packaged(
+        spec=flow.spec,
+        version=Digest.of(f"{packed.digest} {compiled.digest}".encode()).hex[:VERSION_DIGITS],
+        templates=session.store.verified(compiled).read_bytes(),
+        code=Extent(session.store.verified(packed), 0, packed.size),
+        code_digest=packed.digest,
+        pythons={step: need.base.python for step, need in flow.needs.items()},
+        bundle=None,
+    )
+
+
+def keep_file(path: str, folder: Path, name: str) -> str:
+    """A copy of the file `path` in `folder`, where every step can read it."""
+    folder.mkdir(parents=True, exist_ok=True)
+    target = folder / f"{name}-{Path(path).name}"
+    shutil.copyfile(path, target)
+    return str(target)
