@@ -68,7 +68,7 @@ def unbuilt() -> list[str]:
 
 
 def build() -> None:
-    """Build each module that is not in the cache; CalledProcessError where Go refuses."""
+    """Build each module that is not in the cache; SystemExit with Go's words where it cannot."""
     for module in MODULES:
         if not _folder(module).exists():
             _say(f"building {', '.join(MODULES[module])}")
@@ -82,12 +82,15 @@ def _build(module: str, folder: Path) -> None:
         out.mkdir()
         # `tool` stands for what go.mod names as tools, in a module with no command of its own.
         own = any((SOURCES / module).glob("*/main.go"))
-        subprocess.run(
+        done = subprocess.run(
             [*BUILD, "-o", out, "./..." if own else "tool"],
             cwd=SOURCES / module,
             env={**os.environ, "PATH": SEARCH, "CGO_ENABLED": "0"},
-            check=True,
+            stderr=subprocess.PIPE,
+            text=True,
         )
+        if done.returncode:
+            raise SystemExit(f"cluster: Go cannot build {module}:\n{done.stderr}")
         out.rename(folder)
 
 

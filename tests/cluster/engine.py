@@ -51,11 +51,19 @@ class Engine:
     folder: Path
 
     def run(
-        self, templates: CompiledWorkflowClosure, inputs: LiteralMap, seconds: float = 300
+        self,
+        templates: CompiledWorkflowClosure,
+        inputs: LiteralMap,
+        *,
+        parallelism: int = 0,
+        seconds: float = 600,
     ) -> Result:
-        """Run a workflow of PROJECT and DOMAIN; ServerError if it takes more than `seconds`."""
+        """Run a workflow of PROJECT and DOMAIN; ServerError if it takes more than `seconds`.
+
+        `parallelism` is how many of its nodes run at once, 0 for no bound.
+        """
         try:
-            return execute(self.kubernetes, templates, inputs, seconds)
+            return execute(self.kubernetes, templates, inputs, parallelism, seconds)
         except ServerError as error:
             log = last_lines(self.folder / "flytepropeller.log")
             raise ServerError(f"{error}\nflytepropeller's last lines:\n{log}") from error

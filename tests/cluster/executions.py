@@ -52,11 +52,19 @@ class Result:
 
 
 def execute(
-    kubernetes: Kubernetes, templates: CompiledWorkflowClosure, inputs: LiteralMap, seconds: float
+    kubernetes: Kubernetes,
+    templates: CompiledWorkflowClosure,
+    inputs: LiteralMap,
+    parallelism: int,
+    seconds: float,
 ) -> Result:
-    """Run a workflow to its end; ServerError if that takes more than `seconds`."""
+    """Run a workflow to its end; ServerError if that takes more than `seconds`.
+
+    `parallelism` is how many of its nodes run at once, 0 for no bound.
+    """
     execution = f"f{secrets.token_hex(6)}"
     workflow = resource(templates, execution, inputs)
+    workflow["executionConfig"]["MaxParallelism"] = parallelism
     namespace = workflow["metadata"]["namespace"]
     workflows = f"/apis/flyte.lyft.com/v1alpha1/namespaces/{namespace}/flyteworkflows"
     path = f"/api/v1/namespaces/{namespace}/pods?labelSelector=execution-id%3D{execution}"
@@ -64,26 +72,26 @@ def execute(
     kubernetes.call("POST", workflows, workflow)
     deadline = time.monotonic() + seconds
     pods: dict[str, Pod] = {}
+    status: Any = {}
     while True:
         # Watched and not listed at the end, because Flyte deletes the pods of some attempts.
         for pod in kubernetes.changes(path, version):
             version = pod["metadata"]["resourceVersion"]
             pods[pod["metadata"]["name"]] = _pod(pod)
-        status = kubernetes.call("GET", f"{workflows}/{execution}").get("status") or {}
         result = _result(execution, status, pods)
-        if result.phase in ENDED:
+        if result.phase in ENDED:  # as it was before the pods were looked at
             return result
         if time.monotonic() > deadline:
             raise ServerError(f"not done in {seconds:.0f} seconds: {result}")
+        status = kubernetes.call("GET", f"{workflows}/{execution}").get("status") or {}
 
 
 def _result(execution: str, status: Any, pods: Mapping[str, Pod]) -> Result:
-    phase = status.get("phase", 0)
     nodes = dict(_nodes(status.get("nodeStatus") or {}))
     errors = [*_errors(status), *(e for node in nodes.values() for e in _errors(node))]
     return Result(
         execution,
-        WORKFLOW_PHASES[phase],
+        WORKFLOW_PHASES[status.get("phase", 0)],
         {name: NODE_PHASES[node.get("phase", 0)] for name, node in nodes.items()},
         tuple(pods[name] for name in sorted(pods)),
         tuple(dict.fromkeys(errors)),

@@ -68,19 +68,17 @@ def workspace(folder: Path, engine: Engine) -> Path:
         "datastore_sysroot_local": SHARED,
         "s3_endpoint_url": engine.bucket.endpoint,
     }
-    lines = [f"{name} = {json.dumps(value)}" for name, value in settings.items()]
+    lines = [f"{name} = {json.dumps(value)}\n" for name, value in settings.items()]
     (folder / "BUILD.toml").write_text(
-        "\n".join(
-            ['[workspace]\nplatforms = ["linux/amd64"]', f"[domain.{DOMAIN}.metaflow]", *lines, ""]
-        )
+        f'[workspace]\nplatforms = ["linux/amd64"]\n[domain.{DOMAIN}.metaflow]\n{"".join(lines)}'
     )
     return folder
 
 
-def package(file: Path, *options: str) -> Bundle:
+def package(file: Path) -> Bundle:
     """The bundle of a flow; packages are kept in the tests' cache."""
     done = subprocess.run(
-        [sys.executable, "-m", "mfbuild", "package", "--json", "-q", *options, file.name],
+        [sys.executable, "-m", "mfbuild", "package", "--json", "-q", file.name],
         cwd=file.parent,
         env={**os.environ, "MFBUILD_STORE": str(CACHE / "store"), "METAFLOW_USER": USER},
         capture_output=True,
@@ -129,7 +127,7 @@ def start(resolved: Resolved, engine: Engine, **parameters: str | int | float | 
     }
     given = {name: literal(value) for name, value in parameters.items()}
     inputs = LiteralMap(literals={**defaults, **given, **plan.fixed_inputs.literals})
-    return engine.run(closure(resolved), inputs)
+    return engine.run(closure(resolved), inputs, parallelism=plan.max_parallelism)
 
 
 def run_here(file: Path, folder: Path, *options: str) -> str:

@@ -61,8 +61,10 @@ class Kubernetes:
         watch = f"{self.server}{path}&watch=1&timeoutSeconds=1&resourceVersion={version}"
         with self.session.get(watch, stream=True, timeout=30) as answer:
             answer.raise_for_status()
-            for line in answer.iter_lines():
-                yield json.loads(line)["object"]
+            for event in map(json.loads, answer.iter_lines()):
+                if event["type"] == "ERROR":
+                    raise requests.HTTPError(f"{path}: {event['object']}")
+                yield event["object"]
 
     def node_ready(self) -> bool:
         """Whether the node can take pods."""

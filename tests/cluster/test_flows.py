@@ -86,7 +86,7 @@ def test_a_flow_leaves_the_artifacts_that_it_leaves_with_metaflow(
     if name in NOT_RUN:
         pytest.skip(f"{name} {NOT_RUN[name]}")
     if name not in FIRST and not pytestconfig.getoption("all"):
-        pytest.skip("runs with `scripts/test --cluster --all`")
+        pytest.skip(f"{name} runs with `scripts/test --cluster --all`")
     result, seen = both(folder / f"{name}.py", flyte, tmp_path, **PARAMETERS.get(name, {}))
     assert result.phase == "succeeded", result
     assert seen.successful
