@@ -20,7 +20,7 @@ from flyteidl.core.compiler_pb2 import CompiledWorkflowClosure
 from flyteidl.core.literals_pb2 import LiteralMap
 
 from tests.cluster.executions import Result, execute
-from tests.cluster.images import container_image, push
+from tests.cluster.images import container_image, push, start_registry
 from tests.cluster.kubernetes import (
     Kubernetes,
     add_namespace,
@@ -30,7 +30,6 @@ from tests.cluster.kubernetes import (
 )
 from tests.cluster.namespace import ServerError, last_lines, namespace
 from tests.cluster.propeller import Bucket, start_propeller, start_storage
-from tests.registry import docker_registry
 
 PROJECT, DOMAIN = "flows", "test"
 
@@ -80,21 +79,21 @@ def engine() -> Iterator[Engine]:
     folder = Path(tempfile.mkdtemp(prefix="mfbuild-engine-"))
     try:
         with ExitStack() as stack:
-            registry = stack.enter_context(docker_registry(folder / "registry"))
-            (folder / "image").mkdir()
-            image = push(container_image(folder / "image"), registry, "container", folder)
             stack.callback(remove_cgroups, folder)  # after the namespace has ended
             space = stack.enter_context(namespace(folder))
-            ports = _free_ports(6)
+            ports = _free_ports(7)
             bucket = start_storage(space, ports[0])
-            kubernetes = start_api(space, ports[1:4])
+            registry = start_registry(space, ports[1])
+            (folder / "image").mkdir()
+            image = push(container_image(folder / "image"), registry, "container", folder)
+            kubernetes = start_api(space, ports[2:5])
             stack.enter_context(kubernetes.session)
-            start_node(space, kubernetes, ports[4], image)
+            start_node(space, kubernetes, ports[5], image)
             shared = folder / "shared"
             shared.mkdir()
             shared.chmod(0o777)  # containers have users of their own
             add_namespace(kubernetes, f"{PROJECT}-{DOMAIN}", shared)
-            start_propeller(space, kubernetes, bucket, ports[5])
+            start_propeller(space, kubernetes, bucket, ports[6])
             yield Engine(registry, bucket, kubernetes, image, shared, folder)
     finally:
         shutil.rmtree(folder)

@@ -1,13 +1,33 @@
-"""What goes to the engine's registry: the image of its own tests, and those of bundles."""
+"""The engine's registry, and what goes to it: the image of its own tests, and those of bundles."""
 
 from __future__ import annotations
 
+import json
 import subprocess
 from pathlib import Path
 
 from mfbuild.engine.model import Digest
 from tests.cluster.build import command, program
+from tests.cluster.namespace import Namespace, listens
 from tests.layouts import layer, make_image
+
+
+def start_registry(space: Namespace, port: int) -> str:
+    """Start docker-registry; its `host:port`."""
+    files = space.folder / "registry"
+    config = space.folder / "registry.json"
+    config.write_text(
+        json.dumps(
+            {
+                "version": "0.1",
+                "log": {"level": "error", "accesslog": {"disabled": True}},
+                "storage": {"filesystem": {"rootdirectory": str(files)}},
+                "http": {"addr": f"127.0.0.1:{port}"},
+            }
+        )
+    )
+    space.start([command("docker-registry"), "serve", config], lambda: listens(port))
+    return f"127.0.0.1:{port}"
 
 
 def push(source: str, registry: str, repository: str, scratch: Path) -> str:

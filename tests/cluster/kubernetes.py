@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 import secrets
 import subprocess
 from collections.abc import Iterator, Sequence
@@ -128,9 +127,12 @@ def remove_cgroups(folder: Path) -> None:
     """Remove what the kernel keeps of containers that ended with the namespace in `folder`."""
     containers = folder / "state/io.containerd.runtime.v2.task/k8s.io"
     names = {path.name for path in containers.glob("*")}
-    for parent, children, _ in os.walk("/sys/fs/cgroup", topdown=False):
-        for name in names.intersection(children):
-            Path(parent, name).rmdir()
+    for group in Path("/sys/fs/cgroup").glob("**/k8s.io"):
+        for child in group.iterdir():
+            if child.name in names:
+                child.rmdir()
+        with suppress(OSError):  # another containerd's are in it
+            group.rmdir()
 
 
 def add_namespace(kubernetes: Kubernetes, name: str, shared: Path) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import socket
 import subprocess
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -77,6 +78,12 @@ def wait(ready: Callable[[], bool], what: Callable[[], str], seconds: float = 60
         if time.monotonic() > deadline:
             raise ServerError(f"not ready in {seconds:.0f} seconds: {what()}")
         time.sleep(0.05)
+
+
+def listens(port: int) -> bool:
+    """Whether somebody listens at a port of the loopback."""
+    with socket.socket() as probe:
+        return probe.connect_ex(("127.0.0.1", port)) == 0
 
 
 @contextmanager

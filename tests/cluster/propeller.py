@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import secrets
-import socket
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -12,7 +11,7 @@ from typing import Any
 
 from tests.cluster.build import program
 from tests.cluster.kubernetes import POD_TEMPLATE, Kubernetes
-from tests.cluster.namespace import Namespace
+from tests.cluster.namespace import Namespace, listens
 
 WORKFLOWS = "flyteworkflows.flyte.lyft.com"
 
@@ -41,15 +40,10 @@ def start_storage(space: Namespace, port: int) -> Bucket:
     """Start versitygw with one bucket, its objects being files of the folder `s3`."""
     bucket = Bucket(f"http://127.0.0.1:{port}", secrets.token_hex(10), secrets.token_hex(20))
     (space.folder / "s3" / bucket.name).mkdir(parents=True)
-
-    def listens() -> bool:
-        with socket.socket() as probe:
-            return probe.connect_ex(("127.0.0.1", port)) == 0
-
     account = {"ROOT_ACCESS_KEY": bucket.access_key, "ROOT_SECRET_KEY": bucket.secret_key}
     space.start(
         [program("versitygw"), "--port", f"127.0.0.1:{port}", "posix", space.folder / "s3"],
-        listens,
+        lambda: listens(port),
         account,
     )
     return bucket

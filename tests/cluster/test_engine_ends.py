@@ -13,6 +13,7 @@ from pathlib import Path
 import pytest
 
 from tests.cluster.build import CACHE, MODULES, program
+from tests.cluster.namespace import wait
 
 ROOT = Path(__file__).parents[2]
 pytestmark = pytest.mark.usefixtures("flyte")  # skipped where an engine cannot run
@@ -21,9 +22,14 @@ pytestmark = pytest.mark.usefixtures("flyte")  # skipped where an engine cannot 
 def left(folder: Path) -> list[str]:
     """What is there of an engine with its files in `folder`: files, mounts and processes."""
     mounts = Path("/proc/self/mounts").read_text().splitlines()
-    running = subprocess.run(["pgrep", "-f", str(folder)], capture_output=True, text=True)
-    found = [*folder.glob("*"), *(m for m in mounts if str(folder) in m), *running.stdout.split()]
-    return [str(each) for each in found]
+    files = [str(file) for file in folder.glob("*")]
+    return [*files, *(m for m in mounts if str(folder) in m), *running(folder)]
+
+
+def running(folder: Path) -> list[str]:
+    """The processes whose command line has `folder` in it."""
+    done = subprocess.run(["pgrep", "-f", str(folder)], capture_output=True, text=True)
+    return done.stdout.split()
 
 
 @contextmanager
@@ -49,6 +55,16 @@ def test_nothing_is_left_after_an_interrupt(short_folder: Path) -> None:
         assert left(short_folder)
     assert process.returncode == 0
     assert left(short_folder) == []
+
+
+def test_nothing_runs_on_when_it_is_killed(short_folder: Path) -> None:
+    with engine(short_folder) as process:
+        assert process.stderr
+        assert "KUBECONFIG=" in process.stderr.readline()
+        assert running(short_folder)
+        process.kill()
+        process.wait()
+    wait(lambda: not running(short_folder), lambda: f"{running(short_folder)} run on")
 
 
 def test_nothing_is_left_of_a_start_that_fails(short_folder: Path, tmp_path: Path) -> None:
