@@ -70,6 +70,14 @@ class RunError(MfbuildError):
     """A run of a flow failed, or cannot be started or resumed."""
 
 
+class PushError(MfbuildError):
+    """An image, a blob or a registration cannot be put where it belongs."""
+
+
+class FlyteError(MfbuildError):
+    """Flyte cannot be reached, refuses, or has other content than it should."""
+
+
 class Interrupted(MfbuildError):
     """The person ended the work (^C)."""
 
