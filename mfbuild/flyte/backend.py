@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
-from typing import Literal, Protocol
+from typing import Literal, Protocol, TypeAlias
 
 from flyteidl.admin.launch_plan_pb2 import LaunchPlanSpec
 from flyteidl.admin.task_pb2 import TaskSpec
@@ -13,7 +13,7 @@ from flyteidl.admin.workflow_pb2 import WorkflowSpec
 from flyteidl.core.identifier_pb2 import Identifier
 from flyteidl.core.literals_pb2 import LiteralMap
 
-Spec = TaskSpec | WorkflowSpec | LaunchPlanSpec
+Spec: TypeAlias = TaskSpec | WorkflowSpec | LaunchPlanSpec
 
 Phase = Literal["queued", "running", "succeeded", "failed", "aborted", "timed out", "skipped"]
 
