@@ -1,10 +1,17 @@
-"""What holds for every test: nothing of the developer's home is read or written."""
+"""What holds for every test: it can be interrupted, and the developer's home is left alone."""
 
 from __future__ import annotations
 
+import signal
 from collections.abc import Iterator
 
 import pytest
+
+
+@pytest.fixture(scope="session", autouse=True)
+def interruptible() -> None:
+    """^C ends what tests start, also where a shell runs them in the background, without it."""
+    signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 @pytest.fixture(scope="session", autouse=True)
