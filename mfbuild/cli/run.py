@@ -162,7 +162,7 @@ def perform(
         if parameter.type == "file" and isinstance(text, str) and text.startswith("/"):
             values[parameter.name] = keep_file(text, state.folder / "inputs", parameter.name)
     began = time.monotonic()
-    executor = Processes(place, state.folder / "launchers")
+    executor = Processes(place, state.folder / "launchers", session.reporter.note)
     with terminable(), closing(executor):
         if not (request.step or state.is_resumed):
             executor.ahead(packaged.image_of(packaged.spec.start))

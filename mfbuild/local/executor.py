@@ -9,7 +9,7 @@ import selectors
 import signal
 import subprocess
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import IO, Any, Protocol
@@ -72,12 +72,14 @@ class Launch:
     """How to start a launcher in an environment, and where that has its interpreter.
 
     Where it ends with 125 before it began (see sandbox.py), `otherwise` is started in its place.
+    `note` is what people are to know of jobs that it starts.
     """
 
     argv: tuple[str, ...]
     env: Mapping[str, str]
     python: str
     otherwise: Launch | None = None
+    note: str | None = None
 
 
 class Place(Protocol):
@@ -138,10 +140,14 @@ class _Running:
 
 
 class Processes:
-    """The Executor that starts real processes; launchers write what they say to `folder`."""
+    """The Executor that starts real processes; launchers write what they say to `folder`.
 
-    def __init__(self, place: Place, folder: Path) -> None:
-        self._place, self._folder = place, folder
+    `note` is told, once each, what people are to know of how jobs run here.
+    """
+
+    def __init__(self, place: Place, folder: Path, note: Callable[[str], None]) -> None:
+        self._place, self._folder, self._note = place, folder, note
+        self._noted: set[str] = set()
         self._launchers: dict[_Key, _Running] = {}
         self._ahead: dict[str, tuple[_Running, Launch]] = {}
         self._selector = selectors.DefaultSelector()
@@ -213,6 +219,7 @@ class Processes:
                 self._selector.register(stdout, selectors.EVENT_READ, key)
                 warm = {"warm": list(job.argv[3:]), "env": dict(imported) | _of_execution(job)}
                 running.send(warm if imported else {"warm": None})
+                self._tell(launch.note)
                 return running
             running.hang_up()
             running.ended(_GRACE)
@@ -220,6 +227,11 @@ class Processes:
             launch = launch.otherwise if status == NOT_POSSIBLE else None
         said = last_lines(log, 5) or f"it ended with status {status}"
         raise RunError(f"the environment `{environment}` cannot be entered: {said}")
+
+    def _tell(self, note: str | None) -> None:
+        if note and note not in self._noted:
+            self._noted.add(note)
+            self._note(note)
 
     def _hear(self, key: _Key) -> list[Exit]:
         """What a launcher reports; if it is lost, its jobs are, and the next one starts anew."""

@@ -16,6 +16,10 @@ _LOADERS = ("lib64/ld-linux-x86-64.so.2", "lib/ld-linux-aarch64.so.1")
 _LIBRARIES = ("lib", "usr/lib", "lib64", "usr/lib64")
 _CERTIFICATES = "etc/ssl/certs/ca-certificates.crt"
 _ZONES = "usr/share/zoneinfo"
+_NOTE = (
+    "no namespaces are granted here: steps are run by their image's own loader, "
+    "and see all files of this machine"
+)
 
 
 def by_loader(tree: Path, folder: Path, launcher: str, env: Mapping[str, str]) -> Launch:
@@ -37,7 +41,7 @@ def by_loader(tree: Path, folder: Path, launcher: str, env: Mapping[str, str]) -
         env.setdefault("SSL_CERT_FILE", str(tree / _CERTIFICATES))
     if (tree / _ZONES).is_dir():
         env.setdefault("PYTHONTZPATH", str(tree / _ZONES))
-    return Launch((python, launcher), env, python)
+    return Launch((python, launcher), env, python, note=_NOTE)
 
 
 def _make_environment(tree: Path, folder: Path, final: Path) -> None:

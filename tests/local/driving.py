@@ -77,7 +77,7 @@ def driving(
             machine = Interpreter(given, inputs, lambda name: known.get(name, Recalled()))
             seen = Seen()
             execution = Execution("p", "local", "Flow", "r1", nodes)
-            executor = Processes(place, state.folder / "launchers")
+            executor = Processes(place, state.folder / "launchers", lambda sentence: None)
             yield Drive(machine, executor, execution, state, seen, workers, os.environ), seen
 
 

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import json
 import os
+import subprocess
+import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -23,7 +25,8 @@ from mfbuild.local.toolbox import lay_toolbox
 from mfbuild.oci.archive import host_platform
 from tests.docker import docker_daemon
 from tests.e2e.conftest import Runner
-from tests.local.compared import ours
+from tests.local.compared import ours, settings
+from tests.podman import podman
 
 FLOW = """
 import json, os, ssl, subprocess, sys, zoneinfo
@@ -111,11 +114,18 @@ def test_namespaces_show_the_image_and_nothing_else(mfbuild: Runner, flow: Path)
 
 
 @pytest.mark.tools
-def test_runc_runs_the_image(mfbuild: Runner, flow: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_runc_runs_the_image(mfbuild: Runner, flow: Path) -> None:
     if os.geteuid() != 0:
         pytest.skip("runc needs root here")
-    monkeypatch.setenv("DOCKER_HOST", "unix:///nowhere")
-    found = seen(mfbuild, flow, "--in", "container")
+    # It is found in /usr/sbin; Docker and Podman are not.
+    found = seen(mfbuild, flow, "--in", "container", PATH="/nowhere")
+    assert found["files"] is False
+
+
+@pytest.mark.tools
+def test_podman_runs_the_image(mfbuild: Runner, flow: Path) -> None:
+    with podman() as env:
+        found = seen(mfbuild, flow, "--in", "container", DOCKER_HOST="unix:///nowhere", **env)
     assert found["files"] is False
 
 
@@ -151,14 +161,47 @@ def test_each_way_into_a_laid_out_image(
     if fallback == 1 and os.geteuid() != 0:
         pytest.skip("only root has namespaces without a user namespace")
     code = "import os, sys, six; print(six.__version__, sys.version_info[:2], os.getuid())"
+    notes: list[str] = []
     with laid_out(mfbuild, flow, tmp_path) as images:
-        executor = Processes(Way(Isolated(images), fallback), tmp_path / "launchers")
+        way = Way(Isolated(images), fallback)
+        executor = Processes(way, tmp_path / "launchers", notes.append)
         executor.start(Job("n/0", "image", (IMAGE_PYTHON, "-c", code), {}, tmp_path))
         ended = executor.wait(60)
         executor.close()
     assert [e.status for e in ended] == [0], (tmp_path / "log").read_text()
     user = "65532" if fallback == 0 else str(os.geteuid())
     assert (tmp_path / "log").read_text() == f"1.16.0 (3, 11) {user}\n"
+    assert len(notes) == (fallback == 2)
+
+
+# Where a user has no more of them, the kernel grants none, as one does that knows none.
+NO_NAMESPACES = """
+echo 0 > /proc/sys/user/max_user_namespaces
+echo 0 > /proc/sys/user/max_mnt_namespaces
+exec "$@"
+"""
+
+
+def test_a_machine_without_namespaces_has_the_loader_and_says_so(
+    mfbuild: Runner, flow: Path
+) -> None:
+    inside = ("unshare", "--user", "--map-root-user", "sh", "-euc", NO_NAMESPACES, "sh")
+    if subprocess.run([*inside, "true"], capture_output=True).returncode:
+        pytest.skip("there are no user namespaces here that could be without any")
+    out = flow.with_name("seen.json")
+    done = subprocess.run(
+        [*inside, sys.executable, "-m", "mfbuild", "run", "flow.py", "--out", out,
+         "--platform", "linux/amd64"],
+        cwd=flow.parent,
+        env={**os.environ, "MFBUILD_STORE": str(mfbuild.store), **settings(flow.parent)},
+        capture_output=True,
+        text=True,
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr
+    assert done.stderr.count("no namespaces are granted here: steps are run by their image's") == 1
+    found = json.loads(out.read_text())
+    assert {name: found[name] for name in IMAGE} == IMAGE
+    assert found["files"] is True
 
 
 @contextmanager
