@@ -18,7 +18,10 @@ DEFAULT_DOMAINS = ("development", "staging", "production")
 
 @dataclass(frozen=True, slots=True)
 class Domain:
-    """What a push to one Flyte domain uses; None = the workspace's own value."""
+    """What a push to one Flyte domain uses; None = the workspace's own value.
+
+    An endpoint that is to be spoken to without TLS begins with `http://`.
+    """
 
     name: str
     registry: str | None = None
@@ -173,10 +176,11 @@ _WORKSPACE: Mapping[str, Check] = {
     "jobs": _positive,
     "store": _STRING,
 }
-_FLYTE: Mapping[str, Check] = {"project": _STRING, "endpoint": _STRING}
+_FLYTE: Mapping[str, Check] = {"project": _STRING, "endpoint": _STRING, "insecure": _BOOL}
 _DOMAIN: Mapping[str, Check] = {
     "registry": _STRING,
     "endpoint": _STRING,
+    "insecure": _BOOL,
     "activate": _BOOL,
     "service_account": _STRING,
     "image_pull_secrets": _string_list,
@@ -188,6 +192,7 @@ _TARGET: Mapping[str, Check] = {
     "parallelism": _positive,
 }
 _ENV_NAMES = ("registry", "base", "platforms", "pyc", "jobs", "store")
+_FLYTE_ENV_NAMES = ("project", "endpoint")
 
 
 def _read_table(path: Path, problems: list[Problem]) -> dict[str, Any]:
@@ -198,6 +203,16 @@ def _read_table(path: Path, problems: list[Problem]) -> dict[str, Any]:
     except (OSError, UnicodeDecodeError, tomli.TOMLDecodeError) as error:
         raise UsageError(f"reading `{path.name}`: {error}", where=str(path)) from error
     _check_tables(table, path, problems)
+    return table if problems else _fold_insecure(table)
+
+
+def _fold_insecure(table: dict[str, Any]) -> dict[str, Any]:
+    """The same with `insecure` as the scheme of the endpoint beside it, so that it holds for no
+    other endpoint that comes from the environment or from another table."""
+    for values in (table.get("flyte", {}), *table.get("domain", {}).values()):
+        if values.pop("insecure", False):
+            host = values["endpoint"].removeprefix("dns:///").rpartition("://")[2]
+            values["endpoint"] = f"http://{host}"
     return table
 
 
@@ -238,6 +253,8 @@ def _check_keys(
             out.append(_unknown(f"{table}.{key}", tuple(f"{table}.{k}" for k in known), where))
         elif reason := known[key](value):
             out.append(Problem(f"`{table}.{key}` {reason}", where))
+    if values.get("insecure") is True and not isinstance(values.get("endpoint"), str):
+        out.append(Problem(f"`{table}.insecure` needs `{table}.endpoint` beside it", where))
 
 
 def _unknown(key: str, known: Sequence[str], where: str) -> Problem:
@@ -252,7 +269,8 @@ def _from_env(env: Mapping[str, str], problems: list[Problem]) -> dict[str, Any]
             found[name] = _parse_text(name, text)
             if reason := _WORKSPACE[name](found[name]):
                 problems.append(Problem(f"`MFBUILD_{name.upper()}` {reason}"))
-    flyte = {k: env[f"MFBUILD_{k.upper()}"] for k in _FLYTE if env.get(f"MFBUILD_{k.upper()}")}
+    given = {k: env.get(f"MFBUILD_{k.upper()}") for k in _FLYTE_ENV_NAMES}
+    flyte = {k: value for k, value in given.items() if value}
     return {"workspace": found, "flyte": flyte}
 
 

@@ -103,6 +103,35 @@ def test_all_mistakes_are_reported_together(tmp_path: Path) -> None:
     assert caught.value.exit_code == 2
 
 
+def test_insecure_holds_for_the_endpoint_beside_it_alone(tmp_path: Path) -> None:
+    text = """
+    [flyte]
+    endpoint = "dns:///localhost:30080"
+    insecure = true
+    [domain.a]
+    endpoint = "https://flyte.example.com"
+    insecure = true
+    [domain.b]
+    endpoint = "flyte.example.com"
+    insecure = false
+    """
+    config = read(tmp_path, text)
+    assert config.flyte_endpoint == "http://localhost:30080"
+    assert config.domains["a"].endpoint == "http://flyte.example.com"
+    assert config.domains["b"].endpoint == "flyte.example.com"
+    env = {"MFBUILD_ENDPOINT": "flyte.example.com"}
+    assert read(tmp_path, text, env).flyte_endpoint == "flyte.example.com"
+
+
+def test_insecure_without_an_endpoint(tmp_path: Path) -> None:
+    with pytest.raises(UsageError) as caught:
+        read(tmp_path, "[flyte]\ninsecure = true\n[domain.a]\ninsecure = 1\n")
+    assert [p.message for p in caught.value.problems] == [
+        "`flyte.insecure` needs `flyte.endpoint` beside it",
+        "`domain.a.insecure` must be true or false",
+    ]
+
+
 def test_a_file_that_is_no_toml_is_named(tmp_path: Path) -> None:
     with pytest.raises(UsageError, match=r"reading `BUILD\.toml`: ") as caught:
         read(tmp_path, "[workspace\n")
