@@ -4,16 +4,18 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Mapping
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 
 from mfbuild.bundle.model import ARTIFACT, BUNDLE_CONFIG, BUNDLE_JSON, BundleManifest
 from mfbuild.engine.model import Digest
 from mfbuild.errors import BundleError
 from mfbuild.oci.image import image_index, image_manifest
 from mfbuild.oci.layout import (
+    BLOBS,
     INDEX,
     MARKER,
     MARKER_JSON,
+    Extent,
     Layout,
     blob_name,
     reachable,
@@ -27,7 +29,9 @@ def bundle_path(flow: str, version: str, dist: Path) -> Path:
     return dist / f"{flow}-{version}"
 
 
-def write_bundle(manifest: BundleManifest, blobs: Mapping[Digest, Path], dist: Path) -> Path:
+def write_bundle(
+    manifest: BundleManifest, blobs: Mapping[Digest, Path | Extent], dist: Path
+) -> Path:
     """Write the bundle below `dist`, from local copies of its blobs; its path.
 
     `blobs` has all that the manifest leads to: indexes, manifests, configs, layers, the code and
@@ -36,13 +40,14 @@ def write_bundle(manifest: BundleManifest, blobs: Mapping[Digest, Path], dist: P
     """
 
     def read(descriptor: Descriptor) -> bytes:
-        data = _path(blobs, descriptor).read_bytes()
+        source = _source(blobs, descriptor)
+        data = source.read_bytes() if isinstance(source, Path) else b"".join(source.chunks())
         if Digest.of(data) != descriptor.digest:
             raise BundleError(f"blob `{descriptor.digest}` has changed")
         return data
 
     roots = [manifest.code, manifest.flyte, *(step.image for step in manifest.steps.values())]
-    needed = {d.digest: _path(blobs, d) for d in reachable(read, roots)}
+    needed = {d.digest: _source(blobs, d) for d in reachable(read, roots)}
     config = manifest.encode()
     artifact = bundle_artifact(manifest)
     return write_layout(
@@ -51,6 +56,16 @@ def write_bundle(manifest: BundleManifest, blobs: Mapping[Digest, Path], dist: P
         {**needed, Digest.of(config): config, Digest.of(artifact): artifact},
         {BUNDLE_JSON: config},
     )
+
+
+def copy_bundle(manifest: BundleManifest, layout: Layout, dist: Path) -> Path:
+    """Write a bundle that is in the directory or tar `layout` below `dist`, as `write_bundle`."""
+    blobs = {
+        Digest(PurePosixPath(name).name): extent.path if layout.path.is_dir() else extent
+        for name, extent in layout.files.items()
+        if name.startswith(BLOBS)
+    }
+    return write_bundle(manifest, blobs, dist)
 
 
 def bundle_is_whole(path: Path, version: str) -> bool:
@@ -102,8 +117,8 @@ def bundle_index(manifest: BundleManifest) -> bytes:
     return image_index([*steps, itself])
 
 
-def _path(blobs: Mapping[Digest, Path], descriptor: Descriptor) -> Path:
-    path = blobs.get(descriptor.digest)
-    if path is None or not path.is_file():
+def _source(blobs: Mapping[Digest, Path | Extent], descriptor: Descriptor) -> Path | Extent:
+    found = blobs.get(descriptor.digest)
+    if found is None or not (found if isinstance(found, Path) else found.path).is_file():
         raise BundleError(f"blob `{descriptor.digest}` is missing")
-    return path
+    return found

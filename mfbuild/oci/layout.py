@@ -18,6 +18,7 @@ from mfbuild.oci.types import INDEX_TYPES, MANIFEST_TYPES, Descriptor
 MARKER = "oci-layout"
 MARKER_JSON = canonical({"imageLayoutVersion": "1.0.0"}).encode()
 INDEX = "index.json"
+BLOBS = "blobs/sha256/"
 MAX_DOCUMENT = 4 << 20
 """Manifests, indexes and configs are read whole up to here (distribution-spec: 4 MiB)."""
 
@@ -40,6 +41,10 @@ class Extent:
             while left and (chunk := file.read(min(PIECE, left))):
                 left -= len(chunk)
                 yield chunk
+
+
+Content = Path | Extent | bytes
+"""Where a blob that is to be written comes from."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -99,7 +104,7 @@ class Layout:
 
 def blob_name(digest: Digest) -> str:
     """Where a layout keeps the blob: `blobs/sha256/<hex>`."""
-    return f"blobs/sha256/{digest.hex}"
+    return f"{BLOBS}{digest.hex}"
 
 
 def children(media_type: str, document: bytes, name: str) -> tuple[Descriptor, ...]:
@@ -148,7 +153,7 @@ def json_object(data: bytes, name: str) -> dict[str, Any]:
 def write_layout(
     directory: Path,
     index: bytes,
-    blobs: Mapping[Digest, Path | bytes],
+    blobs: Mapping[Digest, Content],
     files: Mapping[str, bytes] | None = None,
 ) -> Path:
     """Write a layout with this index.json, these blobs and more `files` at its root.
@@ -206,9 +211,7 @@ def _descriptors(value: Mapping[str, Any], field: str, name: str) -> tuple[Descr
         raise BundleError(f"`{name}` has no valid `{field}`") from error
 
 
-def _holds(
-    directory: Path, small: Mapping[str, bytes], blobs: Mapping[Digest, Path | bytes]
-) -> bool:
+def _holds(directory: Path, small: Mapping[str, bytes], blobs: Mapping[Digest, Content]) -> bool:
     """Whether `directory` is the layout of these files and blobs, compared by content."""
     if not (directory / MARKER).is_file():
         return False
@@ -235,9 +238,7 @@ def _locked(directory: Path) -> Iterator[None]:
         yield
 
 
-def _replace(
-    directory: Path, small: Mapping[str, bytes], blobs: Mapping[Digest, Path | bytes]
-) -> None:
+def _replace(directory: Path, small: Mapping[str, bytes], blobs: Mapping[Digest, Content]) -> None:
     """Build the layout beside `directory` and move it there; the caller holds the lock."""
     import shutil
     import tempfile
@@ -258,7 +259,7 @@ def _replace(
 
 
 def _fill(
-    root: Path, small: Mapping[str, bytes], blobs: Mapping[Digest, Path | bytes], beside: Path
+    root: Path, small: Mapping[str, bytes], blobs: Mapping[Digest, Content], beside: Path
 ) -> None:
     for folder in (root, root / "blobs", root / "blobs" / "sha256"):
         folder.mkdir()
@@ -269,10 +270,12 @@ def _fill(
         _place(root / blob_name(digest), digest, source, beside)
 
 
-def _place(target: Path, digest: Digest, source: Path | bytes, beside: Path) -> None:
+def _place(target: Path, digest: Digest, source: Content, beside: Path) -> None:
     """Put one verified blob at `target`."""
     if isinstance(source, bytes):
         found = _write(target, (source,), 0o444)
+    elif isinstance(source, Extent):
+        found = _write(target, source.chunks(), 0o444)
     elif not source.is_file():
         raise BundleError(f"blob `{digest}` is missing", where=str(source))
     elif _linked(source.resolve(), target):

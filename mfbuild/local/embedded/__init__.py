@@ -1,0 +1,1 @@
+"""The embedded backend: Flyte's registrations and executions in files of the workspace."""

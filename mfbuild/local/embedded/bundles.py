@@ -1,0 +1,28 @@
+"""The bundles that the embedded backend keeps, which are its registry of images."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from mfbuild.bundle.read import Bundle, read_bundle
+from mfbuild.bundle.write import bundle_is_whole, bundle_path, copy_bundle
+from mfbuild.local.embedded.files import BUNDLES, Files, component
+
+
+def keep(bundle: Bundle, files: Files) -> Path:
+    """A copy of `bundle` among those that are kept, written unless it is there; BundleError."""
+    manifest = bundle.manifest
+    path = _path(manifest.flow, manifest.version, files)
+    if not bundle_is_whole(path, manifest.version):
+        copy_bundle(manifest, bundle.layout, path.parent)
+    return path
+
+
+def find(flow: str, version: str, files: Files) -> Bundle | None:
+    """The bundle of a flow's version; None if none is kept, BundleError if it is damaged."""
+    path = _path(flow, version, files)
+    return read_bundle(path) if path.exists() else None
+
+
+def _path(flow: str, version: str, files: Files) -> Path:
+    return bundle_path(component(flow), component(version), files.root / BUNDLES)

@@ -1,0 +1,142 @@
+"""The folder of the embedded backend: names as paths, one lock, and files that appear whole."""
+
+from __future__ import annotations
+
+import fcntl
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from urllib.parse import quote, unquote
+
+from mfbuild.engine.store import remove_tree
+from mfbuild.errors import FlyteError
+
+FLYTE = ".mfbuild/flyte"
+BUNDLES, BLOBS, TMP, LOCK = "bundles", "blobs", "tmp", "lock"
+_OWN = (BUNDLES, BLOBS, TMP, LOCK)
+
+
+@dataclass(frozen=True, slots=True)
+class Files:
+    """The folder `.mfbuild/flyte` of one workspace. Readers need no lock, whoever they are.
+
+    What is being written lies in `tmp/`, below the lock: what somebody who has the lock finds
+    there is of a process that was killed.
+    """
+
+    root: Path
+
+    def path(self, *names: str) -> Path:
+        """The path below the root that stands for `names`, and for no others."""
+        return self.root.joinpath(*map(component, names))
+
+    def projects(self) -> dict[str, tuple[str, ...]]:
+        """The projects that something is registered in, each with its domains."""
+        found = (name for name in _names(self.root) if name not in _OWN)
+        return {unquote(name): self._domains(name) for name in found}
+
+    def _domains(self, project: str) -> tuple[str, ...]:
+        return tuple(map(unquote, _names(self.root / project)))
+
+    @contextmanager
+    def locked(self) -> Iterator[Path]:
+        """Alone, of all threads and processes; gives a folder for what is not whole yet."""
+        with explained(self.root):
+            make(self.root)
+            lock = os.open(self.root / LOCK, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o666)
+            try:
+                fcntl.flock(lock, fcntl.LOCK_EX)
+                yield self._swept()
+            finally:
+                os.close(lock)
+
+    def create(self, path: Path, data: bytes) -> bool:
+        """Write a file that nobody is to change; False if there is one under its name."""
+        with self.locked() as scratch:
+            if path.exists():
+                return False
+            place(scratch, path, data, 0o444)
+            return True
+
+    def _swept(self) -> Path:
+        scratch = self.root / TMP
+        make(scratch)
+        for leftover in scratch.iterdir():
+            remove_tree(leftover) if leftover.is_dir() else leftover.unlink()
+        return scratch
+
+
+def component(text: str) -> str:
+    """`text` as the name of a file that is hidden nowhere and is none of the backend's own.
+
+    `unquote` gives it back. A flow `../x` is `%2E.%2Fx`.
+    """
+    quoted = quote(text, safe="")
+    if quoted.startswith(".") or quoted in _OWN:
+        return f"%{ord(quoted[0]):02X}{quoted[1:]}"
+    return quoted
+
+
+def place(scratch: Path, path: Path, data: bytes, mode: int) -> None:
+    """Put `data` at `path` in one instant, and so that it outlives the machine; OSError."""
+    temporary = scratch / os.urandom(12).hex()
+    try:
+        with temporary.open("xb") as file:
+            file.write(data)
+            file.flush()
+            os.fchmod(file.fileno(), mode)
+            os.fsync(file.fileno())
+        make(path.parent)
+        temporary.replace(path)
+    except BaseException:
+        temporary.unlink(missing_ok=True)
+        raise
+    sync(path.parent)
+
+
+def make(folder: Path) -> None:
+    """Make a folder, so that it outlives the machine; OSError."""
+    if not folder.is_dir():
+        make(folder.parent)
+        folder.mkdir(exist_ok=True)
+        sync(folder.parent)
+
+
+def sync(folder: Path) -> None:
+    """Let the names in `folder` outlive the machine."""
+    descriptor = os.open(folder, os.O_RDONLY | os.O_CLOEXEC)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+
+
+def read(path: Path) -> bytes | None:
+    """The content of `path`; None if there is no such file. FlyteError."""
+    with explained(path):
+        try:
+            return path.read_bytes()
+        except FileNotFoundError:
+            return None
+
+
+@contextmanager
+def explained(path: Path) -> Iterator[None]:
+    """A disk that refuses is a backend that does."""
+    try:
+        yield
+    except OSError as error:
+        where = error.filename if isinstance(error.filename, str) else str(path)
+        reason = (error.strerror or str(error)).lower()
+        raise FlyteError(f"the embedded backend cannot be used: {reason}", where=where) from error
+
+
+def _names(folder: Path) -> list[str]:
+    """The folders in `folder`, by name."""
+    with explained(folder):
+        try:
+            return sorted(entry.name for entry in os.scandir(folder) if entry.is_dir())
+        except FileNotFoundError:
+            return []
