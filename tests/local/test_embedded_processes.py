@@ -1,0 +1,115 @@
+"""Pushes to the embedded backend that are killed, raced by others, or out of space."""
+
+from __future__ import annotations
+
+import json
+import random
+import signal
+import subprocess
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import pytest
+
+from mfbuild.local.embedded.registrations import EmbeddedRegistrations
+from tests.local.registering import FIRST, SECOND, backend, push_twice
+
+ROOT = Path(__file__).parents[2]
+WAIT = 60
+_RANDOM = random.Random(20260101)
+
+
+@contextmanager
+def child(root: Path, mode: str, number: int = 0) -> Iterator[subprocess.Popen[str]]:
+    command = [sys.executable, "-m", "tests.local.registering", str(root), mode, str(number)]
+    pipe = subprocess.PIPE
+    with subprocess.Popen(command, cwd=ROOT, stdin=pipe, stdout=pipe, text=True) as process:
+        try:
+            yield process
+        finally:
+            process.kill()
+
+
+def line(process: subprocess.Popen[str]) -> str:
+    assert process.stdout
+    return process.stdout.readline().strip()
+
+
+def content(root: Path) -> dict[str, bytes]:
+    """Every file of the backend; what is stored of a launch plan besides has its time."""
+    flyte = root / ".mfbuild/flyte"
+    files = {str(p.relative_to(flyte)): p.read_bytes() for p in flyte.rglob("*") if p.is_file()}
+    plans = {name for name in files if "/launch_plan/" in name}
+    return {n: b"" if n in plans else d.replace(bytes(root), b"") for n, d in files.items()}
+
+
+def active(registrations: EmbeddedRegistrations) -> list[str]:
+    plans = registrations.launch_plans("local", "staging", "TrainFlow")
+    return [plan.id.version for plan in plans if plan.active]
+
+
+@pytest.fixture(scope="module")
+def undisturbed(tmp_path_factory: pytest.TempPathFactory) -> dict[str, bytes]:
+    root = tmp_path_factory.mktemp("undisturbed")
+    push_twice(backend(root).registrations)
+    return content(root)
+
+
+@pytest.mark.parametrize("moment", sorted(_RANDOM.sample(range(1, 130), 24)))
+def test_a_push_may_be_killed_at_any_moment(
+    tmp_path: Path, undisturbed: dict[str, bytes], moment: int
+) -> None:
+    with child(tmp_path, "kill", moment) as process:
+        told = process.communicate(timeout=WAIT)[0].splitlines()
+        assert process.returncode == -signal.SIGKILL
+    registrations = backend(tmp_path).registrations
+    assert len(active(registrations)) in ((1,) if told else (0, 1))
+    push_twice(registrations)
+    assert content(tmp_path) == undisturbed
+    assert active(registrations) == [SECOND]
+
+
+def test_two_pushes_at_once_end_as_one(tmp_path: Path, undisturbed: dict[str, bytes]) -> None:
+    with child(tmp_path, "race") as one, child(tmp_path, "race") as two:
+        assert [line(one), line(two)] == ["ready", "ready"]
+        for process in (one, two):
+            assert process.stdin
+            process.stdin.write("go\n")
+            process.stdin.flush()
+        told = [[json.loads(line(process)) for _ in range(2)] for process in (one, two)]
+        assert (one.wait(WAIT), two.wait(WAIT)) == (0, 0)
+    for (version, first), (same, second) in zip(*told, strict=True):
+        assert version == same
+        new = {FIRST: [1] * 5, SECOND: [0, 1, 0, 1, 1]}[version]
+        assert [a + b for a, b in zip(first, second, strict=True)] == new
+    assert content(tmp_path) == undisturbed
+    assert active(backend(tmp_path).registrations) == [SECOND]
+
+
+def test_whoever_reads_meanwhile_sees_one_active_version(tmp_path: Path) -> None:
+    with child(tmp_path, "flip", 300) as process:
+        assert line(process) == "ready"
+        registrations, seen = backend(tmp_path).registrations, set[str]()
+        while process.poll() is None:
+            (version,) = active(registrations)
+            seen.add(version)
+        assert process.returncode == 0
+    assert seen == {FIRST, SECOND}
+
+
+@pytest.mark.parametrize("space", [1, 100, 600])
+def test_a_disk_that_is_full_is_said_so(
+    tmp_path: Path, undisturbed: dict[str, bytes], space: int
+) -> None:
+    # A limit on the size of files: the same error path as a full disk, on any machine.
+    with child(tmp_path, "full", space) as process:
+        message, where = json.loads(line(process))
+        assert message == "the embedded backend cannot be used: file too large"
+        assert where.startswith(str(tmp_path / ".mfbuild/flyte"))
+        assert process.wait(WAIT) == 1
+    assert list((tmp_path / ".mfbuild/flyte/tmp").iterdir()) == []
+    registrations = backend(tmp_path).registrations
+    push_twice(registrations)
+    assert content(tmp_path) == undisturbed
