@@ -50,6 +50,14 @@ def check(templates: CompiledWorkflowClosure) -> str:
     return done.stderr.decode() if done.returncode else ""
 
 
+def compiled(templates: CompiledWorkflowClosure) -> CompiledWorkflowClosure:
+    """The same, compiled, as GetWorkflow answers with; ValueError with the compiler's words."""
+    done = _run(templates)
+    if done.returncode:
+        raise ValueError(done.stderr.decode())
+    return CompiledWorkflowClosure.FromString(done.stdout)
+
+
 def resource(templates: CompiledWorkflowClosure, execution: str, inputs: LiteralMap) -> Any:
     """The FlyteWorkflow resource of an execution, as JSON; ValueError if it does not compile.
 

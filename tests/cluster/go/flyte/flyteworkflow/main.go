@@ -1,9 +1,10 @@
 // Flyteworkflow compiles a workflow with Flyte's own compiler, as flyteadmin does when one is
-// registered, and prints the FlyteWorkflow resource of an execution, as flyteadmin does when one
-// is started. (kubectl-flyte does so too, but knows no sub-workflows.)
+// registered, and prints the compiled core.CompiledWorkflowClosure; or the FlyteWorkflow resource of
+// an execution, as flyteadmin makes it when one is started. (kubectl-flyte does so too, but knows no
+// sub-workflows.)
 //
 // Standard input is a core.CompiledWorkflowClosure of which the templates alone are filled in:
-// the workflow, its sub-workflows and all tasks. Without -execution it only compiles.
+// the workflow, its sub-workflows and all tasks.
 package main
 
 import (
@@ -42,7 +43,15 @@ func run(execution, inputs string) error {
 		return err
 	}
 	closure, err := compile(templates)
-	if err != nil || execution == "" {
+	if err != nil {
+		return err
+	}
+	if execution == "" {
+		data, err := proto.Marshal(closure)
+		if err != nil {
+			return err
+		}
+		_, err = os.Stdout.Write(data)
 		return err
 	}
 	resource, err := build(closure, execution, inputs)
