@@ -6,6 +6,8 @@ import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, fields
 
+from .run import Run
+
 
 @dataclass(frozen=True, slots=True)
 class Person:
@@ -41,12 +43,13 @@ class Arguments:
     `code` and `plan` are `<url>#sha256=<hex>`, `output` is the prefix of the task's outputs and
     `input` the address of its inputs, "" for a step that reads none. `path` has the own split.
     `inputs` are the task's inputs as they came. `max_futures` is the most bytes of futures.pb.
+    Where the run says where the task stands in it, the place is the run's, and not Flyte's.
     """
 
     step: str
     code: str
     plan: str
-    run: str
+    run: Run
     person: Person
     output: str
     path: tuple[int, ...]
@@ -73,30 +76,52 @@ def parse(argv: Sequence[str], environ: Mapping[str, str]) -> Arguments:
         wrong = unknown[0] if unknown else rest[-1] if rest else step
         raise ValueError(f"`{wrong}` is not an option with a value, or the step is missing")
     given = {name[2:].replace("-", "_"): value for name, value in options.items() if value != ""}
-    path = tuple(int(index) for index in given.get("path", "").split("/") if index)
-    if "split" in given:
-        path = (*path, int(given["split"]))
+    run = Run.parse(given.get("run", ""), environ.get("FLYTE_INTERNAL_EXECUTION_ID", "local"))
+    place = _place(run, given)
     return Arguments(
         step=step,
         code=given.get("code", ""),
         plan=given.get("plan", ""),
-        run=given.get("run") or f"flyte-{environ.get('FLYTE_INTERNAL_EXECUTION_ID', 'local')}",
+        run=run,
         person=Person.from_json(given.get("person", "")),
         output=given.get("output", "").rstrip("/"),
-        path=path,
-        count=int(given["count"]) if "count" in given else None,
-        iteration=int(given.get("iteration", 0)),
+        path=place.path,
+        count=place.count,
+        iteration=place.iteration,
         input=given.get("input", ""),
-        attempt=int(environ.get("FLYTE_ATTEMPT_NUMBER", 0)),
-        user_retries=int(given.get("user_retries", 0)),
+        attempt=run.task.attempt if run.task else int(environ.get("FLYTE_ATTEMPT_NUMBER", 0)),
+        user_retries=run.task.user_retries if run.task else int(given.get("user_retries", 0)),
         retry_delay=float(given.get("retry_delay", 0)),
-        inputs={
-            name: int(options[f"--{name}"]) if name in _INTEGERS else options[f"--{name}"]
-            for name in _INPUTS
-            if f"--{name}" in options
-        },
+        inputs=_inputs(options),
         max_futures=int(float(environ.get("MFBUILD_MAX_FUTURES_MB", 2)) * 1024 * 1024),
     )
+
+
+@dataclass(frozen=True, slots=True)
+class _Place:
+    path: tuple[int, ...] = ()
+    count: int | None = None
+    iteration: int = 0
+
+
+def _place(run: Run, given: Mapping[str, str]) -> _Place:
+    """Where the task stands; the inputs of a task that was started alone say nothing of that."""
+    if run.task or run.onto:
+        return _Place(run.onto.path if run.onto else ())
+    path = tuple(int(index) for index in given.get("path", "").split("/") if index)
+    if "split" in given:
+        path = (*path, int(given["split"]))
+    count = int(given["count"]) if "count" in given else None
+    return _Place(path, count, int(given.get("iteration", 0)))
+
+
+def _inputs(options: Mapping[str, str]) -> dict[str, str | int]:
+    """The inputs as they came; of a task that was started alone, `split` is a list."""
+    return {
+        name: int(text) if name in _INTEGERS and text[:1] != "[" else text
+        for name in _INPUTS
+        if (text := options.get(f"--{name}")) is not None
+    }
 
 
 _INTEGERS = ("split", "count", "iteration")

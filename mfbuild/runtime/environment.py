@@ -19,7 +19,7 @@ def metaflow_environment(
     """What to add to `environ` before metaflow is imported; `folder` has the unpacked code."""
     added = {
         "METAFLOW_RUNTIME_NAME": environ.get("METAFLOW_RUNTIME_NAME", "flyte"),
-        "METAFLOW_RUN_ID": arguments.run,
+        "METAFLOW_RUN_ID": arguments.run.id,
         "METAFLOW_EXTRACTED_ROOT": str(folder),
         "PYTHONUNBUFFERED": "x",
     }

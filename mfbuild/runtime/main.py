@@ -21,6 +21,8 @@ from .process import supervise
 from .step import Step
 from .storage import Storage, Storages
 
+_SIGNALS = 128
+
 
 def main(argv: Sequence[str]) -> int:
     """The exit code: 0 done or given up (error.pb), 1 failed, 2 wrong usage, 143 after SIGTERM."""
@@ -84,6 +86,10 @@ def perform(
         shipper.stderr.feed(b"error: the step has ended its own process\n")
         result = 1
     shipper.finish()
+    if arguments.run.task and 0 < result < _SIGNALS:
+        # Metaflow's runtime, which has asked for this one attempt, decides on the next.
+        message = f"step `{arguments.step}` ended with exit code {result}"
+        raise NonRecoverable("TaskFailed", message)
     return result
 
 

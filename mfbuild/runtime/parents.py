@@ -66,6 +66,13 @@ def follows_foreach(graph: Graph, place: Place) -> bool:
     return any(graph[name].type == "foreach" for name in _before(graph, place.step))
 
 
+def joined_foreach(graph: Graph, step: str) -> str | None:
+    """The foreach that `step` joins, if it does."""
+    node = graph[step]
+    split = node.split_parents[-1] if node.type == "join" else None
+    return split if split and graph[split].type == "foreach" else None
+
+
 def parents(graph: Graph, place: Place, done: Done) -> list[str]:
     """The tasks that `place` takes its artifacts from, as `--input-paths` wants them.
 
@@ -80,8 +87,7 @@ def parents(graph: Graph, place: Place, done: Done) -> list[str]:
     if node.type != "join":
         inside = follows_foreach(graph, place)
         return [_one(graph, place, before, place.path[:-1] if inside else place.path, done)]
-    split = graph[node.split_parents[-1]]
-    if split.type == "foreach":
+    if joined_foreach(graph, place.step):
         paths = [(*place.path, index) for index in range(place.count or 0)]
         return _each(graph, place, before, paths, done)
     branches: dict[str, list[str]] = {}

@@ -8,7 +8,7 @@ import os
 import sys
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from importlib import import_module
 from pathlib import Path
 from typing import Any
@@ -17,11 +17,12 @@ from . import literals
 from .arguments import Arguments
 from .code import Code
 from .errors import Failure, NonRecoverable
-from .ids import PARAMETERS, parameters_id
+from .ids import PARAMETERS, parameters_id, pathspec, task_id
 from .logs import Destination
 from .news import Teller
 from .outcome import check_transition, give_up, write_outcome
-from .parents import Place, follows_foreach, parents, start_step
+from .parents import Place, follows_foreach, joined_foreach, parents, start_step
+from .resume import take_over, take_over_parameters
 from .storage import Storage
 
 _OPTIONS = ("--quiet", "--no-pylint", "--environment=pypi")
@@ -41,6 +42,8 @@ class Step:
     def run(self, cli: Any, flow: Any) -> None:
         """Call metaflow.cli for `flow`; ends with SystemExit, as `python flow.py step` does."""
         given = json.loads(os.environ.get("MFBUILD_OPTIONS", "[]"))
+        if task := self.arguments.run.task:
+            given += task.options
         sys.argv = [sys.argv[0], *given, *_OPTIONS, "step", self.arguments.step]
         _adapt(cli, self.code.folder)
         find = cli.start.get_command
@@ -72,30 +75,57 @@ class Step:
     def _run(self, context: Any, find: Callable[[Any, str], Any]) -> None:
         """`context` is that of Metaflow's group of commands, with its state as `obj`."""
         state, a = context.obj, self.arguments
-        place = Place(a.run, a.step, a.path, a.iteration, a.count)
+        place = Place(a.run.id, a.step, a.path, a.iteration, a.count)
         store = state.flow_datastore
         self.teller.started(
             Destination(
-                *(state.flow.name, place.run, place.step, place.task, a.attempt),
+                *(state.flow.name, place.run, place.step, self._task(place), a.attempt),
                 *(store.TYPE, store.datastore_root),
             )
         )
         _set_code(store, self.code.archive)
         _leave_out_flyte_secrets(getattr(state.flow, place.step).decorators)
-        if place.step == start_step(state.graph) and not place.iteration:
+        if place.step == start_step(state.graph) and not (place.iteration or self._alone):
             self._init(context, find, place)
-        _wait(state, place, a)
-        _call(find(context, "step"), context, state, self._options(state.graph, store, place))
-        node, flow = state.graph[a.step], state.flow
-        check_transition(node, flow._transition)
-        splits = flow._foreach_num_splits
-        write_outcome(node, flow._transition, splits, a, self._inputs, self.storage)
+        resume, tags = a.run.resume, a.person.tags
+        earlier = take_over(state, place, resume, a.attempt, tags) if resume else None
+        if earlier:
+            transition, splits = earlier["_transition"], earlier["_foreach_num_splits"]
+        else:
+            self._perform(context, find, place)
+            transition, splits = state.flow._transition, state.flow._foreach_num_splits
+        node = state.graph[a.step]
+        check_transition(node, transition)
+        write_outcome(node, transition, splits, a, self._inputs, self.storage)
+
+    @property
+    def _alone(self) -> bool:
+        """Whether the task is no part of a workflow: Flyte was asked for just this one."""
+        return bool(self.arguments.run.task or self.arguments.run.onto)
+
+    def _task(self, place: Place) -> str:
+        task = self.arguments.run.task
+        return task.id if task else place.task
+
+    def _perform(self, context: Any, find: Callable[[Any, str], Any], place: Place) -> None:
+        """Run the user's code."""
+        state, a = context.obj, self.arguments
+        options = self._options(state.graph, state.flow_datastore, place)
+        _wait(state, (state.flow.name, place.run, place.step, self._task(place)), a)
+        try:
+            _call(find(context, "step"), context, state, options)
+        finally:
+            if a.run.task:
+                _sync_metadata(state, place, self._task(place), a.attempt)
 
     def _init(self, context: Any, find: Callable[[Any, str], Any], place: Place) -> None:
         """Save the parameters as the task `_parameters`, unless an attempt before has done so."""
         state = copy.copy(context.obj)
         task = parameters_id(place.task)
         if done(state.flow_datastore, [f"{place.run}/{PARAMETERS}/{task}"]):
+            return
+        if resume := self.arguments.run.resume:
+            take_over_parameters(state, place, resume, self.arguments.person.tags)
             return
         # A flow of its own: the values that `init` sets must not become the step's artifacts.
         state.flow = type(state.flow)(use_cli=False)
@@ -121,22 +151,34 @@ class Step:
     def _options(self, graph: Any, store: Any, place: Place) -> list[str]:
         """The command line of `step`."""
         a = self.arguments
+        inputs, split = self._given(graph, store, place)
+        return [
+            place.step,
+            f"--run-id={place.run}",
+            f"--task-id={self._task(place)}",
+            f"--input-paths={inputs}",
+            f"--retry-count={a.attempt}",
+            f"--max-user-code-retries={a.user_retries}",
+            *([f"--split-index={split}"] if split is not None else []),
+            *([f"--clone-run-id={a.run.resume.run}"] if a.run.resume else []),
+            *(f"--tag={tag}" for tag in a.person.tags),
+            *([f"--namespace={a.person.namespace}"] if a.person.namespace else []),
+        ]
+
+    def _given(self, graph: Any, store: Any, place: Place) -> tuple[str, int | None]:
+        """The input paths, and the split index of the first step inside a foreach."""
+        run = self.arguments.run
+        if run.task:
+            return run.task.inputs, run.task.split
+        if run.onto:
+            place = replace(place, run=run.onto.run)
+            place = replace(place, count=_number_of_splits(graph, store, place))
         try:
             paths = parents(graph, place, lambda specs: done(store, specs))
         except LookupError as error:
             raise Failure(error.args[0]) from error
         inside = follows_foreach(graph, place) and not place.iteration
-        return [
-            place.step,
-            f"--run-id={place.run}",
-            f"--task-id={place.task}",
-            f"--input-paths={','.join(paths)}",
-            f"--retry-count={a.attempt}",
-            f"--max-user-code-retries={a.user_retries}",
-            *([f"--split-index={place.path[-1]}"] if inside else []),
-            *(f"--tag={tag}" for tag in a.person.tags),
-            *([f"--namespace={a.person.namespace}"] if a.person.namespace else []),
-        ]
+        return ",".join(paths), place.path[-1] if inside else None
 
 
 def done(store: Any, specs: Sequence[str]) -> frozenset[str]:
@@ -216,20 +258,46 @@ def _set_code(store: Any, archive: Path) -> None:
     )
 
 
-def _wait(state: Any, place: Place, arguments: Arguments) -> None:
+def _number_of_splits(graph: Any, store: Any, place: Place) -> int | None:
+    """How many splits the foreach had that `place` joins, as its task has left it."""
+    foreach = joined_foreach(graph, place.step)
+    if foreach is None:
+        return None
+    task = task_id(place.run, foreach, place.path)
+    if not _is_done(store, pathspec(place.run, foreach, task)):
+        raise Failure(f"step `{foreach}` of run `{place.run}` is not done")
+    splits: int = store.get_task_datastore(place.run, foreach, task)["_foreach_num_splits"]
+    return splits
+
+
+def _sync_metadata(state: Any, place: Place, task: str, attempt: int) -> None:
+    """Leave local metadata in the datastore, where who started the task looks for it.
+
+    As @kubernetes does it; where the task's machine shares the folder there is nothing to do.
+    """
+    shared = "METAFLOW_DATASTORE_SYSROOT_LOCAL" in os.environ
+    store = state.flow_datastore
+    if state.metadata.TYPE != "local" or store.TYPE == "local" or shared:
+        return
+    config: Any = import_module("metaflow.metaflow_config")
+    sync: Any = import_module("metaflow.metadata_provider.util").sync_local_metadata_to_datastore
+    written = store.get_task_datastore(place.run, place.step, task, attempt=attempt, mode="w")
+    sync(config.DATASTORE_LOCAL_DIR, written)
+
+
+def _wait(state: Any, names: Sequence[str], arguments: Arguments) -> None:
     """Wait out what is left of minutes_between_retries since the attempt before has ended."""
     if not arguments.attempt or not arguments.retry_delay:
         return
-    ended = _end_of(state, place, arguments.attempt - 1)
+    ended = _end_of(state, names, arguments.attempt - 1)
     left = arguments.retry_delay - (time.time() - ended if ended else 0)
     if left > 0:
         sys.stdout.write(f"waiting {left:.0f} s before attempt {arguments.attempt}\n")
         time.sleep(left)
 
 
-def _end_of(state: Any, place: Place, attempt: int) -> float | None:
+def _end_of(state: Any, names: Sequence[str], attempt: int) -> float | None:
     """When the attempt ended, in seconds since the epoch; None where Metaflow has no note of it."""
-    names = (state.flow.name, place.run, place.step, place.task)
     try:
         notes = state.metadata.get_object("task", "metadata", {}, None, *names) or []
     except Exception:  # a service that does not answer: the step itself will say so

@@ -30,7 +30,7 @@ def key(argv: Sequence[str], environ: Mapping[str, str]) -> tuple[object, ...]:
     """
     arguments = parse(argv, environ)
     seen = sorted((k, v) for k, v in environ.items() if not k.startswith("FLYTE_"))
-    return arguments.code, arguments.run, arguments.person, tuple(seen)
+    return arguments.code, arguments.run.id, arguments.person, tuple(seen)
 
 
 def serve(argv: Sequence[str], then: Callable[[Run], None]) -> int:

@@ -9,15 +9,15 @@ from mfbuild.runtime.arguments import Person, parse
 
 def test_everything_has_a_default_but_the_step() -> None:
     arguments = parse(["start"], {})
-    assert (arguments.step, arguments.run, arguments.path) == ("start", "flyte-local", ())
+    assert (arguments.step, arguments.run.id, arguments.path) == ("start", "flyte-local", ())
     assert (arguments.count, arguments.iteration, arguments.attempt) == (None, 0, 0)
     assert arguments.person == Person()
 
 
 def test_the_run_follows_the_execution_unless_it_is_given() -> None:
     environ = {"FLYTE_INTERNAL_EXECUTION_ID": "f123", "FLYTE_ATTEMPT_NUMBER": "2"}
-    assert parse(["a", "--run", ""], environ).run == "flyte-f123"
-    assert parse(["a", "--run", "flyte-other"], environ).run == "flyte-other"
+    assert parse(["a", "--run", ""], environ).run.id == "flyte-f123"
+    assert parse(["a", "--run", "flyte-other"], environ).run.id == "flyte-other"
     assert parse(["a"], environ).attempt == 2
 
 
