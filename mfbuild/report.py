@@ -13,7 +13,7 @@ from typing import TextIO
 
 _REDRAW = 0.1
 _SMALL = 1_000_000
-"""Downloads below this many bytes are counted in the summary, and have no line of their own."""
+"""Transfers below this many bytes are counted in the summary, and have no line of their own."""
 
 
 def human_bytes(count: float) -> str:
@@ -74,7 +74,7 @@ class PlainReporter:
         with self._lock:
             line = self._running.pop(label, None)
             self.tally.add(how)
-            small = how == "fetched" and line is not None and line.done < _SMALL
+            small = how in _TRANSFERS and line is not None and line.done < _SMALL
             if line and how != "cached" and not small:
                 size = f"{human_bytes(line.done)}, " if line.done else ""
                 self._say(f"{_PAST[how]} {label} ({size}{seconds:.1f} s)")
@@ -99,7 +99,8 @@ class PlainReporter:
         print(text, file=self._stream, flush=True)
 
 
-_PAST = {"ran": "made", "done": "done", "fetched": "fetched", "failed": "FAILED"}
+_TRANSFERS = ("fetched", "pushed", "mounted")
+_PAST = {"ran": "made", "done": "done", "failed": "FAILED"} | {how: how for how in _TRANSFERS}
 
 
 class TtyReporter(PlainReporter):

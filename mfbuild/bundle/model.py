@@ -101,7 +101,7 @@ class BundleManifest:
             raise BundleError(f"`{BUNDLE_JSON}` has the format `{known}`, not `{FORMAT}`")
         try:
             return cls(
-                flow=_text(value["flow"]),
+                flow=_name(value["flow"]),
                 version=_text(value["version"]),
                 steps={_text(name): _step(step) for name, step in value["steps"].items()},
                 images=tuple(_image(image) for image in value["images"]),
@@ -145,6 +145,13 @@ def _text(value: object) -> str:
     if not isinstance(value, str):
         raise TypeError(f"`{value}` is not a string")
     return value
+
+
+def _name(value: object) -> str:
+    """A flow's name, which becomes a part of paths."""
+    if not _text(value).isidentifier():
+        raise ValueError(f"`{value}` is not the name of a flow")
+    return _text(value)
 
 
 def _step(value: Mapping[str, Any]) -> BundleStep:

@@ -22,7 +22,7 @@ from mfbuild.oci.archive import (
     write_archive,
 )
 from mfbuild.oci.layout import INDEX, MARKER, Layout, children
-from mfbuild.oci.types import IMAGE_INDEX, Platform
+from mfbuild.oci.types import IMAGE_INDEX, Descriptor, Platform
 from mfbuild.oci.validate import check_layout
 
 
@@ -38,6 +38,10 @@ class Bundle:
         """The platforms that every image of the bundle is there for, by name."""
         built = [set(image.manifests) for image in self.manifest.images]
         return tuple(sorted(set.intersection(*built), key=str)) if built else ()
+
+    def read(self, descriptor: Descriptor) -> bytes:
+        """The whole of a blob of the bundle, verified; BundleError."""
+        return b"".join(self.layout.chunks(descriptor))
 
 
 def read_bundle(path: Path) -> Bundle:

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 from typing import Literal, Protocol
 
-How = Literal["ran", "cached", "fetched", "failed"]
+How = Literal["ran", "cached", "fetched", "pushed", "mounted", "failed"]
 
 
 class Reporter(Protocol):
     """Hears how a build goes on. Called from several threads at once: implementations lock.
 
-    `label` is an action's label, or a source's locator (`wheel:…`) while that is downloaded.
+    `label` is an action's label, a source's locator (`wheel:…`) while that is downloaded, or
+    `<repository>@<digest>` of a blob that is pushed or pulled.
     Each `started` is followed by one `finished`; an action that is `cached` from the beginning
     has the `finished` alone.
     """

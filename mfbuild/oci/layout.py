@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 from typing import Any
 
-from mfbuild.engine.model import Digest, canonical
+from mfbuild.engine.model import Blob, Digest, canonical
 from mfbuild.errors import BundleError
 from mfbuild.oci.types import INDEX_TYPES, MANIFEST_TYPES, Descriptor
 
@@ -100,6 +100,35 @@ class Layout:
         if Digest.of(data) != digest:
             raise BundleError(f"blob `{digest}` has changed", where=str(self.path))
         return data
+
+    def chunks(self, blob: Blob | Descriptor) -> Iterator[bytes]:
+        """A blob in pieces of at most 1 MiB; BundleError before the last one if it has changed."""
+        extent = self.files.get(blob_name(blob.digest))
+        if extent is None:
+            raise BundleError(f"blob `{blob.digest}` is missing", where=str(self.path))
+        changed = BundleError(f"blob `{blob.digest}` has changed", where=str(self.path))
+        return verified(extent.chunks(), blob, changed)
+
+
+def verified(pieces: Iterable[bytes], blob: Blob | Descriptor, wrong: Exception) -> Iterator[bytes]:
+    """`pieces`; the last one only if all of them are what `blob` promises, else raises `wrong`."""
+    digest, left = hashlib.sha256(), blob.size
+    for piece in pieces:
+        digest.update(piece)
+        left -= len(piece)
+        if left < 0 or (left == 0 and digest.hexdigest() != blob.digest.hex):
+            raise wrong
+        yield piece
+    if left or digest.hexdigest() != blob.digest.hex:
+        raise wrong
+
+
+def after(pieces: Iterable[bytes], offset: int) -> Iterator[bytes]:
+    """`pieces` without their first `offset` bytes."""
+    for piece in pieces:
+        if offset < len(piece):
+            yield piece[offset:]
+        offset = max(0, offset - len(piece))
 
 
 def blob_name(digest: Digest) -> str:

@@ -1,4 +1,7 @@
-"""References to images: `host[:port]/path[:tag][@sha256:…]` and `oci:DIR[@sha256:…]`."""
+"""References to images: `host[:port]/path[:tag][@sha256:…]` and `oci:DIR[@sha256:…]`.
+
+Where a file may be meant as well, `oci://` goes before the former.
+"""
 
 from __future__ import annotations
 
@@ -10,6 +13,7 @@ from mfbuild.engine.model import Digest
 from mfbuild.errors import UsageError
 
 LAYOUT = "oci:"
+REMOTE = "oci://"
 
 # The grammar of the distribution project's `reference` package.
 _HOST = re.compile(
@@ -32,6 +36,8 @@ class Reference:
     def parse(cls, text: str) -> Reference:
         """Read a reference; ValueError if it is anything else. The host is never implied."""
         name, at, pinned = text.rpartition("@")
+        if text.startswith(REMOTE):
+            raise ValueError(f"`{text}` is neither an image's name nor a layout on disk")
         if text.startswith(LAYOUT):
             found = at and pinned.startswith("sha256:")
             name, digest = (name, Digest.parse(pinned)) if found else (text, None)
@@ -60,6 +66,19 @@ class Reference:
             raise UsageError(f"`{text}` does not name its image by digest", hint=_FORMS)
         return found
 
+    @classmethod
+    def remote(cls, text: str) -> Reference:
+        """Read `oci://host[:port]/path`, with a tag or a digest; UsageError if it is wrong."""
+        try:
+            if not text.startswith(REMOTE):
+                raise ValueError(f"`{text}` does not start with `{REMOTE}`")
+            found = cls.parse(text.removeprefix(REMOTE))
+            if found.directory is not None or not (found.tag or found.digest):
+                raise ValueError(f"`{text}` has neither a tag nor a digest")
+        except ValueError as error:
+            raise UsageError(str(error), hint=_REMOTE_FORMS) from error
+        return found
+
     @property
     def directory(self) -> Path | None:
         """The layout's directory; None for an image in a registry."""
@@ -81,6 +100,7 @@ class Reference:
         return self.repository + tag + (f"@{self.digest}" if self.digest else "")
 
 
+_REMOTE_FORMS = "write `oci://<host>/<path>:<version>` or `oci://<host>/<path>@sha256:<hex>`"
 _FORMS = "write `<host>/<path>@sha256:<hex>` or `oci:<directory>@sha256:<hex>`"
 
 

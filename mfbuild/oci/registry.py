@@ -1,250 +1,202 @@
-"""The read side of a registry client (OCI distribution-spec) and the fetcher of `oci:` sources."""
+"""Reading a repository of a registry (OCI distribution-spec), and the fetcher of `oci:` sources."""
 
 from __future__ import annotations
 
-import hashlib
-import json
-import os
-import random
 import threading
-import time
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, BinaryIO, TypeVar
-from urllib.parse import urlencode, urljoin, urlsplit
+from typing import TYPE_CHECKING, TypeVar
 
 from mfbuild.engine.model import Blob, Digest, Source
 from mfbuild.errors import FetchError
-from mfbuild.oci.auth import Challenge, Credentials, Lookup, docker_credentials
-from mfbuild.oci.layout import MAX_DOCUMENT, Extent, blob_name
+from mfbuild.oci.layout import MAX_DOCUMENT, PIECE, Extent, after, blob_name, verified
 from mfbuild.oci.reference import Reference
-from mfbuild.oci.types import INDEX_TYPES, MANIFEST_TYPES
+from mfbuild.oci.transport import AnswerError, Passing, Registry, Tick
+from mfbuild.oci.types import INDEX_TYPES, MANIFEST_TYPES, Descriptor
 
 if TYPE_CHECKING:
     import requests
 
 T = TypeVar("T")
-Tick = Callable[[int], None]
 
-ATTEMPTS = 5
-PASSING = (408, 425, 429, 500, 502, 503, 504)
-"""Answers after which the same request is worth sending again."""
-
-REDIRECTS = 5
-TIMEOUT = (15.0, 60.0)
-"""Seconds to connect, and to wait for more bytes."""
-
-LOCAL = ("localhost", "127.0.0.1", "::1")
-_PIECE = 1 << 20
-
-
-class Registry:
-    """One registry, by its `host[:port]`; it may be shared between threads.
-
-    It is spoken to by https, by http only on this machine. `lookup` gives the credentials for a
-    host; they go to that host and to the token server that it names, never along a redirect.
-    """
-
-    def __init__(
-        self, host: str, lookup: Lookup | None = None, sleep: Callable[[float], None] = time.sleep
-    ) -> None:
-        self.host = host
-        self._lookup = lookup or partial(docker_credentials, environ=os.environ)
-        self._sleep = sleep
-        self._lock = threading.Lock()
-        self._authorizations: dict[str, str] = {}
-        self._connections: requests.Session | None = None
-
-    def get(
-        self,
-        path: str,
-        *,
-        scope: str,
-        headers: Callable[[], Mapping[str, str]],
-        read: Callable[[requests.Response], T],
-        tick: Tick,
-    ) -> T:
-        """What `read` makes of the answer to GET `path`.
-
-        After a failure that may pass (a connection that breaks, also inside `read`; an answer of
-        `PASSING`) both are done again, with `headers()` asked for anew. `scope` is what a bearer
-        token is asked for. FetchError when it stays so, or at any other answer but 2xx.
-        """
-        import requests
-
-        for attempt in range(1, ATTEMPTS + 1):
-            try:
-                with self._send(path, scope, headers()) as response:
-                    if response.ok:
-                        return read(response)
-                    failure = _Passing(f"answered `{response.status_code}`", _retry_after(response))
-                    if response.status_code not in PASSING:
-                        raise _refusal(response, self.host, path)
-            except _Passing as error:
-                failure = error
-            except requests.RequestException as error:
-                failure = _broken(error, self.host)
-            if attempt < ATTEMPTS:
-                self._pause(failure.after or 0.25 * 2**attempt * random.uniform(0.5, 1.5), tick)
-        raise FetchError(f"`{self.host}{path}`: the registry {failure.reason}, {ATTEMPTS} times")
-
-    def _send(self, path: str, scope: str, headers: Mapping[str, str]) -> requests.Response:
-        """GET `path`, authorized as far as the registry asks for it."""
-        url = f"{'http' if _is_local(self.host) else 'https'}://{self.host}{path}"
-        used = self._authorizations.get(scope)
-        response = self._follow("GET", url, headers, used)
-        if response.status_code != 401:
-            return response
-        with response, self._lock:
-            renewed = self._authorizations.get(scope)
-            if renewed == used:
-                header = response.headers.get("WWW-Authenticate", "")
-                renewed = self._authorize(Challenge.parse(header), scope)
-                if renewed is None:
-                    raise _refusal(response, self.host, path)
-                self._authorizations[scope] = renewed
-        return self._follow("GET", url, headers, renewed)
-
-    def _follow(
-        self,
-        method: str,
-        url: str,
-        headers: Mapping[str, str],
-        authorization: str | None,
-        form: Mapping[str, str] | None = None,
-    ) -> requests.Response:
-        """Send a request and follow its redirects; another origin never sees the authorization."""
-        start = urlsplit(url)
-        for _ in range(REDIRECTS):
-            at = urlsplit(url)
-            secret = at[:2] == start[:2] and authorization
-            response = self._session().request(
-                method,
-                url,
-                headers={**headers, **({"Authorization": authorization} if secret else {})},
-                data=form,
-                allow_redirects=False,
-                stream=True,
-                timeout=TIMEOUT,
-                proxies={"no_proxy": ",".join(LOCAL)} if at.hostname in LOCAL else None,
-            )
-            if not response.is_redirect or form is not None:
-                return response
-            response.close()
-            url = urljoin(url, response.headers["Location"])
-            if urlsplit(url).scheme not in ("https", start.scheme):
-                raise FetchError(f"`{self.host}` redirects to an address that is not https")
-        raise FetchError(f"`{self.host}` redirects more than {REDIRECTS} times")
-
-    def _authorize(self, challenge: Challenge | None, scope: str) -> str | None:
-        """The Authorization that `challenge` asks for; None if nobody is logged in."""
-        if challenge is None:
-            return None
-        known = self._lookup(self.host)
-        if challenge.scheme == "basic":
-            return known.basic() if known else None
-        realm = challenge.parameters.get("realm", "")
-        where = urlsplit(realm)
-        if where.scheme != "https" and not (where.scheme == "http" and where.hostname in LOCAL):
-            raise FetchError(f"`{self.host}` names a token server that is not https: `{realm}`")
-        asked = {"scope": scope, "service": challenge.parameters.get("service", "")}
-        return self._token(realm, {name: value for name, value in asked.items() if value}, known)
-
-    def _token(self, realm: str, asked: Mapping[str, str], known: Credentials | None) -> str | None:
-        """A bearer token from the server `realm` (distribution's token and oauth2 documents)."""
-        if known and known.identity_token:
-            grant = {"grant_type": "refresh_token", "client_id": "mfbuild"}
-            form = {**asked, **grant, "refresh_token": known.identity_token}
-            response = self._follow("POST", realm, {}, None, form)
-        else:
-            url = f"{realm}{'&' if '?' in realm else '?'}{urlencode(asked)}"
-            response = self._follow("GET", url, {}, known.basic() if known else None)
-        with response:
-            if response.status_code in PASSING:
-                raise _Passing("has a token server that is busy", _retry_after(response))
-            if response.status_code in (400, 401, 403):
-                return None
-            try:
-                answer = response.json()
-                return f"Bearer {answer.get('token') or answer['access_token']}"
-            except (ValueError, KeyError, AttributeError):
-                raise FetchError(f"`{self.host}` has a token server without tokens") from None
-
-    def _session(self) -> requests.Session:
-        import requests
-
-        if self._connections is None:
-            session = requests.Session()
-            session.headers.update({"User-Agent": "mfbuild", "Accept-Encoding": "identity"})
-            # An authentication of its own keeps requests from looking into ~/.netrc.
-            session.auth = _as_it_is
-            self._connections = session
-        return self._connections
-
-    def _pause(self, seconds: float, tick: Tick) -> None:
-        """Wait, in small pieces so that ^C ends it."""
-        while seconds > 0:
-            tick(0)
-            self._sleep(min(seconds, 0.25))
-            seconds -= 0.25
+_ACCEPT = {"Accept": ", ".join((*INDEX_TYPES, *MANIFEST_TYPES))}
 
 
 @dataclass(frozen=True, slots=True)
 class Repository:
-    """A repository of a registry: where images are read from."""
+    """A repository of a registry, as it is read. What has a digest is verified; FetchError.
+
+    `actions` are those that a bearer token is asked for.
+    """
 
     registry: Registry
     path: str
+    actions: str = "pull"
 
     def manifest(self, digest: Digest) -> bytes:
-        """The manifest or index with this digest; FetchError."""
-        accepted = ", ".join((*INDEX_TYPES, *MANIFEST_TYPES))
-        return self._document(f"/v2/{self.path}/manifests/{digest}", {"Accept": accepted}, digest)
+        """The manifest or index with this digest."""
+        return self._promised(digest, self._document(f"manifests/{digest}", _ACCEPT))
 
     def blob(self, digest: Digest) -> bytes:
-        """A small blob, like a config; FetchError."""
-        return self._document(f"/v2/{self.path}/blobs/{digest}", {}, digest)
+        """A small blob, like a config."""
+        return self._promised(digest, self._document(f"blobs/{digest}"))
 
-    def download(self, blob: Blob, destination: Path, tick: Tick) -> None:
-        """Write a blob to `destination`; a connection that breaks is taken up where it broke."""
+    def tagged(self, tag: str) -> bytes | None:
+        """The manifest or index with this tag, whatever it is; None if there is none."""
+        return _unless_absent(lambda: self._document(f"manifests/{tag}", _ACCEPT))
+
+    def has(self, digest: Digest) -> bool:
+        """Whether this blob is there."""
+        told = _unless_absent(lambda: self._head(f"blobs/{digest}"))
+        return told is not None and bool(self.same(digest, told))
+
+    def find(self, reference: Digest | str) -> Digest | None:
+        """The digest of the manifest or index with this digest or tag; None if there is none."""
+        told = _unless_absent(lambda: self._head(f"manifests/{reference}", _ACCEPT))
+        if told is None:
+            return None
+        if isinstance(reference, Digest):
+            return self.same(reference, told)
+        data = None if told else self.tagged(reference)
+        try:
+            return Digest.of(data) if data is not None else Digest.parse(told)
+        except ValueError:
+            raise FetchError(f"`{self}:{reference}` has the digest `{told}`") from None
+
+    def chunks(self, blob: Blob | Descriptor, tick: Tick = lambda n: None) -> Iterator[bytes]:
+        """A blob in pieces of at most 1 MiB; the last one only if it is what its digest promises.
+
+        A connection that breaks is taken up where it broke.
+        """
+        stream = _Stream(self, blob)
+        piece = partial(self.registry.persist, stream.url, stream.piece, tick)
+        try:
+            yield from verified(iter(piece, b""), blob, self._broken(blob.digest))
+        finally:
+            stream.close()
+
+    def download(self, blob: Blob | Descriptor, destination: Path, tick: Tick) -> None:
+        """Write a blob to `destination`."""
         with destination.open("wb") as out:
-            receiver = _Download(out, blob.size, tick)
-            self.registry.get(
-                f"/v2/{self.path}/blobs/{blob.digest}",
-                scope=self._scope,
-                headers=receiver.headers,
-                read=receiver.receive,
-                tick=tick,
-            )
-        self._check(receiver.digest.hexdigest(), blob.digest)
+            for piece in self.chunks(blob, tick):
+                out.write(piece)
+                tick(len(piece))
 
-    def _document(self, url: str, headers: Mapping[str, str], digest: Digest) -> bytes:
-        def receive(response: requests.Response) -> bytes:
-            data = bytearray()
-            for chunk in response.iter_content(_PIECE):
-                data += chunk
-                if len(data) > MAX_DOCUMENT:
-                    raise FetchError(f"`{self}@{digest}` is larger than `{MAX_DOCUMENT}` bytes")
-            return bytes(data)
-
-        data = self.registry.get(
-            url, scope=self._scope, headers=lambda: headers, read=receive, tick=lambda n: None
-        )
-        self._check(Digest.of(data).hex, digest)
-        return data
-
-    def _check(self, found: str, digest: Digest) -> None:
-        if found != digest.hex:
-            raise FetchError(f"`{self}@{digest}` is not what its digest promises")
+    def url(self, name: str) -> str:
+        """The path of `manifests/…` or `blobs/…` at the registry."""
+        return f"/v2/{self.path}/{name}"
 
     @property
-    def _scope(self) -> str:
-        return f"repository:{self.path}:pull"
+    def scope(self) -> str:
+        """What a bearer token is asked for."""
+        return f"repository:{self.path}:{self.actions}"
+
+    def same(self, digest: Digest, told: str) -> Digest:
+        """`digest`; FetchError if the registry has `told` another one (an empty one is none)."""
+        if told and told != str(digest):
+            raise FetchError(f"`{self.registry.host}` says that `{digest}` is `{told}`")
+        return digest
 
     def __str__(self) -> str:
         return f"{self.registry.host}/{self.path}"
+
+    def _head(self, name: str, headers: Mapping[str, str] | None = None) -> str:
+        """The Docker-Content-Digest of a document, empty where the registry tells none."""
+        return self._ask("HEAD", name, headers, told_digest)
+
+    def _document(self, name: str, headers: Mapping[str, str] | None = None) -> bytes:
+        def receive(response: requests.Response) -> bytes:
+            data = bytearray()
+            for chunk in response.iter_content(PIECE):
+                data += chunk
+                if len(data) > MAX_DOCUMENT:
+                    raise FetchError(f"`{self}`: `{name}` is larger than `{MAX_DOCUMENT}` bytes")
+            return bytes(data)
+
+        return self._ask("GET", name, headers, receive)
+
+    def _ask(
+        self,
+        method: str,
+        name: str,
+        headers: Mapping[str, str] | None,
+        read: Callable[[requests.Response], T],
+    ) -> T:
+        url = self.url(name)
+        ask = partial(self.registry.ask, method, url, scope=self.scope, headers=headers, read=read)
+        return self.registry.persist(url, ask, lambda n: None)
+
+    def _promised(self, digest: Digest, data: bytes) -> bytes:
+        if Digest.of(data) != digest:
+            raise self._broken(digest)
+        return data
+
+    def _broken(self, digest: Digest) -> FetchError:
+        return FetchError(f"`{self}@{digest}` is not what its digest promises")
+
+
+def told_digest(response: requests.Response) -> str:
+    """The digest that a registry says its content has; empty where it says nothing."""
+    return response.headers.get("Docker-Content-Digest", "")
+
+
+def _unless_absent(read: Callable[[], T]) -> T | None:
+    try:
+        return read()
+    except AnswerError as error:
+        if error.status == 404:
+            return None
+        raise
+
+
+@dataclass(slots=True)
+class _Stream:
+    """A blob that is being read; what has arrived stays when the connection breaks."""
+
+    repository: Repository
+    blob: Blob | Descriptor
+    done: int = 0
+    response: requests.Response | None = None
+    pieces: Iterator[bytes] = field(default_factory=lambda: iter(()))
+
+    @property
+    def url(self) -> str:
+        return self.repository.url(f"blobs/{self.blob.digest}")
+
+    def piece(self) -> bytes:
+        """The next piece, nothing at the end; Passing if the connection breaks."""
+        try:
+            with self.repository.registry.translated():
+                if self.response is None:
+                    self._open()
+                piece = next(self.pieces, b"")
+            if not piece and self.done < self.blob.size:
+                raise Passing("ended the download too early")
+        except Passing:
+            self.close()
+            if self.done < self.blob.size:
+                raise
+            return b""
+        self.done += len(piece)
+        if self.done > self.blob.size:
+            raise FetchError(f"a blob of `{self.blob.size}` bytes arrived with more")
+        return piece
+
+    def close(self) -> None:
+        if self.response is not None:
+            self.response.close()
+        self.response = None
+
+    def _open(self) -> None:
+        headers = {"Range": f"bytes={self.done}-"} if self.done else {}
+        repository = self.repository
+        self.response = repository.registry.open(
+            "GET", self.url, scope=repository.scope, headers=headers
+        )
+        pieces = self.response.iter_content(PIECE)
+        self.pieces = pieces if self.response.status_code == 206 else after(pieces, self.done)
 
 
 class OciFetcher:
@@ -268,102 +220,14 @@ class OciFetcher:
         Repository(registry, reference.path).download(source.blob, destination, tick)
 
 
-class _Passing(Exception):
-    """A failure that may pass; `after` are the seconds that the server wants us to wait."""
-
-    def __init__(self, reason: str, after: float | None = None) -> None:
-        super().__init__(reason)
-        self.reason = reason
-        self.after = after
-
-
-class _Download:
-    """What has arrived of a blob of `size` bytes."""
-
-    def __init__(self, out: BinaryIO, size: int, tick: Tick) -> None:
-        self.digest = hashlib.sha256()
-        self._out = out
-        self._size = size
-        self._tick = tick
-        self._done = 0
-
-    def headers(self) -> Mapping[str, str]:
-        return {"Range": f"bytes={self._done}-"} if self._done else {}
-
-    def receive(self, response: requests.Response) -> None:
-        if response.status_code != 206:
-            self._out.seek(0)
-            self._out.truncate()
-            self._done, self.digest = 0, hashlib.sha256()
-        for chunk in response.iter_content(_PIECE):
-            self._done += len(chunk)
-            if self._done > self._size:
-                raise FetchError(f"a blob of `{self._size}` bytes arrived with more")
-            self._out.write(chunk)
-            self.digest.update(chunk)
-            self._tick(len(chunk))
-        if self._done < self._size:
-            raise _Passing("ended the download too early")
-
-
 def _copy(directory: Path, blob: Blob, destination: Path, tick: Tick) -> None:
     """Copy a blob out of a layout."""
-    digest = hashlib.sha256()
+    extent = Extent(directory / blob_name(blob.digest), 0, blob.size)
+    changed = FetchError(f"`{blob.digest}` has changed in the layout `{directory}`")
     try:
         with destination.open("wb") as out:
-            for chunk in Extent(directory / blob_name(blob.digest), 0, blob.size).chunks():
-                digest.update(chunk)
-                out.write(chunk)
-                tick(len(chunk))
+            for piece in verified(extent.chunks(), blob, changed):
+                out.write(piece)
+                tick(len(piece))
     except FileNotFoundError:
         raise FetchError(f"the layout `{directory}` does not have `{blob.digest}`") from None
-    if digest.hexdigest() != blob.digest.hex:
-        raise FetchError(f"`{blob.digest}` has changed in the layout `{directory}`")
-
-
-def _is_local(host: str) -> bool:
-    return urlsplit(f"//{host}").hostname in LOCAL
-
-
-def _as_it_is(request: T) -> T:
-    return request
-
-
-def _broken(error: requests.RequestException, host: str) -> _Passing:
-    """What a failed exchange means; FetchError if it would fail again.
-
-    The message of `error` is left out: it holds whole addresses, and those of redirects are signed.
-    """
-    import requests
-
-    if isinstance(error, requests.exceptions.SSLError):
-        hint = "trust its authority through REQUESTS_CA_BUNDLE if the registry is your own"
-        raise FetchError(f"the TLS certificate of `{host}` is not accepted", hint=hint) from None
-    if isinstance(error, requests.Timeout):
-        return _Passing("did not answer in time")
-    if isinstance(error, requests.ConnectionError | requests.exceptions.ChunkedEncodingError):
-        return _Passing("could not be reached, or broke the connection")
-    raise FetchError(f"`{host}` cannot be asked: {type(error).__name__}") from None
-
-
-def _retry_after(response: requests.Response) -> float | None:
-    """The seconds of a Retry-After header (RFC 9110 section 10.2.3), at most a minute."""
-    value = response.headers.get("Retry-After", "")
-    return min(float(value), 60.0) if value.isdecimal() else None
-
-
-def _refusal(response: requests.Response, host: str, path: str) -> FetchError:
-    """The error that a final answer means, with the registry's own words where it has some."""
-    status = response.status_code
-    if status in (401, 403):
-        hint = f"log in first, for example with `docker login {host}`"
-        return FetchError(f"`{host}` refuses access to `{path}`", hint=hint)
-    if status == 404:
-        return FetchError(f"`{host}` does not have `{path}`")
-    try:
-        first = json.loads(next(response.iter_content(_PIECE), b""))["errors"][0]
-        words = f": {first.get('code')}: {first.get('message')}"
-    except (ValueError, LookupError, TypeError, AttributeError):
-        words = ""
-    told = "".join(c for c in words[:200] if c.isprintable())
-    return FetchError(f"`{host}` answered `{status}` for `{path}`{told}")

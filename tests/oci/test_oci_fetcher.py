@@ -14,7 +14,8 @@ from mfbuild.errors import FetchError
 from mfbuild.oci.image import image_index
 from mfbuild.oci.layout import write_layout
 from mfbuild.oci.reference import Reference
-from mfbuild.oci.registry import OciFetcher, Registry, Repository
+from mfbuild.oci.registry import OciFetcher, Repository
+from mfbuild.oci.transport import Registry
 from mfbuild.oci.types import IMAGE_INDEX, REF_NAME, Descriptor
 from tests.layouts import BOTH, Store, layer, store_image
 from tests.registry import PASSWORD, USER, docker_registry

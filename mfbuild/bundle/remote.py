@@ -1,0 +1,205 @@
+"""Bundles in a registry: pushed whole as one image index, found by version, read and pulled."""
+
+from __future__ import annotations
+
+import shutil
+import time
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+from mfbuild.bundle.model import ARTIFACT, BUNDLE_JSON, BundleManifest
+from mfbuild.bundle.read import Bundle
+from mfbuild.bundle.write import bundle_index, bundle_is_whole, bundle_path, write_bundle
+from mfbuild.engine.events import How, Reporter
+from mfbuild.engine.model import Blob, Digest
+from mfbuild.errors import BundleError, FetchError, Interrupted
+from mfbuild.oci.layout import Layout, children, reachable
+from mfbuild.oci.parallel import for_each
+from mfbuild.oci.push import push_images
+from mfbuild.oci.reference import Reference
+from mfbuild.oci.registry import Repository
+from mfbuild.oci.transport import Registry, Tick
+from mfbuild.oci.types import IMAGE_INDEX, IMAGE_MANIFEST, Descriptor
+from mfbuild.oci.upload import Origin
+
+
+@dataclass(frozen=True, slots=True)
+class RemoteBundle:
+    """A bundle in a registry: what it says, and where its blobs are."""
+
+    manifest: BundleManifest
+    repository: Repository
+
+    def read(self, descriptor: Descriptor) -> bytes:
+        """The whole of a blob of the bundle, verified; FetchError."""
+        return b"".join(self.repository.chunks(descriptor))
+
+
+def push_bundle(
+    bundle: Bundle | RemoteBundle,
+    repository: Repository,
+    *,
+    jobs: int,
+    reporter: Reporter,
+    mount: Sequence[str] = (),
+) -> bool:
+    """Put a bundle into a repository, under its version; False if it was there.
+
+    Raises as `push_images` does, which also says what `mount` is for.
+    """
+    index = bundle_index(bundle.manifest)
+    root = Descriptor(IMAGE_INDEX, Digest.of(index), len(index))
+    origin: Origin = (
+        bundle.repository if isinstance(bundle, RemoteBundle) else _Indexed(bundle.layout, index)
+    )
+    return push_images(
+        origin,
+        [root],
+        repository,
+        tag=bundle.manifest.version,
+        jobs=jobs,
+        reporter=reporter,
+        mount=mount,
+    )
+
+
+def find_remote(repository: Repository, version: str) -> RemoteBundle | None:
+    """The bundle of this version; None if it is not there.
+
+    FetchError if that cannot be told; BundleError if something else is there under its name.
+    """
+    index = repository.tagged(version)
+    if index is None:
+        return None
+    bundle = _open(repository, index, f"{repository}:{version}")
+    if bundle.manifest.version != version:
+        found = bundle.manifest.version
+        raise BundleError(f"`{repository}:{version}` is the bundle of version `{found}`")
+    return bundle
+
+
+def pull_bundle(reference: str, dist: Path, *, jobs: int, reporter: Reporter) -> Path:
+    """Copy the bundle `oci://host/repository:<version>` (or by digest) to below `dist`; its path.
+
+    The layout is that of `write_bundle`; all that is in it is verified. UsageError for another
+    reference; FetchError; BundleError if it is no bundle, or if the disk refuses.
+    """
+    bundle = _named(Reference.remote(reference))
+    manifest = bundle.manifest
+    path = bundle_path(manifest.flow, manifest.version, dist)
+    if bundle_is_whole(path, manifest.version):
+        return path
+    try:
+        with _scratch(dist) as folder:
+            return write_bundle(manifest, _download(bundle, folder, jobs, reporter), dist)
+    except OSError as error:
+        raise BundleError(f"writing `{path}`: {error.strerror}") from error
+    except KeyboardInterrupt:
+        raise Interrupted("interrupted") from None
+
+
+@dataclass(frozen=True, slots=True)
+class _Indexed:
+    """A layout with its index.json, which is no blob of it, as a document among the others."""
+
+    layout: Layout
+    index: bytes
+
+    def manifest(self, digest: Digest) -> bytes:
+        return self.index if digest == Digest.of(self.index) else self.layout.manifest(digest)
+
+    def chunks(self, blob: Blob | Descriptor) -> Iterator[bytes]:
+        return self.layout.chunks(blob)
+
+
+def _named(reference: Reference) -> RemoteBundle:
+    repository = Repository(Registry(reference.host), reference.path)
+    if reference.digest is not None:
+        return _open(repository, repository.manifest(reference.digest), str(reference))
+    assert reference.tag is not None
+    index = repository.tagged(reference.tag)
+    if index is None:
+        raise FetchError(f"there is no `{reference}`")
+    return _open(repository, index, str(reference))
+
+
+def _open(repository: Repository, index: bytes, name: str) -> RemoteBundle:
+    """The bundle of which `index` is the index.json; BundleError if it is none, or not in order."""
+    try:
+        listed = children(IMAGE_INDEX, index, name)
+        [itself] = [entry for entry in listed if entry.artifact_type == ARTIFACT]
+        artifact = repository.manifest(itself.digest)
+        config = children(IMAGE_MANIFEST, artifact, name)[0]
+    except (BundleError, ValueError) as error:
+        raise BundleError(f"`{name}` is not a bundle") from error
+    manifest = BundleManifest.parse(repository.blob(config.digest))
+    if manifest.version != manifest.content_version() or bundle_index(manifest) != index:
+        raise BundleError(f"`{name}` is not the bundle that its `{BUNDLE_JSON}` describes")
+    return RemoteBundle(manifest, repository)
+
+
+def _download(
+    bundle: RemoteBundle, folder: Path, jobs: int, reporter: Reporter
+) -> Mapping[Digest, Path]:
+    """All that a bundle leads to, as read-only files of `folder`."""
+    repository, manifest = bundle.repository, bundle.manifest
+    documents: dict[Digest, bytes] = {}
+
+    def read(descriptor: Descriptor) -> bytes:
+        documents[descriptor.digest] = repository.manifest(descriptor.digest)
+        return documents[descriptor.digest]
+
+    def fetch(blob: Descriptor, tick: Tick) -> None:
+        path = paths[blob.digest]
+        if blob.digest in documents:
+            path.write_bytes(documents[blob.digest])
+        else:
+            _fetch(repository, blob, path, tick, reporter)
+        path.chmod(0o444)
+
+    roots = [manifest.code, manifest.flyte, *(step.image for step in manifest.steps.values())]
+    found = list(reachable(read, roots))
+    paths = {descriptor.digest: folder / descriptor.digest.hex for descriptor in found}
+    for_each(sorted(found, key=lambda blob: -blob.size), fetch, jobs)
+    return paths
+
+
+def _fetch(
+    repository: Repository, blob: Descriptor, path: Path, tick: Tick, reporter: Reporter
+) -> None:
+    label = f"{repository}@sha256:{blob.digest.hex[:12]}"
+    done = 0
+
+    def count(size: int) -> None:
+        nonlocal done
+        tick(size)
+        done += size
+        reporter.progress(label, done, blob.size)
+
+    began = time.monotonic()
+    how: How = "failed"
+    reporter.started(label, "pull")
+    try:
+        repository.download(blob, path, count)
+        how = "fetched"
+    finally:
+        reporter.finished(label, how, time.monotonic() - began)
+
+
+@contextmanager
+def _scratch(dist: Path) -> Iterator[Path]:
+    """A folder on the disk of `dist`, for one pull at a time; cleared of what a killed one left."""
+    import fcntl
+
+    dist.mkdir(parents=True, exist_ok=True)
+    folder = dist / ".pull"
+    with (dist / ".pull.lock").open("a") as file:
+        fcntl.flock(file, fcntl.LOCK_EX)
+        shutil.rmtree(folder, ignore_errors=True)
+        folder.mkdir()
+        try:
+            yield folder
+        finally:
+            shutil.rmtree(folder, ignore_errors=True)
