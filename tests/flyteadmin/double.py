@@ -39,7 +39,7 @@ from flyteidl.service.identity_pb2_grpc import (
 
 from tests.flyteadmin import launch_plans, projects, registration
 from tests.flyteadmin.auth import Authority
-from tests.flyteadmin.bucket import Bucket, LoopbackBucket, loopback_bucket
+from tests.flyteadmin.bucket import Bucket, loopback_bucket
 from tests.flyteadmin.certificates import Tls, tls
 from tests.flyteadmin.dataproxy import create_upload_location
 from tests.flyteadmin.faults import Call, Cut, Faults
@@ -139,19 +139,22 @@ def flyteadmin(
     token: str | None = None,
     secure: bool = False,
     limits: Mapping[str, str] | None = None,
+    bucket: Bucket | None = None,
 ) -> Iterator[Double]:
     """Run a double on the loopback.
 
     `token`: the bearer token that it wants; `secure`: it speaks TLS, with files in `folder`;
-    `limits`: what a task may ask for at most, by name of resource (`CPU`, `MEMORY`, `GPU`).
+    `limits`: what a task may ask for at most, by name of resource (`CPU`, `MEMORY`, `GPU`);
+    `bucket`: where uploads go, else one on the loopback.
     """
     certificates = tls(folder / "tls") if secure else None
     state = new_state(tuple(projects), tuple(domains), limits or {})
     faults, authority = Faults(), Authority(token)
     with ExitStack() as stack:
         context = certificates.context() if certificates else None
-        bucket = stack.enter_context(loopback_bucket(faults, authority.post, context))
-        authority.origin = bucket.origin
+        own = stack.enter_context(loopback_bucket(faults, authority.post, context))
+        authority.origin = own.origin
+        bucket = bucket or own
         services = _Services(state, faults, authority)
         server = services.server(_handlers(state, bucket, authority))
         port = _listen(server, certificates)
@@ -163,7 +166,7 @@ def flyteadmin(
 
 
 def _handlers(
-    state: State, bucket: LoopbackBucket, authority: Authority
+    state: State, bucket: Bucket, authority: Authority
 ) -> Mapping[str, Callable[[Any], Any]]:
     def bound(handler: Handler) -> Callable[[Any], Any]:
         return lambda request: handler(state, request)
