@@ -12,6 +12,9 @@ PATH, SPLIT, COUNT, ITERATION = "path", "split", "count", "iteration"
 PLACED = (PATH, SPLIT, COUNT, ITERATION)
 """The inputs that a step has by its place in the graph, in the order of the command line."""
 
+START, END = "start-node", "end-node"
+"""Nodes that Flyte's compiler adds to every workflow."""
+
 LONGEST_NAME = 255
 """flyteidl2 allows no longer ones, and flyteadmin's tables none that are much longer."""
 

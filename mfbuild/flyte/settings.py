@@ -290,6 +290,11 @@ def _path(text: str | None) -> Path | None:
 
 def _token(env: Mapping[str, str]) -> str | None:
     token = env.get(TOKEN, "").strip()
-    if not all("!" <= character <= "~" for character in token):
+    if token and not is_token(token):
         raise UsageError(f"`{TOKEN}` holds something that is not a token")
     return token or None
+
+
+def is_token(text: str) -> bool:
+    """Whether `text` can be sent as a token; gRPC would show anything else in its error."""
+    return text != "" and all("!" <= character <= "~" for character in text)

@@ -9,19 +9,21 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from flyteidl.admin.workflow_pb2 import WorkflowSpec
 from flyteidl.core.compiler_pb2 import CompiledWorkflowClosure
 from flyteidl.core.dynamic_job_pb2 import DynamicJobSpec
 from hypothesis import HealthCheck, given, settings
 
 from mfbuild.flow.load import load
 from mfbuild.flow.spec import FlowSpec
+from mfbuild.flyte.compare import differences
 from mfbuild.flyte.compile import compile_flow
 from mfbuild.flyte.refuse import refuse
 from mfbuild.flyte.resolve import Resolved, Site, closure, resolve
 from mfbuild.runtime.arguments import parse
 from mfbuild.runtime.futures import Plan, of_foreach, of_switch
 from mfbuild.runtime.literals import literal
-from tests.cluster.compiler import check, expansion
+from tests.cluster.compiler import check, compiled, expansion
 from tests.cluster.flows import FLOWS
 from tests.flyte.shapes import Draw, shapes, whole
 
@@ -39,6 +41,7 @@ def test_flyte_compiles_every_flow(name: str, tmp_path: Path) -> None:
     ).spec
     assert refuse(spec).problems == ()
     assert said(spec) == []
+    assert additions(spec) == []
 
 
 @given(shapes)
@@ -48,16 +51,35 @@ def test_flyte_compiles_every_flow(name: str, tmp_path: Path) -> None:
     suppress_health_check=[HealthCheck.too_slow, HealthCheck.function_scoped_fixture],
 )
 def test_flyte_compiles_any_flow(shape: Draw) -> None:
-    assert said(whole(shape)) == []
+    spec = whole(shape)
+    assert said(spec) == []
+    assert additions(spec) == []
 
 
 def said(spec: FlowSpec) -> list[str]:
     """What the compiler says against a flow's workflow, and against all that its steps start."""
-    images = {step.name: f"registry.example.com/image@sha256:{'0' * 64}" for step in spec.steps}
-    site = Site("flows", "test", images, {})
-    resolved = resolve(compile_flow(spec), site, version="f" * 40)
+    resolved = entities(spec)
     made = [closure(resolved), *expansions(resolved)]
     return [problem for each in made if (problem := check(each))]
+
+
+def additions(spec: FlowSpec) -> list[str]:
+    """What differs between a flow's workflow and what GetWorkflow would answer with."""
+    sent = closure(entities(spec))
+    found = compiled(sent)
+    assert sent.primary != found.primary
+    assert [task.template for task in sent.tasks] == [task.template for task in found.tasks]
+    return differences(workflow_spec(sent), workflow_spec(found))
+
+
+def entities(spec: FlowSpec) -> Resolved:
+    images = {step.name: f"registry.example.com/image@sha256:{'0' * 64}" for step in spec.steps}
+    return resolve(compile_flow(spec), Site("flows", "test", images, {}), version="f" * 40)
+
+
+def workflow_spec(made: CompiledWorkflowClosure) -> WorkflowSpec:
+    parts = [part.template for part in made.sub_workflows]
+    return WorkflowSpec(template=made.primary.template, sub_workflows=parts)
 
 
 def expansions(resolved: Resolved) -> Iterator[CompiledWorkflowClosure]:

@@ -1,0 +1,95 @@
+"""What a call that failed means: whether it may pass, and what people are told."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+from typing import Any
+
+from mfbuild.errors import FlyteError
+from mfbuild.flyte.settings import Settings
+
+MAX_WORDS = 600
+
+_PASSING = ("UNAVAILABLE", "RESOURCE_EXHAUSTED", "DEADLINE_EXCEEDED", "ABORTED")
+_CUT = re.compile("RST_STREAM|GOAWAY|stream (removed|terminated)|connection reset", re.IGNORECASE)
+_TLS = re.compile("handshake|certificate|SSL_|tls", re.IGNORECASE)
+_UNKNOWN_HOST = re.compile("domain name not found|name or service not known|NXDOMAIN", re.I)
+_CONNECTING = ("failed to connect", "errors resolving", "dns resolution failed")
+
+
+class Refusal(FlyteError):
+    """Flyte answered a call with an error; `code` is gRPC's name of it, `words` what it said."""
+
+    def __init__(self, message: str, *, code: str, words: str, hint: str | None = None) -> None:
+        super().__init__(message, hint=hint)
+        self.code = code
+        self.words = words
+
+
+@dataclass(frozen=True, slots=True)
+class Failure:
+    """One call that failed: gRPC's code by name, and the server's words fit to be shown."""
+
+    code: str
+    words: str
+
+    @classmethod
+    def of(cls, error: Any) -> Failure:
+        """What a grpc.RpcError of a call says; not its text, which holds whatever metadata came."""
+        return cls(error.code().name, _shown(error.details() or ""))
+
+    @property
+    def may_pass(self) -> bool:
+        """Whether the same call is worth sending again; none of ours does harm when repeated."""
+        if self.code in ("INTERNAL", "UNKNOWN", "CANCELLED"):
+            return bool(_CUT.search(self.words))
+        if self._is_about_size or (self.code == "UNAVAILABLE" and self._is_final_connection):
+            return False
+        return self.code in _PASSING
+
+    @property
+    def _is_about_size(self) -> bool:
+        return self.code == "RESOURCE_EXHAUSTED" and "larger than max" in self.words
+
+    @property
+    def _is_final_connection(self) -> bool:
+        return bool(_TLS.search(self.words) or _UNKNOWN_HOST.search(self.words))
+
+    def error(self, settings: Settings, doing: str) -> FlyteError:
+        """The error that this means; `doing` is what was asked, as in `register task `x``."""
+        name = f"`{settings.endpoint}`"
+        if self.code == "UNAVAILABLE":
+            return FlyteError(f"{name} cannot be reached: {self._cause}", hint=self._way(settings))
+        if self.code == "DEADLINE_EXCEEDED":
+            message = f"{name} did not answer in time when asked to {doing}"
+            return FlyteError(message, hint=self._way(settings))
+        message = f"{name} refuses to {doing}: {self.words or self.code}"
+        return Refusal(message, code=self.code, words=self.words, hint=self._hint(settings))
+
+    @property
+    def _cause(self) -> str:
+        if self.words.lower().startswith(_CONNECTING):
+            return self.words.rpartition(": ")[2].rstrip("]").lower()
+        return self.words or "the connection broke"
+
+    def _way(self, settings: Settings) -> str:
+        """What may be wrong with the way to the server."""
+        if _TLS.search(self.words) and "WRONG_VERSION_NUMBER" in self.words:
+            return f"without TLS the endpoint is `http://{settings.endpoint}`"
+        if _TLS.search(self.words):
+            return "trust its authority with `admin.caCertFilePath` of flytekit's configuration"
+        return f"the endpoint is from {settings.source}"
+
+    def _hint(self, settings: Settings) -> str | None:
+        if self._is_about_size:
+            return "Flyte's `grpc.maxMessageSizeBytes` sets the limit"
+        if self.code == "UNIMPLEMENTED":
+            return f"is `{settings.endpoint}` (from {settings.source}) the API of a Flyte 1?"
+        return None
+
+
+def _shown(text: str) -> str:
+    """Text of a server on one line, without control characters, and not too long."""
+    line = " ".join("".join(c if c.isprintable() else " " for c in text).split())
+    return line if len(line) <= MAX_WORDS else f"{line[:MAX_WORDS]}…"
