@@ -1,7 +1,8 @@
-"""A client of the double of flyteadmin that does not wait, and counts how often it would have."""
+"""A client of the double of flyteadmin that hardly waits, and tells how long it would have."""
 
 from __future__ import annotations
 
+import time
 from dataclasses import dataclass, field
 
 from mfbuild.flyte.admin.client import Client
@@ -21,9 +22,13 @@ class Place:
     waited: list[float] = field(default_factory=list)
 
     def __post_init__(self) -> None:
-        self.client = Client(self.settings, self.waited.append, self.seconds)
+        self.client = Client(self.settings, self._pause, self.seconds)
         self.registrations = AdminRegistrations(self.client)
         self.executions = AdminExecutions(self.client)
+
+    def _pause(self, seconds: float) -> None:
+        self.waited.append(seconds)
+        time.sleep(0.02)
 
 
 def place(double: Double, seconds: float = 10.0) -> Place:

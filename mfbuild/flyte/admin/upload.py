@@ -18,6 +18,7 @@ from flyteidl.service.dataproxy_pb2 import (
 from mfbuild.errors import FlyteError
 from mfbuild.flyte.admin.client import ATTEMPTS, Client
 from mfbuild.flyte.admin.failures import Refusal
+from mfbuild.flyte.settings import Settings
 
 T = TypeVar("T")
 
@@ -54,7 +55,8 @@ def upload(client: Client, project: str, domain: str, name: str, data: bytes) ->
         location = _locate(client, request)
         if isinstance(location, str):
             return location
-        failure = _put(location.signed_url, _headers(location, request.content_md5), data)
+        headers = _headers(location, request.content_md5)
+        failure = _put(location.signed_url, headers, data, client.settings)
         if failure is None:
             return str(location.native_url)
         if failure.is_final or attempt == ATTEMPTS:
@@ -91,10 +93,15 @@ class _Failure:
     is_final: bool = False
 
 
-def _put(url: str, headers: Mapping[str, str], data: bytes) -> _Failure | None:
+def _put(url: str, headers: Mapping[str, str], data: bytes, settings: Settings) -> _Failure | None:
     """Send a file. The address is secret, and the text of an exception would show it."""
     import requests
+    import urllib3
 
+    verify: bool | str | None = str(settings.ca_cert_file) if settings.ca_cert_file else None
+    if settings.insecure_skip_verify:
+        urllib3.disable_warnings(urllib3.exceptions.InsecureRequestWarning)
+        verify = False
     local = urlsplit(url).hostname in _LOCAL
     try:
         response = requests.put(
@@ -105,6 +112,7 @@ def _put(url: str, headers: Mapping[str, str], data: bytes) -> _Failure | None:
             allow_redirects=False,
             auth=_as_it_is,
             proxies={"no_proxy": ",".join(_LOCAL)} if local else None,
+            verify=verify,
         )
     except requests.exceptions.SSLError:
         return _Failure("its TLS certificate is not accepted", is_final=True)
@@ -114,7 +122,7 @@ def _put(url: str, headers: Mapping[str, str], data: bytes) -> _Failure | None:
         return _Failure("it could not be reached, or broke the connection")
     except requests.RequestException as error:
         return _Failure(type(error).__name__, is_final=True)
-    if response.ok:
+    if response.status_code in (200, 201):
         return None
     code = _S3_CODE.search(response.content[:4096])
     reason = f"`{response.status_code}`{f' {code[1].decode()}' if code else ''}"
