@@ -1,16 +1,22 @@
-"""Metaflow's Parameters as inputs of a workflow: their types, and the launch plan's defaults."""
+"""Metaflow's Parameters as inputs of a workflow: their types, and the launch plan's defaults.
+
+Flyte's types say less than Metaflow's, and its names have no `-`: so each type is annotated with
+what the Parameter is. Flyte ignores annotations when it compares types.
+"""
 
 from __future__ import annotations
 
 from flyteidl.core.interface_pb2 import Parameter, ParameterMap, Variable
 from flyteidl.core.literals_pb2 import Literal
-from flyteidl.core.types_pb2 import LiteralType
+from flyteidl.core.types_pb2 import LiteralType, TypeAnnotation
+from google.protobuf.json_format import MessageToDict
 
 from mfbuild.engine.model import canonical
 from mfbuild.flow.spec import FlowSpec, ParameterSpec
 from mfbuild.flyte.literals import BOOLEAN, FLOAT, INTEGER, STRING, literal, none, optional
 from mfbuild.flyte.names import RUN, input_name
 
+_ANNOTATION = "metaflow"
 _TYPES = {"int": INTEGER, "float": FLOAT, "bool": BOOLEAN}
 
 
@@ -26,9 +32,47 @@ def default_inputs(spec: FlowSpec) -> ParameterMap:
     return ParameterMap(parameters=named)
 
 
+def parameters_of(inputs: ParameterMap) -> tuple[ParameterSpec, ...]:
+    """The Parameters of a flow, from the `default_inputs` of its registered launch plan, by name.
+
+    Their defaults are not read: whoever starts the launch plan leaves them to Flyte.
+    """
+    found = []
+    for parameter in inputs.parameters.values():
+        if said := MessageToDict(parameter.var.type.annotation.annotations).get(_ANNOTATION):
+            found.append(
+                ParameterSpec(
+                    name=said["name"],
+                    variable=input_name(said["name"]),
+                    type=said["type"],
+                    required=parameter.required,
+                    has_default=not parameter.required,
+                    default=None,
+                    deploy_time=False,
+                    help=parameter.var.description,
+                    separator=None,
+                    is_text=said.get("is_text", True),
+                    encoding=said.get("encoding"),
+                )
+            )
+    return tuple(sorted(found, key=lambda parameter: parameter.name))
+
+
 def _type(parameter: ParameterSpec) -> LiteralType:
     known = _TYPES.get(parameter.type, STRING)
-    return optional(known) if _may_be_none(parameter) else known
+    type_ = LiteralType()
+    type_.CopyFrom(optional(known) if _may_be_none(parameter) else known)
+    type_.annotation.CopyFrom(_annotation(parameter))
+    return type_
+
+
+def _annotation(parameter: ParameterSpec) -> TypeAnnotation:
+    said: dict[str, str | bool | None] = {"name": parameter.name, "type": parameter.type}
+    if parameter.type == "file":
+        said |= {"is_text": parameter.is_text, "encoding": parameter.encoding}
+    found = TypeAnnotation()
+    found.annotations.update({_ANNOTATION: said})
+    return found
 
 
 def _may_be_none(parameter: ParameterSpec) -> bool:

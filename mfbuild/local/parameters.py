@@ -19,12 +19,19 @@ _INTEGERS = range(-(2**63), 2**63)
 def given_parameters(
     spec: FlowSpec, pairs: Sequence[tuple[str, str]]
 ) -> dict[str, str | int | float | bool]:
+    """The values of `pairs` for the Parameters of `spec`; see `parameter_values`."""
+    return parameter_values(spec.parameters, pairs)
+
+
+def parameter_values(
+    parameters: Sequence[ParameterSpec], pairs: Sequence[tuple[str, str]]
+) -> dict[str, str | int | float | bool]:
     """The values of `pairs` (name, text) by the parameter's name, each of its type.
 
     UsageError with everything that is wrong: unknown names, values of another type, names that
     come twice, and required parameters that are missing.
     """
-    known = {parameter.name: parameter for parameter in spec.parameters}
+    known = {parameter.name: parameter for parameter in parameters}
     problems: list[Problem] = []
     values: dict[str, str | int | float | bool] = {}
     for name, text in pairs:

@@ -14,6 +14,7 @@ from google.protobuf.json_format import MessageToDict
 from mfbuild.flow.spec import FlowSpec, ParameterSpec, Schedule
 from mfbuild.flyte.compile import compile_flow
 from mfbuild.flyte.nodes import workflow_inputs
+from mfbuild.flyte.parameters import parameters_of
 from tests.specs import flow, step
 
 Load = Callable[[str], FlowSpec]
@@ -49,9 +50,16 @@ def default_of(**changes: Any) -> tuple[Any, Any]:
         compiled.tasks["start"].interface.inputs.variables[name].type,
     ]
     assert types == [told.var.type] * 2
-    if told.required:
-        return MessageToDict(told.var.type), None
-    return MessageToDict(told.var.type), MessageToDict(told.default)["scalar"]
+    assert parameters_of(compiled.launch_plan.default_inputs) == (
+        replace(
+            spec.parameters[0],
+            has_default=not told.required,  # a registered one is there, whatever its value
+            default=None,
+        ),
+    )
+    kind = MessageToDict(told.var.type)
+    assert kind.pop("annotation")
+    return kind, None if told.required else MessageToDict(told.default)["scalar"]
 
 
 @pytest.mark.parametrize(
@@ -91,6 +99,17 @@ def test_flyte_takes_no_dashes() -> None:
     compiled = compile_flow(spec)
     assert "learning_rate" in compiled.tasks["start"].interface.inputs.variables
     assert "learning_rate" in set(workflow_inputs(compiled.workflow.nodes))
+    (found,) = parameters_of(compiled.launch_plan.default_inputs)
+    assert [found.name, found.variable] == ["learning-rate", "learning_rate"]
+
+
+def test_a_registered_file_says_how_it_is_read() -> None:
+    of_bytes = parameter(name="raw", type="file", is_text=False, default="a")
+    of_text = parameter(name="text", type="file", encoding="latin-1", default="b")
+    spec = replace(flow(step(kind="end")), parameters=(of_text, of_bytes))
+    raw, text = parameters_of(compile_flow(spec).launch_plan.default_inputs)
+    assert [raw.type, raw.is_text, raw.encoding] == ["file", False, None]
+    assert [text.type, text.is_text, text.encoding] == ["file", True, "latin-1"]
 
 
 def test_the_start_step_alone_gets_the_parameters(loaded: Load) -> None:
