@@ -8,7 +8,7 @@ from typing import Any
 from build_rules.env_layers import PREFIX
 from build_rules.providers import BaseInfo, Declared, EnvInfo, Environment, ImageInfo, ImageLayer
 from mfbuild.engine.model import Action, Input, Output, canonical
-from mfbuild.oci.types import Platform
+from mfbuild.oci.types import PACKAGES, Platform
 
 PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
 
@@ -23,7 +23,7 @@ def step_image(
     """The image called `label` (`//train.py:start.image`) of one environment."""
     layers = {p: base.layers[p] + env.layers[p] for p in platforms}
     images = {
-        p: _image(f"{label}[{p}]", p, layers[p], _config(environment, base.env[p]))
+        p: _image(f"{label}[{p}]", p, layers[p], _config(environment, base.env[p], p))
         for p in platforms
     }
     index = Action(
@@ -43,7 +43,9 @@ def step_image(
     return Declared(info, (*images.values(), index))
 
 
-def _config(environment: Environment, base: Mapping[str, str]) -> dict[str, Any]:
+def _config(
+    environment: Environment, base: Mapping[str, str], platform: Platform
+) -> dict[str, Any]:
     env = {
         **base,
         "PATH": f"/{PREFIX}/bin:{base.get('PATH', PATH)}",
@@ -53,10 +55,20 @@ def _config(environment: Environment, base: Mapping[str, str]) -> dict[str, Any]
     return {
         "cmd": [f"/{PREFIX}/bin/python"],
         "env": [f"{name}={value}" for name, value in sorted(env.items())],
-        "labels": {"dev.mfbuild.environment": str(environment.locked.request.digest())},
+        "labels": {
+            "dev.mfbuild.environment": str(environment.locked.request.digest()),
+            PACKAGES: _packages(environment, platform),
+        },
         "user": environment.base.user,
         "workdir": "/home/nonroot" if environment.base.debs else "/tmp",
     }
+
+
+def _packages(environment: Environment, platform: Platform) -> str:
+    """What is installed, as `name==version` words by name; of packages from source the name."""
+    wheels = {w.name: f"{w.name}=={w.version}" for w in environment.locked.wheels[platform]}
+    sources = {tree.name: tree.name for tree in environment.sources}
+    return " ".join(word for _, word in sorted({**wheels, **sources}.items()))
 
 
 def _image(

@@ -18,6 +18,8 @@ DOCKER_MANIFEST = "application/vnd.docker.distribution.manifest.v2+json"
 INDEX_TYPES = (IMAGE_INDEX, DOCKER_MANIFEST_LIST)
 MANIFEST_TYPES = (IMAGE_MANIFEST, DOCKER_MANIFEST)
 REF_NAME = "org.opencontainers.image.ref.name"
+PACKAGES = "dev.mfbuild.packages"
+"""The label of an image config that lists its Python packages: `name==version` words, sorted."""
 
 
 @dataclass(frozen=True, slots=True, order=True)
