@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping, Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -13,14 +14,27 @@ from mfbuild.bundle.model import BundleImage, BundleManifest, assemble
 from mfbuild.bundle.write import bundle_is_whole, bundle_path, write_bundle
 from mfbuild.config import Config, Domain
 from mfbuild.engine.model import Blob, Output
+from mfbuild.engine.plan import Status
 from mfbuild.engine.run import Results
+from mfbuild.engine.statcache import write_atomically
 from mfbuild.engine.store import BlobCorrupted
+from mfbuild.errors import BundleError, UsageError
 from mfbuild.flow.codec import public_json
 from mfbuild.loading import LoadedFlow, Session
 from mfbuild.oci.types import Platform
 from mfbuild.python.model import Lock
 
 DIST = ".mfbuild/dist"
+LATEST = ".mfbuild/latest.json"
+
+
+@dataclass(frozen=True, slots=True)
+class Latest:
+    """A bundle that was packaged last: its flow's label, its path, and the flags that shaped it."""
+
+    label: str
+    path: Path
+    policy: Mapping[str, Any]
 
 
 def package(
@@ -38,6 +52,45 @@ def package(
         session = replace(session, config=replace(session.config, platforms=platforms))
     analysis = pipeline.analyze_flows(session, flows, locked)
     return tuple(zip(analysis.flows, _make(session, analysis, locked), strict=True))
+
+
+def note_latest(root: Path, made: Sequence[Latest]) -> None:
+    """Write down what was packaged last, for a push that names nothing; BundleError."""
+    value = [{"label": m.label, "path": str(m.path), "policy": m.policy} for m in made]
+    try:
+        write_atomically(root / LATEST, json.dumps(value, indent=1).encode())
+    except OSError as error:
+        raise BundleError(f"writing `{root / LATEST}`: {error.strerror or error}") from error
+
+
+def read_latest(root: Path) -> tuple[Latest, ...]:
+    """What was packaged last; UsageError if nothing was, or if it is gone."""
+    try:
+        value = json.loads((root / LATEST).read_bytes())
+        found = tuple(Latest(v["label"], Path(v["path"]), v["policy"]) for v in value)
+    except FileNotFoundError:
+        found = ()
+    except (ValueError, KeyError, TypeError) as error:
+        raise UsageError(f"`{LATEST}` cannot be read: {error}") from error
+    if not all(latest.path.exists() for latest in found) or not found:
+        raise UsageError("nothing was packaged here yet", hint="name a flow: mfbuild push flow.py")
+    return found
+
+
+def version_now(session: Session, flows: Sequence[LoadedFlow]) -> tuple[str | None, ...]:
+    """The version that each flow's sources have now; None where something would have to be made."""
+    locked = pipeline.lock(session, flows)
+    analysis = pipeline.analyze_flows(session, flows, locked)
+    plan = pipeline.plan(session, analysis)
+    if any(step.status is not Status.CACHED for step in plan.steps):
+        return (None,) * len(flows)
+    results = pipeline.execute(session, analysis, locked)
+    return tuple(
+        _manifest(
+            flow, {o: results[o.label].outputs[o.name] for o in flow.goals()}, session.config
+        ).version
+        for flow in analysis.flows
+    )
 
 
 def _make(session: Session, analysis: Analysis, locked: Lock) -> tuple[Path, ...]:

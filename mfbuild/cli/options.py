@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 import os
 import sys
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -93,10 +93,26 @@ def workspace_of(words: Sequence[str]) -> Path:
     return find_root(here) or here
 
 
+_FLAGS = ("base", "platforms", "pyc", "jobs", "store")
+_POLICY = (*_FLAGS[:3], "python", "flow_options")
+"""The flags that shape a bundle."""
+
+
+def policy_of(arguments: argparse.Namespace) -> dict[str, object]:
+    """The flags that shape a bundle, as JSON; `with_policy` takes them back."""
+    given = {name: getattr(arguments, name, None) for name in _POLICY}
+    return {n: str(v) if isinstance(v, Path) else v for n, v in given.items() if v is not None}
+
+
+def with_policy(arguments: argparse.Namespace, policy: Mapping[str, object]) -> argparse.Namespace:
+    """`arguments` with the flags that once shaped a bundle."""
+    given = {n: Path(str(v)) if n == "python" else v for n, v in policy.items() if n in _POLICY}
+    return argparse.Namespace(**{**vars(arguments), **given})
+
+
 def config_of(arguments: argparse.Namespace, root: Path) -> Config:
     """The Config of the workspace `root`, from its BUILD.toml, the environment and the flags."""
-    names = ("base", "platforms", "pyc", "jobs", "store")
-    flags = {name: getattr(arguments, name, None) for name in names}
+    flags = {name: getattr(arguments, name, None) for name in _FLAGS}
     return read_config(root, os.environ, flags, cpus=os.cpu_count() or 1)
 
 

@@ -48,9 +48,11 @@ def run(args: argparse.Namespace) -> int:
         raise UsageError(f"`--output` takes one flow, not {len(files)}")
     with options.session_of(args, root) as session:
         loaded = load_flows(session, files, meanwhile=_import_the_rest)
-        from mfbuild.packaging import package
+        from mfbuild.packaging import Latest, note_latest, package
 
         made = package(session, loaded)
+        policy = options.policy_of(args)
+        note_latest(root, [Latest(flow.label, path, policy) for flow, path in made])
         tags = [_extras(args, path) for _, path in made]
         seconds = time.monotonic() - began
         session.reporter.note(_summary(session, [flow for flow, _ in made], seconds))
