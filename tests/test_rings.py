@@ -24,12 +24,13 @@ RINGS = (
     ("mfbuild.loading",),
     ("mfbuild.pipeline",),
     ("mfbuild.packaging", "mfbuild.local"),
+    ("mfbuild.push",),
     ("mfbuild.cli", "mfbuild.__main__"),
 )
 
 HOMES = {
     "metaflow": {"mfbuild.flow", "mfbuild.runtime"},
-    "flyteidl": {"mfbuild.flyte", "mfbuild.local"},
+    "flyteidl": {"mfbuild.flyte", "mfbuild.local", "mfbuild.push"},
     "grpc": {"mfbuild.flyte"},
     "docker": {"mfbuild.oci.daemon"},
     "tomli": {"mfbuild.config", "mfbuild.images", "mfbuild.python"},

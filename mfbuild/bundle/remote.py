@@ -86,7 +86,7 @@ def pull_bundle(reference: str, dist: Path, *, jobs: int, reporter: Reporter) ->
     The layout is that of `write_bundle`; all that is in it is verified. UsageError for another
     reference; FetchError; BundleError if it is no bundle, or if the disk refuses.
     """
-    bundle = _named(Reference.remote(reference))
+    bundle = open_remote(reference)
     manifest = bundle.manifest
     path = bundle_path(manifest.flow, manifest.version, dist)
     if bundle_is_whole(path, manifest.version):
@@ -114,7 +114,12 @@ class _Indexed:
         return self.layout.chunks(blob)
 
 
-def _named(reference: Reference) -> RemoteBundle:
+def open_remote(text: str) -> RemoteBundle:
+    """The bundle `oci://host/repository:<version>` (or by digest); its layers are not read.
+
+    UsageError for another reference; FetchError; BundleError if it is no bundle.
+    """
+    reference = Reference.remote(text)
     repository = Repository(Registry(reference.host), reference.path)
     if reference.digest is not None:
         return _open(repository, repository.manifest(reference.digest), str(reference))

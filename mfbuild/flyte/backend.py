@@ -10,7 +10,7 @@ from typing import Literal, Protocol, TypeAlias
 from flyteidl.admin.launch_plan_pb2 import LaunchPlanSpec
 from flyteidl.admin.task_pb2 import TaskSpec
 from flyteidl.admin.workflow_pb2 import WorkflowSpec
-from flyteidl.core.identifier_pb2 import Identifier
+from flyteidl.core.identifier_pb2 import Identifier, ResourceType
 from flyteidl.core.literals_pb2 import LiteralMap
 
 Spec: TypeAlias = TaskSpec | WorkflowSpec | LaunchPlanSpec
@@ -82,6 +82,12 @@ class Execution:
     ended: datetime | None
     error: str | None
     cluster: str | None = None
+
+    @property
+    def flow(self) -> str:
+        """The name of the flow's class, which is what Metaflow calls it."""
+        parts = str(self.of.name).split(".")
+        return parts[-2 if self.of.resource_type == ResourceType.TASK else -1]
 
     @property
     def is_done(self) -> bool:

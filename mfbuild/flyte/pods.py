@@ -94,6 +94,13 @@ def set_image(template: TaskTemplate, image: str) -> None:
         template.k8s_pod.pod_spec["containers"][0]["image"] = image
 
 
+def image_of(template: TaskTemplate) -> str:
+    """The image of the template's container."""
+    if template.HasField("container"):
+        return str(template.container.image)
+    return str(template.k8s_pod.pod_spec["containers"][0]["image"])
+
+
 def environment_of(template: TaskTemplate) -> dict[str, str]:
     """The variables of the template's container."""
     if template.HasField("container"):

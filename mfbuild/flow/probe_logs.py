@@ -1,0 +1,94 @@
+"""Prints the logs of a run's tasks, from Metaflow's datastore.
+
+Runs in the user's interpreter (3.8 or newer) and imports nothing of mfbuild. Its one argument is
+JSON: `flow`, `run`, `step` (or null), `follow`. Lines go to stdout as `<step>/<task>: <text>`,
+stderr's with `!` for `:`. With `follow` it looks again until its stdin is closed, and once more.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import select
+import sys
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+_SECONDS = 1.0
+_LOG = re.compile(r"(\d+)\.(?:runtime|task)_(stdout|stderr)\.log\Z")
+_MARKS = {"stdout": ":", "stderr": "!"}
+
+
+def main() -> None:
+    request = json.loads(sys.argv[1])
+    storage = _storage()
+    root = storage.path_join(request["flow"], request["run"])
+    printed: dict[str, int] = {}
+    while True:
+        last = not request["follow"] or _is_closed()
+        for step in [request["step"]] if request["step"] else _folders(storage, root):
+            for task in _folders(storage, storage.path_join(root, step)):
+                _print(storage, storage.path_join(root, step, task), f"{step}/{task}", printed)
+        sys.stdout.flush()
+        if last:
+            return
+
+
+def _storage() -> Any:
+    """The storage of Metaflow's settings in this process."""
+    config: Any = import_module("metaflow.metaflow_config")
+    kinds: Any = import_module("metaflow.plugins").DATASTORES
+    (kind,) = [each for each in kinds if each.TYPE == config.DEFAULT_DATASTORE]
+    root = kind.get_datastore_root_from_config(lambda *told, **how: None, create_on_absent=False)
+    if root is None:
+        sys.exit(f"Metaflow's datastore `{kind.TYPE}` has no root here")
+    return kind(root)
+
+
+def _folders(storage: Any, folder: str) -> list[str]:
+    return sorted(name for name, is_file in _names(storage, folder) if not is_file)
+
+
+def _names(storage: Any, folder: str) -> Iterator[tuple[str, bool]]:
+    for entry in storage.list_content([folder]):
+        yield storage.basename(entry.path.rstrip("/")), entry.is_file
+
+
+def _print(storage: Any, folder: str, task: str, printed: dict[str, int]) -> None:
+    """What the logs of one task have beyond the lines that were printed."""
+    merge: Any = import_module("metaflow.mflog.mflog").merge_logs
+    logs: dict[tuple[int, str], list[str]] = {}
+    for name, is_file in _names(storage, folder):
+        found = _LOG.match(name) if is_file else None
+        if found:
+            logs.setdefault((int(found[1]), found[2]), []).append(storage.path_join(folder, name))
+    for (attempt, stream), paths in sorted(logs.items()):
+        lines = list(merge([_content(storage, path) for path in paths]))
+        key = f"{task} {attempt} {stream}"
+        where = f"{task}[{attempt}]" if attempt else task
+        for line in lines[printed.get(key, 0) :]:
+            sys.stdout.write(f"{where}{_MARKS[stream]} {line.msg.decode('utf-8', 'replace')}\n")
+        printed[key] = len(lines)
+
+
+def _content(storage: Any, path: str) -> bytes:
+    with storage.load_bytes([path]) as loaded:
+        for _, file, _ in loaded:
+            if file is not None:
+                with open(file, "rb") as log:  # noqa: PTH123 - the path is Metaflow's
+                    return log.read()
+    return b""
+
+
+def _is_closed() -> bool:
+    """Whether nobody follows any more; waits a moment for that."""
+    ready, _, _ = select.select([sys.stdin], [], [], _SECONDS)
+    return bool(ready) and not os.read(sys.stdin.fileno(), 1)
+
+
+if __name__ == "__main__":
+    main()

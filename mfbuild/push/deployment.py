@@ -1,0 +1,68 @@
+"""A deployment: what belongs to a person or a place, and so to no version (docs/push.md)."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+
+from mfbuild.engine.model import canonical
+from mfbuild.errors import UsageError
+from mfbuild.flow.spec import FlowSpec
+
+_WORD = re.compile(r"[a-z0-9_]{1,128}\Z")
+
+
+@dataclass(frozen=True, slots=True)
+class Deployment:
+    """Where a flow goes, and in whose name.
+
+    `branch` and `production` are @project's; `namespace`, `tags` and `production_token` Metaflow's
+    own. `owner` is the person's name as Metaflow has it.
+    """
+
+    project: str
+    domain: str
+    owner: str
+    namespace: str | None = None
+    tags: tuple[str, ...] = ()
+    branch: str | None = None
+    production: bool = False
+    production_token: str | None = None
+
+    def person(self) -> str:
+        """The launch plan's fixed input `person`: canonical JSON of what is set (docs/flyte.md)."""
+        values = {
+            "user": self.owner,
+            "namespace": self.namespace,
+            "tags": list(self.tags),
+            "branch": self.branch,
+            "production": self.production,
+            "production_token": self.production_token,
+        }
+        return canonical({name: value for name, value in values.items() if value})
+
+    def prefix(self, spec: FlowSpec) -> str:
+        """`<project>.<branch>.` before the names of a flow with @project, as Metaflow forms it.
+
+        UsageError for a branch that Metaflow would refuse (plugins/project_decorator.py,
+        `format_name`), or one that the decorator contradicts.
+        """
+        if spec.project is None:
+            return ""
+        branch, production = _branch_of(spec, self)
+        if branch and not _WORD.match(branch):
+            raise UsageError(
+                f"the branch `{branch}` is not made of lower-case letters, digits and `_`"
+            )
+        kind = "prod" if production else "test" if branch else "user"
+        rest = branch or ("" if production else self.owner)
+        return ".".join(part for part in (spec.project.name, kind, rest) if part) + "."
+
+
+def _branch_of(spec: FlowSpec, deployment: Deployment) -> tuple[str | None, bool]:
+    """@project's branch and whether it is production: of its attributes, else of the deployment."""
+    attributes = next((d.attributes for d in spec.decorators if d.name == "project"), {})
+    branch, production = attributes.get("branch"), bool(attributes.get("production"))
+    if branch and deployment.branch and branch != deployment.branch:
+        raise UsageError(f"`--branch` contradicts @project(branch={branch!r})")
+    return branch or deployment.branch, production or deployment.production

@@ -1,0 +1,96 @@
+"""A push that changes nothing: what is there is read, what would be sent is written down."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from typing import TYPE_CHECKING
+
+from flyteidl.admin.task_pb2 import TaskSpec
+from flyteidl.admin.workflow_pb2 import WorkflowSpec
+from flyteidl.core.identifier_pb2 import Identifier, ResourceType
+
+from mfbuild.bundle.model import BundleManifest
+from mfbuild.engine.model import Digest
+from mfbuild.flyte.backend import Executions, LaunchPlan, Registrations, Spec
+from mfbuild.push.places import Place
+from mfbuild.report import human_bytes
+
+if TYPE_CHECKING:
+    from mfbuild.push.bundles import Source
+
+_CREATE = {ResourceType.TASK: "CreateTask", ResourceType.WORKFLOW: "CreateWorkflow"}
+
+
+@dataclass(frozen=True, slots=True)
+class DryRun:
+    """Stands for a backend and for its bundles; `calls` has a line for each call left out."""
+
+    place: Place
+    calls: list[str] = field(default_factory=list)
+    _lock: threading.Lock = field(default_factory=threading.Lock)
+
+    def whole(self) -> Place:
+        """The place to push to in place of the real one."""
+        return replace(self.place, backend=self, bundles=self)
+
+    @property
+    def name(self) -> str:
+        return self.place.backend.name
+
+    @property
+    def registrations(self) -> Registrations:
+        return self
+
+    @property
+    def executions(self) -> Executions:
+        return self.place.backend.executions
+
+    def put(self, bundle: Source, repository: str | None) -> bool:
+        if self.has(bundle.manifest, repository):
+            return False
+        images = len({step.image.digest for step in bundle.manifest.steps.values()})
+        where = repository or self.name
+        self._say(f"push {images} images, the code and the templates to {where}")
+        return True
+
+    def has(self, manifest: BundleManifest, repository: str | None) -> bool:
+        return self.place.bundles.has(manifest, repository)
+
+    def find(self, flow: str, version: str) -> Source | None:
+        return self.place.bundles.find(flow, version)
+
+    def projects(self) -> Mapping[str, Sequence[str]]:
+        return self.place.backend.registrations.projects()
+
+    def upload(self, project: str, domain: str, name: str, data: bytes) -> str:
+        digest = Digest.of(data).hex
+        self._say(f"upload {project}/{domain}/{digest[:12]}/{name} ({human_bytes(len(data))})")
+        return f"{name}:{digest[:12]}"
+
+    def get(self, identifier: Identifier) -> TaskSpec | WorkflowSpec | None:
+        return self.place.backend.registrations.get(identifier)
+
+    def create(self, identifier: Identifier, spec: Spec) -> bool:
+        call = _CREATE.get(identifier.resource_type, "CreateLaunchPlan")
+        self._say(f"{call} {_path(identifier)}")
+        return True
+
+    def launch_plans(self, project: str, domain: str, name: str) -> Iterator[LaunchPlan]:
+        return self.place.backend.registrations.launch_plans(project, domain, name)
+
+    def launch_plan(self, identifier: Identifier) -> LaunchPlan | None:
+        return self.place.backend.registrations.launch_plan(identifier)
+
+    def set_active(self, identifier: Identifier, *, active: bool) -> None:
+        state = "ACTIVE" if active else "INACTIVE"
+        self._say(f"UpdateLaunchPlan {_path(identifier)} {state}")
+
+    def _say(self, call: str) -> None:
+        with self._lock:
+            self.calls.append(call)
+
+
+def _path(identifier: Identifier) -> str:
+    return f"{identifier.project}/{identifier.domain}/{identifier.name}@{identifier.version}"

@@ -1,0 +1,115 @@
+"""Words that name what is registered: `FLOW`, `FLOW@VERSION`, and executions."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+from flyteidl.core.identifier_pb2 import Identifier, ResourceType
+
+from mfbuild.errors import UsageError, did_you_mean
+from mfbuild.flyte.backend import Execution, ExecutionId, LaunchPlan
+from mfbuild.push.places import Place
+
+_VERSION = re.compile(r"[0-9a-f]{4,40}\Z")
+_WHOLE = 40
+
+
+@dataclass(frozen=True, slots=True)
+class FlowWord:
+    """`FLOW[@VERSION][:STEP]`; a version may be abbreviated to its first digits."""
+
+    name: str
+    version: str | None = None
+    step: str | None = None
+
+    @classmethod
+    def parse(cls, text: str) -> FlowWord:
+        """Read the word; UsageError for a version that is none."""
+        rest, colon, step = text.partition(":")
+        name, at, version = rest.partition("@")
+        if not name or (colon and not step) or (at and not _VERSION.match(version)):
+            raise UsageError(
+                f"`{text}` is not FLOW[@VERSION][:STEP]",
+                hint="a version is 4 to 40 hex digits, as `mfbuild versions` prints them",
+            )
+        return cls(name, version or None, step or None)
+
+
+def find_launch_plan(place: Place, project: str, domain: str, word: FlowWord) -> LaunchPlan:
+    """The registered version that `word` means: without a version the active one, else the newest.
+
+    UsageError if there is none, or more than one that begins with these digits.
+    """
+    registrations = place.backend.registrations
+    if word.version and len(word.version) == _WHOLE:
+        found = registrations.launch_plan(launch_plan_id(project, domain, word.name, word.version))
+        versions = [found] if found else []
+    else:
+        versions = list(registrations.launch_plans(project, domain, word.name))
+    if not versions:
+        raise _unknown(place, project, domain, word)
+    if word.version is None:
+        return next((plan for plan in versions if plan.active), versions[0])
+    matching = [plan for plan in versions if plan.id.version.startswith(word.version)]
+    if len(matching) != 1:
+        hint = "; ".join(plan.id.version for plan in matching) or None
+        how = "more than one version" if matching else "no version"
+        raise UsageError(f"`{word.name}` has {how} that begins with `{word.version}`", hint=hint)
+    return matching[0]
+
+
+def versions_of(place: Place, project: str, domain: str, word: FlowWord) -> list[LaunchPlan]:
+    """Every registered version that `word` means, newest first; UsageError if there is none."""
+    found = [
+        plan
+        for plan in place.backend.registrations.launch_plans(project, domain, word.name)
+        if plan.id.version.startswith(word.version or "")
+    ]
+    if not found:
+        raise _unknown(place, project, domain, word)
+    return found
+
+
+def launch_plan_id(project: str, domain: str, name: str, version: str) -> Identifier:
+    """The identifier of a launch plan."""
+    return Identifier(
+        resource_type=ResourceType.LAUNCH_PLAN,
+        project=project,
+        domain=domain,
+        name=name,
+        version=version,
+    )
+
+
+def find_execution(place: Place, project: str, domain: str, word: str) -> Execution:
+    """An execution by its name, or by the run id that Metaflow has for it (`[Flow/]flyte-…`).
+
+    UsageError if there is none, with one that is called alike.
+    """
+    name = word.rpartition("/")[2].removeprefix("flyte-")
+    executions = place.backend.executions
+    if found := executions.get(ExecutionId(project, domain, name)):
+        return found
+    recent = [execution.id.name for execution in _some(executions.list(project, domain))]
+    hint = did_you_mean(name, recent) if recent else "nothing has run there yet"
+    raise UsageError(f"there is no execution `{name}` in {project}/{domain}", hint=hint)
+
+
+def _unknown(place: Place, project: str, domain: str, word: FlowWord) -> UsageError:
+    what = f"`{word.name}@{word.version}`" if word.version else f"`{word.name}`"
+    known = place.backend.registrations.projects()
+    if project not in known:
+        return UsageError(
+            f"there is no project `{project}` at {place.backend.name}",
+            hint=did_you_mean(project, sorted(known)) if known else None,
+        )
+    return UsageError(
+        f"nothing is registered as {what} in {project}/{domain}",
+        hint=f"register it first: mfbuild push --domain {domain}",
+    )
+
+
+def _some(executions: Iterator[Execution], count: int = 20) -> list[Execution]:
+    return [execution for execution, _ in zip(executions, range(count), strict=False)]

@@ -1,0 +1,69 @@
+"""Where a domain's flows go: its Flyte, or the embedded backend where none is configured."""
+
+from __future__ import annotations
+
+import os
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from mfbuild.config import Config, Domain
+from mfbuild.errors import UsageError, did_you_mean
+from mfbuild.flyte.backend import Backend
+from mfbuild.push.bundles import Bundles, Embedded, InRegistry
+from mfbuild.report import PlainReporter
+
+if TYPE_CHECKING:
+    from mfbuild.engine.store import Store
+
+LOCAL = "local"
+
+
+@dataclass(frozen=True, slots=True)
+class Place:
+    """A backend, and where the bundles of its domain are kept."""
+
+    backend: Backend
+    bundles: Bundles
+    embedded: bool
+
+
+def place_of(domain: str, config: Config, store: Store, reporter: PlainReporter) -> Place:
+    """The place of a domain of BUILD.toml; UsageError for one that it does not name.
+
+    The endpoint `local`, or none anywhere, is the embedded backend.
+    """
+    from mfbuild.flyte.settings import find_settings
+
+    chosen = domain_of(domain, config)
+    endpoint = chosen.endpoint or config.flyte_endpoint
+    if settings := find_settings(endpoint, os.environ, Path.cwd()):
+        from mfbuild.flyte.admin.backend import connect
+
+        bundles = InRegistry(chosen.registry or config.registry, config.jobs, reporter)
+        return Place(connect(settings), bundles, embedded=False)
+    from mfbuild.local.embedded.backend import EmbeddedBackend
+
+    projects = {config.flyte_project or LOCAL: tuple(config.domains)}
+    backend = EmbeddedBackend(config.root, store, projects, None)
+    return Place(backend, Embedded(backend, config.jobs, reporter), embedded=True)
+
+
+def domain_of(name: str, config: Config) -> Domain:
+    """The policy of a domain; UsageError, with those that there are."""
+    if name not in config.domains:
+        known = sorted(config.domains)
+        raise UsageError(f"there is no domain `{name}`", hint=did_you_mean(name, known))
+    return config.domains[name]
+
+
+def project_of(given: str | None, config: Config, place: Place) -> str:
+    """The project: the flag's, BUILD.toml's, `local` on the embedded backend; else UsageError."""
+    project = given or config.flyte_project or (LOCAL if place.embedded else None)
+    if project:
+        return project
+    known = ", ".join(f"`{name}`" for name in sorted(place.backend.registrations.projects()))
+    raise UsageError(
+        "nothing says which Flyte project to use",
+        hint=f"give --project, or `project` in [flyte] of BUILD.toml; there are {known}",
+    )

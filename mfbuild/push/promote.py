@@ -1,0 +1,43 @@
+"""A version that is in one domain, brought to another: no build, no source tree."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from mfbuild.errors import UsageError
+from mfbuild.push.deployment import Deployment
+from mfbuild.push.names import FlowWord, find_launch_plan
+from mfbuild.push.places import Place
+from mfbuild.push.push import Pushed, push
+
+if TYPE_CHECKING:
+    from mfbuild.push.bundles import Source
+
+
+def registered_bundle(place: Place, project: str, domain: str, word: FlowWord) -> Source:
+    """The bundle of a version that is registered in a domain.
+
+    UsageError if it is not registered there; of what is registered, but whose bundle is gone, too.
+    """
+    plan = find_launch_plan(place, project, domain, word)
+    flow = plan.id.name.rpartition(".")[2]
+    found = place.bundles.find(flow, plan.id.version)
+    if found is None:
+        raise UsageError(
+            f"the bundle of `{plan.id.name}@{plan.id.version[:12]}` is gone from where {domain} "
+            "keeps its bundles",
+            hint="package and push the same sources again: it gets the same version",
+        )
+    return found
+
+
+def promote(
+    word: FlowWord,
+    origin: tuple[Place, str, str],
+    target: Place,
+    deployment: Deployment,
+    *,
+    activate: bool,
+) -> Pushed:
+    """Push the version that `word` means in `origin` (place, project, domain) to `target`."""
+    return push(registered_bundle(*origin, word), deployment, target, activate=activate)

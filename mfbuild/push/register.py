@@ -1,0 +1,122 @@
+"""Entities become registrations: what is there is compared, what is missing is sent, once."""
+
+from __future__ import annotations
+
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+
+from flyteidl.admin.launch_plan_pb2 import LaunchPlanSpec
+from flyteidl.admin.task_pb2 import TaskSpec
+from flyteidl.admin.workflow_pb2 import WorkflowSpec
+from flyteidl.core.identifier_pb2 import Identifier, ResourceType
+
+from mfbuild.errors import FlyteError, Problem
+from mfbuild.flyte.backend import LaunchPlan, Registrations
+from mfbuild.flyte.compare import differences
+from mfbuild.flyte.names import CODE, PERSON, PLAN
+from mfbuild.push.entities import Entities
+
+_AT_ONCE = 16
+"""Calls at once: a server looks things up for most of their time."""
+
+_KINDS = {ResourceType.TASK: "task", ResourceType.WORKFLOW: "workflow"}
+_SHOWN = 5
+
+
+@dataclass(frozen=True, slots=True)
+class Registered:
+    """What `register` has sent, and what it found otherwise than it would have sent it (told)."""
+
+    sent: tuple[Identifier, ...]
+    notes: tuple[str, ...]
+
+
+def register(registrations: Registrations, wanted: Entities) -> Registered:
+    """Register what is not there yet: tasks at once, then workflows, then the launch plan.
+
+    FlyteError, with everything that differs, where something else has one of the identifiers.
+    """
+    with ThreadPoolExecutor(_AT_ONCE, "register") as pool:
+        tasks = list(pool.map(lambda t: _register(registrations, *t), wanted.tasks))
+    outcomes = [*tasks]
+    _raise(outcomes)
+    for identifier, spec in wanted.workflows:
+        outcomes.append(_register(registrations, identifier, spec))
+        _raise(outcomes)
+    identifier, launch_plan = wanted.launch_plan
+    notes: tuple[str, ...] = ()
+    sent = registrations.create(identifier, launch_plan)
+    if not sent:
+        found = registrations.launch_plan(identifier)
+        if found is None:
+            raise FlyteError(f"{describe(identifier)} exists, and cannot be read")
+        notes = accept(launch_plan, found)
+    created = [i for i, was_sent, _ in outcomes if was_sent] + ([identifier] if sent else [])
+    return Registered(tuple(created), notes)
+
+
+def accept(wanted: LaunchPlanSpec, found: LaunchPlan) -> tuple[str, ...]:
+    """What to tell of a launch plan that is there already; FlyteError if it is another one.
+
+    Another owner and other addresses of the same content are told: they are in no version.
+    """
+    here, there = LaunchPlanSpec(), LaunchPlanSpec()
+    here.CopyFrom(wanted)
+    there.CopyFrom(found.spec)
+    problems, notes = [], []
+    for name in (CODE, PLAN, PERSON):
+        own, other = fixed(wanted, name), fixed(found.spec, name)
+        if own.partition("#")[2] != other.partition("#")[2]:
+            problems.append(f"`{name}` is another one: `{other}`, not `{own}`")
+        elif own != other and name == PERSON:
+            notes.append(f"{describe(found.id)} was registered as {other}")
+        elif own != other:
+            notes.append(f"{describe(found.id)} has its {name} at {other.partition('#')[0]}")
+        for spec in (here, there):
+            spec.fixed_inputs.literals.pop(name, None)
+    problems += differences(here, there)
+    if problems:
+        raise _another(found.id, problems)
+    return tuple(notes)
+
+
+def fixed(spec: LaunchPlanSpec, name: str) -> str:
+    """A text that a launch plan fixes; "" where it does not."""
+    literals = spec.fixed_inputs.literals
+    return literals[name].scalar.primitive.string_value if name in literals else ""
+
+
+def describe(identifier: Identifier) -> str:
+    """An entity as people read it: `task flows/staging/TrainFlow.fit@5b0c…`."""
+    kind = _KINDS.get(identifier.resource_type, "launch plan")
+    place = f"{identifier.project}/{identifier.domain}/{identifier.name}"
+    return f"{kind} `{place}@{identifier.version[:12]}`"
+
+
+_Outcome = tuple[Identifier, bool, FlyteError | None]
+
+
+def _register(
+    registrations: Registrations, identifier: Identifier, spec: TaskSpec | WorkflowSpec
+) -> _Outcome:
+    """Whether this call has registered it, and what keeps it from being the one that is wanted."""
+    found = registrations.get(identifier)
+    if found is None and registrations.create(identifier, spec):
+        return identifier, True, None
+    found = found or registrations.get(identifier)
+    if found is None:
+        return identifier, False, FlyteError(f"{describe(identifier)} exists, and cannot be read")
+    different = differences(spec, found)
+    return identifier, False, _another(identifier, different) if different else None
+
+
+def _another(identifier: Identifier, different: list[str]) -> FlyteError:
+    shown = "".join(f"\n  {line}" for line in different[:_SHOWN])
+    more = f"\n  and {len(different) - _SHOWN} more" if different[_SHOWN:] else ""
+    return FlyteError(f"{describe(identifier)} has other content:{shown}{more}")
+
+
+def _raise(outcomes: list[_Outcome]) -> None:
+    problems: list[Problem] = [p for _, _, error in outcomes if error for p in error.problems]
+    if problems:
+        raise FlyteError.all_of(problems)

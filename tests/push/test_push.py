@@ -1,0 +1,221 @@
+"""Bundles become registrations: once, safely, again."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+from flyteidl.admin.task_pb2 import TaskSpec
+from flyteidl.core.identifier_pb2 import ResourceType
+
+from mfbuild.bundle.read import Bundle
+from mfbuild.engine.model import Digest
+from mfbuild.errors import FlyteError, PushError
+from mfbuild.flow.spec import FlowSpec
+from mfbuild.flyte.names import CODE
+from mfbuild.push.dry_run import DryRun
+from mfbuild.push.names import FlowWord, find_launch_plan
+from mfbuild.push.promote import promote
+from mfbuild.push.push import Pushed, push, resolved_of
+from mfbuild.push.register import fixed
+from tests.push.conftest import PROJECT, Target
+from tests.push.pushing import make_bundle, train_flow
+
+STEPS = ("start", "fit", "end")
+
+
+def send(target: Target, bundle: Bundle, domain: str = "staging", **options: Any) -> Pushed:
+    activate = options.pop("activate", False)
+    deployment = target.deployment(domain, **options)
+    return push(bundle, deployment, target.place(domain), activate=activate)
+
+
+def kinds(pushed: Pushed) -> list[str]:
+    return sorted(f"{ResourceType.Name(i.resource_type)} {i.name}" for i in pushed.sent)
+
+
+def states(target: Target, domain: str = "staging") -> dict[str, bool]:
+    plans = target.place(domain).backend.registrations.launch_plans(PROJECT, domain, "TrainFlow")
+    return {plan.id.version: plan.active for plan in plans}
+
+
+ALL = [
+    "LAUNCH_PLAN TrainFlow",
+    *sorted(f"TASK TrainFlow.{step}" for step in STEPS),
+    "WORKFLOW TrainFlow",
+]
+
+
+def test_a_push_registers_everything_and_the_next_one_nothing(
+    target: Target, tmp_path: Path
+) -> None:
+    bundle = make_bundle(tmp_path / "a", domains=target.domains)
+    first = send(target, bundle)
+    assert (kinds(first), first.sent_images, first.active) == (ALL, True, False)
+    assert first.launch_plan.version == bundle.manifest.version
+    if target.double:
+        target.double.calls.clear()
+    again = send(target, bundle)
+    assert (again.sent, again.sent_images, again.notes) == ((), False, ())
+    assert again.launch_plan == first.launch_plan
+    if target.double:
+        assert dict(target.double.calls) == {"GetLaunchPlan": 1}
+
+
+def test_one_line_of_a_step_registers_no_task_and_no_image(target: Target, tmp_path: Path) -> None:
+    send(target, make_bundle(tmp_path / "a", domains=target.domains))
+    changed = make_bundle(tmp_path / "b", domains=target.domains, code={"train.py": b"changed"})
+    if target.double:
+        target.double.calls.clear()
+    pushed = send(target, changed)
+    assert kinds(pushed) == ["LAUNCH_PLAN TrainFlow", "WORKFLOW TrainFlow"]
+    if target.double:
+        calls = target.double.calls
+        assert (calls["CreateTask"], calls["CreateWorkflow"], calls["CreateLaunchPlan"]) == (
+            0,
+            1,
+            1,
+        )
+        assert calls["PUT"] == 1
+
+
+def test_other_packages_of_a_step_register_that_task_alone(target: Target, tmp_path: Path) -> None:
+    send(target, make_bundle(tmp_path / "a", domains=target.domains))
+    other = make_bundle(tmp_path / "b", domains=target.domains, packages={"fit": "pandas==2"})
+    assert kinds(send(target, other)) == [
+        "LAUNCH_PLAN TrainFlow",
+        "TASK TrainFlow.fit",
+        "WORKFLOW TrainFlow",
+    ]
+
+
+def test_the_addresses_are_of_what_was_uploaded(target: Target, tmp_path: Path) -> None:
+    bundle = make_bundle(tmp_path / "a", domains=target.domains)
+    pushed = send(target, bundle, owner="bob")
+    plan = target.place().backend.registrations.launch_plan(pushed.launch_plan)
+    assert plan is not None
+    url, _, digest = fixed(plan.spec, CODE).partition("#sha256=")
+    assert digest == bundle.manifest.code.digest.hex
+    data = (
+        target.double.uploaded(url)
+        if target.double
+        else Path(url.removeprefix("file://")).read_bytes()
+    )
+    assert Digest.of(data).hex == digest
+    assert fixed(plan.spec, "person") == '{"user":"bob"}'
+
+
+def test_one_version_is_active_at_most(target: Target, tmp_path: Path) -> None:
+    first = make_bundle(tmp_path / "a", domains=target.domains)
+    second = make_bundle(tmp_path / "b", domains=target.domains, code={"train.py": b"changed"})
+    versions = [bundle.manifest.version for bundle in (first, second)]
+    assert send(target, first, activate=True).active
+    assert not send(target, second).active
+    assert states(target) == {versions[1]: False, versions[0]: True}
+    assert send(target, second, activate=True).active
+    assert states(target) == {versions[1]: True, versions[0]: False}
+    assert send(target, first, activate=True).sent == ()
+    assert states(target) == {versions[1]: False, versions[0]: True}
+
+
+def test_who_pushed_first_is_told_and_kept(target: Target, tmp_path: Path) -> None:
+    bundle = make_bundle(tmp_path / "a", domains=target.domains)
+    send(target, bundle)
+    pushed = send(target, bundle, owner="bob")
+    assert pushed.sent == ()
+    assert pushed.notes == (
+        f"launch plan `flows/staging/TrainFlow@{bundle.manifest.version[:12]}` was registered as "
+        '{"user":"alice"}',
+    )
+
+
+def test_another_content_under_the_same_version_is_refused(target: Target, tmp_path: Path) -> None:
+    bundle = make_bundle(tmp_path / "a", domains=target.domains)
+    pushed = send(target, bundle)
+    forged = replace(bundle, manifest=replace(bundle.manifest, domains=other_account(target)))
+    if target.double:  # the registry is asked first, and has another bundle of that version
+        with pytest.raises(PushError, match="is there, and is something else"):
+            send(target, forged)
+        return
+    with pytest.raises(FlyteError, match="has other content") as caught:
+        send(target, forged)
+    assert pushed.launch_plan.version[:12] in str(caught.value)
+    assert "robot" in str(caught.value)
+
+
+def test_what_differs_of_a_registered_task_is_told(target: Target, tmp_path: Path) -> None:
+    bundle = make_bundle(tmp_path / "a", domains=target.domains)
+    wanted = resolved_of(bundle, target.deployment(), embedded=target.double is None)
+    other = TaskSpec(template=wanted.tasks["fit"])
+    other.template.container.args.append("--more")
+    assert target.place().backend.registrations.create(wanted.tasks["fit"].id, other)
+    with pytest.raises(FlyteError) as caught:
+        send(target, bundle)
+    (problem,) = caught.value.problems
+    version = wanted.tasks["fit"].id.version[:12]
+    assert problem.message.startswith(
+        f"task `flows/staging/TrainFlow.fit@{version}` has other content:\n  "
+    )
+    assert "--more" in problem.message
+    assert states(target) == {}
+
+
+def other_account(target: Target) -> Any:
+    return {**target.domains, "staging": {**target.domains["staging"], "service_account": "robot"}}
+
+
+def test_a_dry_run_changes_nothing_and_names_the_calls(target: Target, tmp_path: Path) -> None:
+    bundle = make_bundle(tmp_path / "a", domains=target.domains)
+    dry = DryRun(target.place())
+    push(bundle, target.deployment(), dry.whole(), activate=True)
+    version = bundle.manifest.version
+    assert sorted(call.split()[0] for call in dry.calls) == [
+        *["CreateLaunchPlan", *["CreateTask"] * 3, "CreateWorkflow", "UpdateLaunchPlan"],
+        *["push", "upload"],
+    ]
+    assert f"CreateLaunchPlan flows/staging/TrainFlow@{version}" in dry.calls
+    assert states(target) == {}
+    assert send(target, bundle).sent_images
+    dry = DryRun(target.place())
+    push(bundle, target.deployment(), dry.whole(), activate=False)
+    assert dry.calls == []
+
+
+def test_a_version_is_promoted_as_it_is(target: Target, tmp_path: Path) -> None:
+    bundle = make_bundle(tmp_path / "a", domains=target.domains)
+    version = send(target, bundle, activate=True).launch_plan.version
+    to = target.deployment("production", owner="robot")
+    pushed = promote(
+        FlowWord.parse(f"TrainFlow@{version[:8]}"),
+        (target.place(), PROJECT, "staging"),
+        target.place("production"),
+        to,
+        activate=True,
+    )
+    assert kinds(pushed) == ALL
+    assert states(target, "production") == {version: True}
+    assert states(target) == {version: True}
+
+
+def test_project_prefixes_every_name(target: Target, tmp_path: Path) -> None:
+    bundle = make_bundle(tmp_path / "a", spec=in_project(), domains=target.domains)
+    pushed = send(target, bundle, branch="exp")
+    assert {i.name for i in pushed.sent} == {
+        "recsys.test.exp.TrainFlow",
+        *(f"recsys.test.exp.TrainFlow.{step}" for step in STEPS),
+    }
+    other = send(target, bundle, production=True)
+    assert other.launch_plan.name == "recsys.prod.TrainFlow"
+    found = find_launch_plan(
+        target.place(), PROJECT, "staging", FlowWord("recsys.test.exp.TrainFlow")
+    )
+    assert '"branch":"exp"' in fixed(found.spec, "person")
+
+
+def in_project() -> FlowSpec:
+    from mfbuild.flow.spec import DecoratorSpec, Project
+
+    decorator = DecoratorSpec("project", {"name": "recsys"}, explicit=True)
+    return train_flow(project=Project("recsys"), decorators=(decorator,))
