@@ -19,6 +19,17 @@ VERBS = {
     "explain": "say which input of an action changed",
     "run": "run a flow or a bundle on this machine",
     "resume": "go on with a run that failed",
+    "push": "images to the registry, versions to Flyte; without one, to the embedded backend",
+    "promote": "a version of one domain, to another",
+    "activate": "make a version of a flow the live one",
+    "deactivate": "make no version of a flow live",
+    "versions": "list the registered versions of a flow",
+    "diff": "say what differs between two versions of a flow",
+    "trigger": "start a registered version of a flow",
+    "status": "show executions, or one with its tasks",
+    "logs": "print what the tasks of an execution wrote",
+    "terminate": "end an execution",
+    "export": "write what push would register as an archive for flytectl",
     "verify": "recompute every digest, size and the version of a bundle",
     "gc": "remove what was least recently used from the store",
 }
@@ -29,6 +40,8 @@ examples:
   mfbuild package //flows/... --locked     # every flow below flows/, nothing resolved anew
   mfbuild plan flow.py                     # what would run, and why
   mfbuild lock --upgrade pandas
+  mfbuild push --domain staging            # registered as flow@version
+  mfbuild trigger TrainFlow --domain staging --alpha 0.3 --wait
 
 exit codes: 0 done; 1 the build failed; 2 usage or configuration; 3 a bug in mfbuild;
 130 interrupted

@@ -76,7 +76,7 @@ def where(parser: argparse.ArgumentParser) -> None:
 
 
 def run(args: argparse.Namespace) -> int:
-    pairs = [*_pairs(args.param), *_words(args.rest)]
+    pairs = parameter_pairs(args)
     root = workspace(args.flow)
     if args.from_run and not args.step:
         raise UsageError("`--from-run` goes with `--step`", hint="to go on, use `mfbuild resume`")
@@ -244,6 +244,11 @@ def terminable() -> Iterator[None]:
         yield
     finally:
         signal.signal(signal.SIGTERM, before)
+
+
+def parameter_pairs(args: argparse.Namespace) -> list[tuple[str, str]]:
+    """The Parameters of a command line, (name, text) each: of --param, and what was left over."""
+    return [*_pairs(args.param), *_words(args.rest)]
 
 
 def _pairs(words: Sequence[str]) -> list[tuple[str, str]]:

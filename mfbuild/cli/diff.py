@@ -1,0 +1,68 @@
+"""`mfbuild diff`: what differs between two versions of a flow."""
+
+from __future__ import annotations
+
+import argparse
+import json
+from dataclasses import asdict
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from mfbuild.cli import options, places
+from mfbuild.cli.push import is_bundle
+
+if TYPE_CHECKING:
+    from mfbuild.loading import Session
+    from mfbuild.push.bundles import Source
+
+EPILOG = """\
+examples:
+  mfbuild diff TrainFlow@5b0c6c TrainFlow@a1b2c3 -d production
+  mfbuild diff TrainFlow .mfbuild/dist/TrainFlow-a1b2c3…   # what is live, and what would be
+"""
+
+
+def arguments(parser: argparse.ArgumentParser) -> None:
+    parser.description = (
+        "Say what differs between two versions: steps, packages, code files, resources, settings. "
+        "Prints a line for each difference; nothing where there is none."
+    )
+    parser.epilog = EPILOG
+    for name, text in (("before", "the older"), ("after", "the newer")):
+        parser.add_argument(
+            name, metavar="FLOW[@VERSION]", help=f"{text} one: registered, or a bundle"
+        )
+    places.where(parser)
+    options.common(parser)
+
+
+def run(args: argparse.Namespace) -> int:
+    with options.session_of(args, options.workspace_of([])) as session:
+        from mfbuild.push.diff import changes, contents
+
+        sides = [contents(_bundle(args, session, word)) for word in (args.before, args.after)]
+    found = changes(*sides)
+    if args.json:
+        print(json.dumps([asdict(change) for change in found]))
+    elif found:
+        print("\n".join(str(change) for change in found))
+    else:
+        session.reporter.note("no difference")
+    return 0
+
+
+def _bundle(args: argparse.Namespace, session: Session, word: str) -> Source:
+    from mfbuild.bundle.read import read_bundle
+    from mfbuild.push.promote import registered_bundle
+
+    if word.startswith("oci://"):
+        from mfbuild.bundle.remote import open_remote
+
+        return open_remote(word)
+    if is_bundle(word):
+        return read_bundle(Path(word))
+    flow, spec = places.flow_word(args, session, word)
+    domain = places.domains_of(args, session.config, spec)[0]
+    place = places.place(session, domain)
+    project = places.deployment(args, session, place, domain, spec).project
+    return registered_bundle(place, project, domain, flow)

@@ -1,0 +1,71 @@
+"""`mfbuild export`: a flow's registrations as the archive that flytectl takes."""
+
+from __future__ import annotations
+
+import argparse
+import json
+from pathlib import Path
+
+from mfbuild.cli import options, places
+from mfbuild.cli.push import arguments_of_bundles, bundles_of
+from mfbuild.errors import BundleError, UsageError
+
+EPILOG = """\
+examples:
+  mfbuild export train.py --flytectl -d production -o train.tgz
+  flytectl register files --archive train.tgz --project flows --domain production
+  mfbuild export --flytectl -d production --blobs s3://bucket/flows -o train.tgz   # no network
+"""
+
+
+def arguments(parser: argparse.ArgumentParser) -> None:
+    parser.description = (
+        "Write what `push` would register as a .tgz for `flytectl register files`. The images are "
+        "those of the domain's registry; the code is uploaded through Flyte, or written beside the "
+        "archive for the place that --blobs names. Prints the archive's path."
+    )
+    parser.epilog = EPILOG
+    arguments_of_bundles(parser)
+    parser.add_argument(
+        "--flytectl", action="store_true", required=True, help="the form of the archive"
+    )
+    parser.add_argument("-o", "--output", type=Path, required=True, metavar="FILE.tgz")
+    parser.add_argument(
+        "--blobs",
+        metavar="URL",
+        help="where the files of FILE.tgz.blobs/ will be: code and plan are not uploaded",
+    )
+    places.where(parser)
+    places.metaflow(parser)
+    options.building(parser)
+    options.cache_flags(parser)
+    options.common(parser)
+
+
+def run(args: argparse.Namespace) -> int:
+    flows = [word for word in args.what if not word.startswith("oci://")]
+    with options.session_of(args, options.workspace_of(flows)) as session:
+        from mfbuild.push.export import export
+        from mfbuild.push.sites import flow_of
+
+        found = list(bundles_of(args, session))
+        if len(found) != 1:
+            raise UsageError(f"one bundle is exported at a time, not {len(found)}")
+        spec = flow_of(found[0].manifest)
+        domain = places.domains_of(args, session.config, spec)[0]
+        place = places.place(session, domain)
+        deployment = places.deployment(args, session, place, domain, spec)
+        made = export(found[0], deployment, None if args.blobs else place, blobs=args.blobs)
+    try:
+        args.output.write_bytes(made.archive)
+        for name, data in made.blobs.items():
+            file = args.output.with_name(f"{args.output.name}.blobs") / name
+            file.parent.mkdir(parents=True, exist_ok=True)
+            file.write_bytes(data)
+    except OSError as error:
+        raise BundleError(f"writing `{args.output}`: {error.strerror or error}") from error
+    for note in made.notes:
+        session.reporter.warn(note)
+    told = {"path": str(args.output), "version": made.version}
+    print(json.dumps(told) if args.json else args.output)
+    return 0

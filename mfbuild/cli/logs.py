@@ -1,0 +1,75 @@
+"""`mfbuild logs`: what the tasks of an execution have written."""
+
+from __future__ import annotations
+
+import argparse
+import os
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from mfbuild.cli import options, places
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from mfbuild.flyte.backend import ExecutionId
+    from mfbuild.push.places import Place
+
+EPILOG = """\
+examples:
+  mfbuild logs r261125-k3fa
+  mfbuild logs r261125-k3fa fit --follow
+"""
+
+
+def arguments(parser: argparse.ArgumentParser) -> None:
+    parser.description = (
+        "Print what the tasks of an execution wrote, `step/task: line`, from Metaflow's datastore, "
+        "where it is also while they run."
+    )
+    parser.epilog = EPILOG
+    parser.add_argument("execution", metavar="EXECUTION", help="its name, or Metaflow's run id")
+    parser.add_argument("step", nargs="?", metavar="STEP", help="only this step")
+    parser.add_argument(
+        "-f", "--follow", action="store_true", help="go on until the execution has ended"
+    )
+    parser.add_argument(
+        "--python",
+        type=Path,
+        default=Path(sys.executable),
+        help="an interpreter that has Metaflow (default: the one that runs mfbuild)",
+    )
+    places.where(parser)
+    options.common(parser)
+
+
+def run(args: argparse.Namespace) -> int:
+    with options.session_of(args, options.workspace_of([])) as session:
+        from mfbuild.push.logs import show_logs
+        from mfbuild.push.names import find_execution
+        from mfbuild.push.sites import metaflow_settings
+
+        domain = places.domain_of(args, session.config)
+        place = places.place(session, domain)
+        project = places.deployment(args, session, place, domain, None).project
+        found = find_execution(place, project, domain, args.execution)
+        settings = metaflow_settings(session.config.domains[domain].metaflow)
+        show_logs(
+            args.python,
+            {**os.environ, **settings},
+            flow=found.flow,
+            run=f"flyte-{found.id.name}",
+            step=args.step,
+            follow=_following(place, found.id) if args.follow else None,
+        )
+    return 0
+
+
+def _following(place: Place, id: ExecutionId) -> Callable[[], None]:
+    from mfbuild.push.runs import wait
+
+    def until_its_end() -> None:
+        wait(place.backend.executions, id)
+
+    return until_its_end

@@ -1,0 +1,210 @@
+"""`mfbuild push`: a bundle becomes images in a registry and versions in Flyte."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import time
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from mfbuild.cli import options, places
+from mfbuild.errors import UsageError
+
+if TYPE_CHECKING:
+    from mfbuild.loading import Session
+    from mfbuild.push.bundles import Source
+    from mfbuild.push.places import Place
+    from mfbuild.push.push import Pushed
+    from mfbuild.report import PlainReporter
+
+EPILOG = """\
+examples:
+  mfbuild push                                   # what was packaged last, to development
+  mfbuild push train.py --domain staging         # packages first; nothing to do takes no time
+  mfbuild push .mfbuild/dist/TrainFlow-5b0c6c… -d staging -d production --activate
+  mfbuild push oci://registry.example.com/flows/trainflow:5b0c6c… -d production
+  mfbuild push --dry-run                         # the calls, none of them made
+"""
+
+
+def arguments(parser: argparse.ArgumentParser) -> None:
+    parser.description = (
+        "Push the images, the code and the registrations of bundles: what is there already is not "
+        "sent again. Without a Flyte configured they go to the embedded backend, files below "
+        ".mfbuild/flyte. Prints each flow@version, and its images by digest."
+    )
+    parser.epilog = EPILOG
+    arguments_of_bundles(parser)
+    places.where(parser, several=True)
+    places.metaflow(parser)
+    parser.add_argument(
+        "--activate",
+        action="store_true",
+        help="make it the version whose schedule is live (default: the domain's `activate`)",
+    )
+    parser.add_argument("--dry-run", action="store_true", help="print the calls, make none")
+    options.building(parser)
+    options.cache_flags(parser)
+    options.common(parser)
+
+
+def arguments_of_bundles(parser: argparse.ArgumentParser) -> None:
+    """What to push or to export."""
+    parser.add_argument(
+        "what",
+        nargs="*",
+        metavar="FLOW|BUNDLE",
+        help="a flow (packaged first), a bundle's folder or tar, or oci://registry/repository:tag "
+        "(default: what was packaged last)",
+    )
+    parser.add_argument(
+        "--stale-ok", action="store_true", help="take the last bundle though its sources changed"
+    )
+
+
+_Result = tuple["Place", "Pushed", "list[str] | None"]
+"""A bundle in a domain; the calls are those of a dry run."""
+
+
+def run(args: argparse.Namespace) -> int:
+    flows = [word for word in args.what if not is_bundle(word)]
+    root = options.workspace_of(flows)
+    with options.session_of(args, root) as session:
+        results = list(_push_all(args, session, list(bundles_of(args, session))))
+    if args.json:
+        print(json.dumps({"pushed": [result_json(*result) for result in results]}))
+    else:
+        lines = (line for _, pushed, calls in results for line in result_lines(pushed, calls))
+        print("\n".join(lines))
+    return 0
+
+
+def is_bundle(word: str) -> bool:
+    """Whether `word` is a bundle, rather than a flow."""
+    if word.startswith("oci://"):
+        return True
+    return not word.startswith("//") and (Path(word).is_dir() or word.endswith(".tar"))
+
+
+def bundles_of(args: argparse.Namespace, session: Session) -> Iterator[Source]:
+    """The bundles to push; flows are packaged, what was packaged last is held against its flow."""
+    from mfbuild.bundle.read import read_bundle
+
+    flows = [word for word in args.what if not is_bundle(word)]
+    if not args.what:
+        yield from _latest(args, session)
+    for word in args.what:
+        if word.startswith("oci://"):
+            from mfbuild.bundle.remote import open_remote
+
+            yield open_remote(word)
+        elif is_bundle(word):
+            yield read_bundle(Path(word))
+    if flows:
+        from mfbuild.labels import find_flows
+        from mfbuild.loading import load_flows
+        from mfbuild.packaging import package
+
+        loaded = load_flows(session, find_flows(flows, session.config.root))
+        for _, path in package(session, loaded):
+            yield read_bundle(path)
+
+
+def _latest(args: argparse.Namespace, session: Session) -> Iterator[Source]:
+    from mfbuild.bundle.read import read_bundle
+    from mfbuild.packaging import read_latest
+
+    found = read_latest(session.config.root)
+    for latest in found:
+        bundle = read_bundle(latest.path)
+        session.reporter.note(f"pushing {bundle.manifest.flow} as packaged last: {latest.path}")
+        if not args.stale_ok and _is_stale(args, latest.label, latest.policy, bundle):
+            raise UsageError(
+                f"{latest.label} has changed since it was packaged",
+                hint=f"`mfbuild push {latest.label}` packages it first; or give --stale-ok",
+            )
+        yield bundle
+
+
+def _is_stale(args: argparse.Namespace, label: str, policy: Any, bundle: Source) -> bool:
+    """Whether packaging `label` now, with the flags of then, would give another version."""
+    from mfbuild.labels import find_flows
+    from mfbuild.loading import load_flows
+    from mfbuild.packaging import version_now
+
+    root = options.workspace_of([])
+    if not (root / label[2:]).is_file():
+        return True
+    with options.session_of(options.with_policy(args, policy), root) as then:
+        (version,) = version_now(then, load_flows(then, find_flows([label], root)))
+    return bool(version != bundle.manifest.version)
+
+
+def _push_all(
+    args: argparse.Namespace, session: Session, bundles: Sequence[Source]
+) -> Iterator[_Result]:
+    from mfbuild.push.dry_run import DryRun
+    from mfbuild.push.push import push
+    from mfbuild.push.sites import flow_of
+
+    known: dict[str, Place] = {}
+    for bundle in bundles:
+        spec = flow_of(bundle.manifest)
+        for domain in places.domains_of(args, session.config, spec):
+            began = time.monotonic()
+            place = known[domain] = known.get(domain) or places.place(session, domain)
+            deployment = places.deployment(args, session, place, domain, spec)
+            dry = DryRun(place) if args.dry_run else None
+            activate = args.activate or session.config.domains[domain].activate
+            used = dry.whole() if dry else place
+            pushed = push(bundle, deployment, used, activate=activate)
+            calls = dry.calls if dry else None
+            tell(session.reporter, place, pushed, calls, time.monotonic() - began)
+            yield place, pushed, calls
+
+
+def tell(
+    reporter: PlainReporter, place: Place, pushed: Pushed, calls: list[str] | None, seconds: float
+) -> None:
+    """Say what a push has done, in a sentence."""
+    id = pushed.launch_plan
+    where = f"{id.name}@{id.version[:12]} in {id.project}/{id.domain} of {place.backend.name}"
+    for note in pushed.notes:
+        reporter.note(f"note: {note}")
+    if calls is not None:
+        reporter.note(f"{len(calls)} calls would bring {where}")
+    elif pushed.sent:
+        active = ", active" if pushed.active else ""
+        images = "images, " if pushed.sent_images else ""
+        sent = f"{images}{len(pushed.sent)} registrations in {seconds:.1f} s"
+        reporter.note(f"pushed {where}{active}: {sent}")
+    else:
+        reporter.note(f"nothing to register: there is {where} ({seconds:.1f} s)")
+
+
+def result_lines(pushed: Pushed, calls: list[str] | None) -> Iterator[str]:
+    """`flow@version`, then each image of a registry by digest; of a dry run, its calls."""
+    if calls is not None:
+        yield from calls
+        return
+    yield f"{pushed.launch_plan.name}@{pushed.launch_plan.version}"
+    yield from pushed.references
+
+
+def result_json(place: Place, pushed: Pushed, calls: list[str] | None) -> dict[str, object]:
+    """The same for machines."""
+    id = pushed.launch_plan
+    return {
+        "name": id.name,
+        "version": id.version,
+        "project": id.project,
+        "domain": id.domain,
+        "backend": place.backend.name,
+        "images": dict(pushed.images),
+        "sent": [f"{i.name}@{i.version}" for i in pushed.sent],
+        "active": pushed.active,
+        "notes": list(pushed.notes),
+        "calls": calls,
+    }

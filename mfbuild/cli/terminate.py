@@ -1,0 +1,39 @@
+"""`mfbuild terminate`: ends an execution."""
+
+from __future__ import annotations
+
+import argparse
+import json
+
+from mfbuild.cli import options, places
+
+EPILOG = """\
+examples:
+  mfbuild terminate r261125-k3fa
+  mfbuild terminate TrainFlow/flyte-r261125-k3fa -d staging --cause "wrong data"
+"""
+
+
+def arguments(parser: argparse.ArgumentParser) -> None:
+    parser.description = "End an execution; one that has ended is left as it is."
+    parser.epilog = EPILOG
+    parser.add_argument("execution", metavar="EXECUTION", help="its name, or Metaflow's run id")
+    parser.add_argument("--cause", default="terminated by mfbuild", help="what Flyte shows of it")
+    places.where(parser)
+    options.common(parser)
+
+
+def run(args: argparse.Namespace) -> int:
+    with options.session_of(args, options.workspace_of([])) as session:
+        from mfbuild.push.names import find_execution
+
+        domain = places.domain_of(args, session.config)
+        place = places.place(session, domain)
+        project = places.deployment(args, session, place, domain, None).project
+        found = find_execution(place, project, domain, args.execution)
+        if found.is_done:
+            session.reporter.note(f"{found.id.name} had ended: {found.phase}")
+        else:
+            place.backend.executions.terminate(found.id, args.cause)
+    print(json.dumps({"name": found.id.name}) if args.json else found.id.name)
+    return 0

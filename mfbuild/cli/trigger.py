@@ -1,0 +1,84 @@
+"""`mfbuild trigger`: starts what a push has registered."""
+
+from __future__ import annotations
+
+import argparse
+import json
+from typing import TYPE_CHECKING
+
+from mfbuild.cli import options, places
+from mfbuild.cli.run import parameter_pairs
+from mfbuild.errors import RunError
+
+if TYPE_CHECKING:
+    from mfbuild.flyte.backend import Execution
+
+TAKES_PARAMETERS = True
+"""What argparse does not know is a Parameter of the flow."""
+
+EPILOG = """\
+examples:
+  mfbuild trigger TrainFlow --alpha 0.3          # the active version, else the newest
+  mfbuild trigger TrainFlow@5b0c6c -d staging --wait
+  mfbuild trigger train.py --param domain=x      # where mfbuild has an option of that name
+"""
+
+
+def arguments(parser: argparse.ArgumentParser) -> None:
+    parser.description = (
+        "Start a registered version of a flow. Parameters are checked before anything starts. "
+        "Prints the run as Metaflow's client takes it."
+    )
+    parser.epilog = EPILOG
+    parser.add_argument(
+        "flow",
+        metavar="FLOW[@VERSION]",
+        help="a registered name, or the flow's file; a version may be cut to its first digits",
+    )
+    parser.add_argument(
+        "--param",
+        action="append",
+        default=[],
+        metavar="NAME=VALUE",
+        help="a Parameter of the flow; --NAME VALUE does the same after FLOW",
+    )
+    parser.add_argument(
+        "--wait", action="store_true", help="until it has ended; exit 1 if it failed"
+    )
+    places.where(parser)
+    options.common(parser)
+
+
+def run(args: argparse.Namespace) -> int:
+    pairs = parameter_pairs(args)
+    with options.session_of(args, options.workspace_of([])) as session:
+        from mfbuild.push.names import find_launch_plan
+        from mfbuild.push.progress import Board
+        from mfbuild.push.runs import trigger, wait
+
+        word, spec = places.flow_word(args, session, args.flow)
+        domain = places.domains_of(args, session.config, spec)[0]
+        place = places.place(session, domain)
+        to = places.deployment(args, session, place, domain, spec)
+        plan = find_launch_plan(place, to.project, domain, word)
+        id = trigger(place, plan, pairs)
+        flow = plan.id.name.rpartition(".")[2]
+        pathspec = f"{flow}/flyte-{id.name}"
+        session.reporter.note(
+            f"started {plan.id.name}@{plan.id.version[:12]} as {id.name} in {to.project}/{domain} "
+            f"of {place.backend.name}"
+        )
+        print(json.dumps({"run": pathspec, "name": id.name}) if args.json else pathspec, flush=True)
+        if args.wait:
+            ended(wait(place.backend.executions, id, Board(session.reporter).show), pathspec)
+    return 0
+
+
+def ended(execution: Execution, pathspec: str) -> None:
+    """RunError if an execution has ended otherwise than well."""
+    if execution.phase != "succeeded":
+        told = f": {execution.error}" if execution.error else ""
+        raise RunError(
+            f"`{pathspec}` {execution.phase}{told}",
+            hint=f"its logs: mfbuild logs {execution.id.name} -d {execution.id.domain}",
+        )

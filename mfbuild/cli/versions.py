@@ -1,0 +1,82 @@
+"""`mfbuild versions`: what of a flow is registered, and which version is live."""
+
+from __future__ import annotations
+
+import argparse
+import json
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
+
+from mfbuild.cli import options, places
+
+if TYPE_CHECKING:
+    from mfbuild.flyte.backend import LaunchPlan
+
+EPILOG = """\
+examples:
+  mfbuild versions TrainFlow -d production
+  mfbuild versions train.py --production -d production --json
+"""
+
+
+def arguments(parser: argparse.ArgumentParser) -> None:
+    parser.description = (
+        "List the registered versions of a flow, newest first; `*` marks the active one."
+    )
+    parser.epilog = EPILOG
+    parser.add_argument("flow", metavar="FLOW", help="a registered name, or the flow's file")
+    places.where(parser)
+    options.common(parser)
+
+
+def run(args: argparse.Namespace) -> int:
+    with options.session_of(args, options.workspace_of([])) as session:
+        from mfbuild.push.names import versions_of
+
+        word, spec = places.flow_word(args, session, args.flow)
+        domain = places.domains_of(args, session.config, spec)[0]
+        place = places.place(session, domain)
+        project = places.deployment(args, session, place, domain, spec).project
+        found = versions_of(place, project, domain, word)
+    print(json.dumps([_json(plan) for plan in found]) if args.json else _table(found))
+    return 0
+
+
+def _table(plans: Sequence[LaunchPlan]) -> str:
+    return "\n".join(
+        "  ".join(word for word in (("*" if plan.active else " "), *_words(plan)) if word).rstrip()
+        for plan in plans
+    )
+
+
+def _words(plan: LaunchPlan) -> list[str]:
+    created = plan.created.astimezone().strftime("%Y-%m-%d %H:%M:%S") if plan.created else ""
+    person = _person(plan)
+    return [plan.id.version, created, person.get("user", ""), _schedule(plan)]
+
+
+def _person(plan: LaunchPlan) -> dict[str, str]:
+    from mfbuild.flyte.names import PERSON
+    from mfbuild.push.register import fixed
+
+    found: dict[str, str] = json.loads(fixed(plan.spec, PERSON) or "{}")
+    return found
+
+
+def _schedule(plan: LaunchPlan) -> str:
+    return str(plan.spec.entity_metadata.schedule.cron_schedule.schedule)
+
+
+def _json(plan: LaunchPlan) -> dict[str, object]:
+    person = _person(plan)
+    person.pop("production_token", None)
+    return {
+        "name": plan.id.name,
+        "version": plan.id.version,
+        "project": plan.id.project,
+        "domain": plan.id.domain,
+        "active": plan.active,
+        "created": plan.created.isoformat() if plan.created else None,
+        "schedule": _schedule(plan) or None,
+        "person": person,
+    }
