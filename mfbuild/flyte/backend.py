@@ -44,7 +44,10 @@ class Registrations(Protocol):
         """
 
     def get(self, identifier: Identifier) -> TaskSpec | WorkflowSpec | None:
-        """The task or workflow that is registered under `identifier`, as it was sent."""
+        """The task or workflow that is registered under `identifier`.
+
+        It is what was sent, but for what the server adds; `compare.differences` knows of that.
+        """
 
     def launch_plan(self, identifier: Identifier) -> LaunchPlan | None:
         """The launch plan that is registered under `identifier`, with its state."""
@@ -52,7 +55,8 @@ class Registrations(Protocol):
     def create(self, identifier: Identifier, spec: Spec) -> bool:
         """Register; False where something is registered under `identifier` already, whatever it is.
 
-        After a connection that broke the answer is the same as if it had not.
+        That may be by this very call, where the connection broke after it took effect: so on False
+        the caller compares, whichever it was.
         """
 
     def launch_plans(self, project: str, domain: str, name: str) -> Iterator[LaunchPlan]:

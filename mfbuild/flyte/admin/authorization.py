@@ -43,6 +43,7 @@ class Authorization:
         self._send = send
         self._lock = threading.Lock()
         self._login: Login | None = None
+        self._told: PublicClientAuthConfigResponse | None = None
         self._current: Metadata | None = None
 
     def metadata(self) -> Metadata:
@@ -110,13 +111,15 @@ class Authorization:
 
     def _public(self, proxy: Metadata) -> PublicClientAuthConfigResponse:
         """What the server tells everyone; nothing where it has no authorization of its own."""
-        method = self._service.GetPublicClientConfig
-        try:
-            return self._send(method, PublicClientAuthConfigRequest(), "say how to log in", proxy)
-        except Refusal as refusal:
-            if refusal.code != "UNIMPLEMENTED":
-                raise
-        return PublicClientAuthConfigResponse()
+        if self._told is None:
+            method, request = self._service.GetPublicClientConfig, PublicClientAuthConfigRequest()
+            try:
+                self._told = self._send(method, request, "say how to log in", proxy)
+            except Refusal as refusal:
+                if refusal.code != "UNIMPLEMENTED":
+                    raise
+                self._told = PublicClientAuthConfigResponse()
+        return self._told
 
 
 def _output(command: Sequence[str]) -> str:

@@ -15,6 +15,8 @@ _PASSING = ("UNAVAILABLE", "RESOURCE_EXHAUSTED", "DEADLINE_EXCEEDED", "ABORTED")
 _CUT = re.compile("RST_STREAM|GOAWAY|stream (removed|terminated)|connection reset", re.IGNORECASE)
 _TLS = re.compile("handshake|certificate|SSL_|tls", re.IGNORECASE)
 _UNKNOWN_HOST = re.compile("domain name not found|name or service not known|NXDOMAIN", re.I)
+_NO_TLS = "WRONG_VERSION_NUMBER"
+_OF_TLS = re.compile(r"OPENSSL_internal:(.+?)(: OK)?$")
 _CONNECTING = ("failed to connect", "errors resolving", "dns resolution failed")
 
 
@@ -69,16 +71,22 @@ class Failure:
 
     @property
     def _cause(self) -> str:
+        if _NO_TLS in self.words:
+            return "it does not speak TLS"
+        if of_tls := _OF_TLS.search(self.words):
+            return of_tls[1].replace("_", " ").lower()
         if self.words.lower().startswith(_CONNECTING):
             return self.words.rpartition(": ")[2].rstrip("]").lower()
         return self.words or "the connection broke"
 
     def _way(self, settings: Settings) -> str:
         """What may be wrong with the way to the server."""
-        if _TLS.search(self.words) and "WRONG_VERSION_NUMBER" in self.words:
-            return f"without TLS the endpoint is `http://{settings.endpoint}`"
+        if _NO_TLS in self.words:
+            return f"if it is not to, the endpoint is `http://{settings.endpoint}`"
         if _TLS.search(self.words):
             return "trust its authority with `admin.caCertFilePath` of flytekit's configuration"
+        if settings.insecure and self.words.endswith("Socket closed"):
+            return f"if it speaks TLS, the endpoint is `https://{settings.endpoint}`"
         return f"the endpoint is from {settings.source}"
 
     def _hint(self, settings: Settings) -> str | None:

@@ -41,9 +41,10 @@ class Login:
 
     def renewed_token(self) -> str:
         """A new token; a person may be asked for it in a browser or on the terminal."""
-        if self._settings.login == PKCE and self.token() is None and not sys.stderr.isatty():
+        if self._settings.login == PKCE and not sys.stderr.isatty():
+            # flytekit would wait for the browser for ever.
             message = f"`{self._settings.endpoint}` wants a login in a browser, and nobody is there"
-            raise FlyteError(message, hint=f"give a token in `{TOKEN}`")
+            raise FlyteError(message, hint=f"log in at a terminal, or give a token in `{TOKEN}`")
         with self._guarded():
             self._authenticator.refresh_credentials()
         token = self.token() or ""
@@ -55,7 +56,7 @@ class Login:
     def _guarded(self) -> Iterator[None]:
         """flytekit talks on stderr alone, logs nothing, and fails with FlyteError."""
         name, way = f"`{self._settings.endpoint}`", self._settings.login
-        disabled = logging.root.manager.disable
+        disabled, hook = logging.root.manager.disable, sys.excepthook
         try:
             logging.disable()  # flytekit logs the answers of token servers
             with contextlib.redirect_stdout(sys.stderr):
@@ -72,6 +73,7 @@ class Login:
             raise FlyteError(f"logging in at {name} by `{way}` failed: {reason}") from None
         finally:
             logging.disable(disabled)
+            sys.excepthook = hook  # flytekit has its own, which shows more
 
 
 def _authenticator(settings: Settings, config: LoginConfig) -> Any:
