@@ -115,7 +115,7 @@ def proxied(upstream: str, rule: Rule = lambda seen: None) -> Iterator[Proxy]:
             self.answer(answer, fault.headers)
 
         def forward(self, body: bytes) -> Answer:
-            """Pass the request on; a body that is too short ends the connection."""
+            """Pass the request on; where the body is too short, until the registry gives it up."""
             host, _, port = upstream.partition(":")
             connection = http.client.HTTPConnection(host, int(port))
             try:
@@ -126,7 +126,7 @@ def proxied(upstream: str, rule: Rule = lambda seen: None) -> Iterator[Proxy]:
                     connection.putheader(name, value)
                 connection.endheaders(body)
                 if len(body) < int(self.headers.get("Content-Length", 0)):
-                    return Answer(0)
+                    connection.sock.shutdown(socket.SHUT_WR)
                 response = connection.getresponse()
                 return Answer(response.status, response.read(), dict(response.getheaders()))
             finally:

@@ -7,8 +7,6 @@ import socket
 import subprocess
 import threading
 import time
-import urllib.error
-import urllib.request
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -19,25 +17,54 @@ USER, PASSWORD = "someone", "secret-word"
 _HTPASSWD = f"{USER}:$2b$04$JMEsGHL1zznHiEZ3KSJxfOrxbbDAnf0GIwOy8a4iz/nlUgIkuQ/4i\n"
 
 
+@dataclass(frozen=True)
+class Certificate:
+    """A certificate with its key, and the authority that has to be trusted for it."""
+
+    certificate: Path
+    key: Path
+    authority: Path
+
+
+def certificate(folder: Path, address: str) -> Certificate:
+    """A new certificate for an IP address, made by openssl, of an authority of its own."""
+    folder.mkdir(parents=True)
+    new = ["openssl", "req", "-x509", "-newkey", "rsa:2048", "-nodes", "-days", "2"]
+    made = Certificate(folder / "cert.pem", folder / "cert.key", folder / "ca.pem")
+    signed = ["-CA", str(made.authority), "-CAkey", f"{folder / 'ca.key'}", "-subj", "/CN=host"]
+    named = ["-addext", f"subjectAltName=IP:{address}", "-addext", "basicConstraints=CA:FALSE"]
+    files = ["-keyout", str(made.key), "-out", str(made.certificate)]
+    authority = ["-keyout", f"{folder / 'ca.key'}", "-out", str(made.authority), "-subj", "/CN=ca"]
+    for arguments in (authority, [*signed, *named, *files]):
+        subprocess.run([*new, *arguments], check=True, capture_output=True)
+    return made
+
+
 @contextmanager
-def docker_registry(folder: Path, *, login: bool = False) -> Iterator[str]:
+def docker_registry(
+    folder: Path, *, login: bool = False, tls: Certificate | None = None, auth: str = ""
+) -> Iterator[str]:
     """Run docker-registry on the loopback with its files in `folder`; its `host:port`.
 
-    With `login` it wants USER and PASSWORD.
+    With `login` it wants USER and PASSWORD. With `tls`, which is for 127.0.0.2, it is spoken to by
+    https. `auth` is another section of that name for its configuration.
     """
     program = shutil.which("docker-registry")
     assert program, "docker-registry is not installed (Debian's package of that name has it)"
     folder.mkdir(parents=True)
+    address = "127.0.0.2" if tls else "127.0.0.1"
     with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        host = f"127.0.0.1:{probe.getsockname()[1]}"
+        probe.bind((address, 0))
+        host = f"{address}:{probe.getsockname()[1]}"
     config = folder / "config.yml"
     (folder / "htpasswd").write_text(_HTPASSWD)
-    auth = f"auth: {{htpasswd: {{realm: tests, path: {folder / 'htpasswd'}}}}}\n" if login else ""
+    if login:
+        auth = f"auth: {{htpasswd: {{realm: tests, path: {folder / 'htpasswd'}}}}}\n"
+    secured = f", tls: {{certificate: {tls.certificate}, key: {tls.key}}}" if tls else ""
     config.write_text(
         "version: 0.1\nlog: {level: error, accesslog: {disabled: true}}\n"
         f"storage: {{filesystem: {{rootdirectory: {folder / 'data'}}}}}\n"
-        f"http: {{addr: '{host}'}}\n{auth}"
+        f"http: {{addr: '{host}'{secured}}}\n{auth}"
     )
     with (folder / "log").open("wb") as log:
         process = subprocess.Popen([program, "serve", str(config)], stdout=log, stderr=log)
@@ -50,17 +77,13 @@ def docker_registry(folder: Path, *, login: bool = False) -> Iterator[str]:
 
 
 def _wait(host: str, process: subprocess.Popen[bytes], log: Path) -> None:
+    address, _, port = host.partition(":")
     deadline = time.monotonic() + 20
-    opener = urllib.request.build_opener(urllib.request.ProxyHandler({}))
     while time.monotonic() < deadline and process.poll() is None:
-        try:
-            opener.open(f"http://{host}/v2/", timeout=5).close()
-            return
-        except urllib.error.HTTPError as error:
-            error.close()
-            return
-        except OSError:
-            time.sleep(0.02)
+        with socket.socket() as probe:
+            if probe.connect_ex((address, int(port))) == 0:
+                return
+        time.sleep(0.02)
     raise AssertionError(f"docker-registry did not start: {log.read_text()}")
 
 
@@ -114,11 +137,12 @@ def scripted(script: Script) -> Iterator[Scripted]:
                 self.send_header(name, value)
             self.send_header("Content-Length", str(len(answer.body)))
             self.end_headers()
-            self.wfile.write(answer.body[: answer.cut])
+            if self.command != "HEAD":
+                self.wfile.write(answer.body[: answer.cut])
             if answer.cut is not None:
                 self.close_connection = True
 
-        do_POST = do_CONNECT = do_GET  # noqa: N815
+        do_POST = do_CONNECT = do_HEAD = do_PUT = do_PATCH = do_GET  # noqa: N815
 
         def log_message(self, format: str, *args: object) -> None:
             pass

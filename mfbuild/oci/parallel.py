@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import threading
 from collections import deque
-from collections.abc import Callable, Collection, Sequence
+from collections.abc import Callable, Collection
 from queue import SimpleQueue
 from typing import TypeVar
 
-from mfbuild.errors import Interrupted, MfbuildError
+from mfbuild.errors import Interrupted
 from mfbuild.oci.transport import Tick
 
 T = TypeVar("T")
@@ -17,9 +17,8 @@ T = TypeVar("T")
 def for_each(items: Collection[T], work: Callable[[T, Tick], None], jobs: int) -> None:
     """Call `work(item, tick)` for each of `items`, begun in their order, at most `jobs` at once.
 
-    `tick` raises Interrupted once the rest is given up. Raises the failure, or one MfbuildError
-    for all that were met. KeyboardInterrupt does not wait for the threads, which a silent server
-    may hold up for long: they are daemons.
+    Raises the first failure; from then on `tick` raises Interrupted. KeyboardInterrupt does not
+    wait for the threads, which a silent server may hold up for long: they are daemons.
     """
     waiting, ended = deque(items), SimpleQueue[BaseException | None]()
     cancelled = threading.Event()
@@ -50,16 +49,4 @@ def for_each(items: Collection[T], work: Callable[[T, Tick], None], jobs: int) -
         cancelled.set()
         raise
     if failures:
-        raise _combined(failures)
-
-
-def _combined(failures: Sequence[BaseException]) -> BaseException:
-    """One for all: a bug if there is one, else every problem but that others were stopped."""
-    bugs = [error for error in failures if not isinstance(error, MfbuildError)]
-    met = bugs or [error for error in failures if not isinstance(error, Interrupted)] or failures
-    if len(met) == 1 or bugs:
-        return met[0]
-    problems = [p for error in met if isinstance(error, MfbuildError) for p in error.problems]
-    kind = type(met[0])
-    assert issubclass(kind, MfbuildError)
-    return kind.all_of(list(dict.fromkeys(problems)))
+        raise next((e for e in failures if not isinstance(e, Interrupted)), failures[0])

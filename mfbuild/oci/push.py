@@ -14,7 +14,7 @@ from mfbuild.engine.model import Digest
 from mfbuild.errors import FetchError, Interrupted, PushError
 from mfbuild.oci.layout import children
 from mfbuild.oci.parallel import for_each
-from mfbuild.oci.registry import Repository, told_digest
+from mfbuild.oci.registry import Repository, stored_digest
 from mfbuild.oci.transport import REFUSALS, AnswerError, Tick
 from mfbuild.oci.types import INDEX_TYPES, MANIFEST_TYPES, Descriptor
 from mfbuild.oci.upload import Origin, Upload
@@ -147,7 +147,7 @@ class _Push:
             scope=self.target.scope,
             headers=headers,
             body=document.data,
-            read=told_digest,
+            read=stored_digest,
         )
         self.target.same(digest, self.target.registry.persist(url, put, tick))
 

@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, TypeVar
+from urllib.parse import urlsplit
 
 from mfbuild.engine.model import Blob, Digest, Source
 from mfbuild.errors import FetchError
@@ -140,6 +141,14 @@ class Repository:
 def told_digest(response: requests.Response) -> str:
     """The digest that a registry says its content has; empty where it says nothing."""
     return response.headers.get("Docker-Content-Digest", "")
+
+
+def stored_digest(response: requests.Response) -> str:
+    """The same of what it was sent; FetchError if it does not say that it has stored it (201)."""
+    if response.status_code != 201:
+        host = urlsplit(response.url).netloc
+        raise FetchError(f"`{host}` stored nothing: it answered `{response.status_code}`")
+    return told_digest(response)
 
 
 def _unless_absent(read: Callable[[], T]) -> T | None:

@@ -170,7 +170,8 @@ class Registry:
             raise Passing("did not answer in time") from None
         except (requests.ConnectionError, requests.exceptions.ChunkedEncodingError):
             raise Passing("could not be reached, or broke the connection") from None
-        except requests.RequestException as error:
+        except (requests.RequestException, UnicodeError) as error:
+            # Addresses that lead nowhere, mostly; UnicodeError is how requests fails over some.
             raise FetchError(f"`{self.host}` cannot be asked: {type(error).__name__}") from None
 
     def _authorized(
@@ -208,6 +209,7 @@ class Registry:
         """
         own = own or self._url
         for _ in range(REDIRECTS):
+            url = _as_sent(url)
             if urlsplit(url).scheme not in ("https", urlsplit(own).scheme):
                 raise FetchError(f"`{self.host}` redirects to an address that is not https")
             secret = authorization if _origin(url) == _origin(own) else None
@@ -217,7 +219,7 @@ class Registry:
                 return response
             with response:
                 _drain(response)
-            url = urljoin(url, response.headers["Location"])
+            url = location(response) or ""
         raise FetchError(f"`{self.host}` redirects more than {REDIRECTS} times")
 
     def _send(
@@ -243,6 +245,7 @@ class Registry:
         if challenge.scheme == "basic":
             return known.basic() if known else None
         realm = challenge.parameters.get("realm", "")
+        realm = _as_sent(realm) if "://" in realm else realm
         where = urlsplit(realm)
         if where.scheme != "https" and not (where.scheme == "http" and where.hostname in LOCAL):
             raise FetchError(f"`{self.host}` names a token server that is not https: `{realm}`")
@@ -301,8 +304,25 @@ class Registry:
             seconds -= 0.25
 
 
+def location(response: requests.Response) -> str | None:
+    """Where an answer says to go on, which may be anywhere; None if it does not say."""
+    header = response.headers.get("Location")
+    try:
+        return header and urljoin(response.url, header)
+    except ValueError:
+        at = urlsplit(response.url).netloc
+        raise FetchError(f"`{at}` gives an address that cannot be read") from None
+
+
 def _is_local(host: str) -> bool:
     return urlsplit(f"//{host}").hostname in LOCAL
+
+
+def _as_sent(url: str) -> str:
+    """`url` as requests reads it: `http://a\\@b/` is at `a` for it, and at `b` for urlsplit."""
+    import requests
+
+    return requests.Request("GET", url).prepare().url or ""
 
 
 def _origin(url: str) -> tuple[str, str | None, int | None]:

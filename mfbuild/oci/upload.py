@@ -7,13 +7,13 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Protocol, TypeVar
-from urllib.parse import urlencode, urljoin
+from urllib.parse import urlencode
 
 from mfbuild.engine.model import Blob, Digest
 from mfbuild.errors import FetchError, PushError
 from mfbuild.oci.layout import after
-from mfbuild.oci.registry import Repository, told_digest
-from mfbuild.oci.transport import AnswerError, Body, Passing, Tick
+from mfbuild.oci.registry import Repository, stored_digest, told_digest
+from mfbuild.oci.transport import AnswerError, Body, Passing, Tick, location
 from mfbuild.oci.types import Descriptor
 
 if TYPE_CHECKING:
@@ -150,7 +150,7 @@ class Upload:
             body = b""
         where = self._where()
         where += f"{'&' if '?' in where else '?'}{urlencode({'digest': self.blob.digest})}"
-        told = self._ask("PUT", where, told_digest, headers=headers, body=body)
+        told = self._ask("PUT", where, stored_digest, headers=headers, body=body)
         self.target.same(self.blob.digest, told)
 
     def _where(self) -> str:
@@ -159,10 +159,9 @@ class Upload:
 
     def _continue(self, response: requests.Response) -> None:
         """Go on where the registry says, which may be anywhere (and relative)."""
-        location = response.headers.get("Location")
-        if location is None:
+        self._location = location(response)
+        if not self._location:
             raise PushError(f"`{self.target.registry.host}` does not say where to upload to")
-        self._location = urljoin(response.url, location)
 
     def _ask(
         self,
