@@ -10,6 +10,8 @@ from pathlib import Path
 from typing import Any
 
 from mfbuild.bundle.model import BundleImage, BundleManifest, assemble
+from mfbuild.bundle.read import Bundle, read_bundle
+from mfbuild.bundle.write import write_bundle
 from mfbuild.engine.model import Blob, Digest, Work
 from mfbuild.oci import image as tools
 from mfbuild.oci.tar import LayerWriter
@@ -18,6 +20,7 @@ from mfbuild.oci.types import LAYER_GZIP, LayerInfo, Platform
 AMD64 = Platform("linux", "amd64")
 ARM64 = Platform("linux", "arm64")
 BOTH = (AMD64, ARM64)
+BUSYBOX = Path("/bin/busybox")
 
 
 @dataclass(frozen=True)
@@ -166,3 +169,15 @@ def sample_bundle(
         spec={"name": "TrainFlow", "steps": ["start", "train", "end"]},
         domains={"staging": {"registry": "registry.example.com/ml"}},
     )
+
+
+def runnable_bundle(folder: Path) -> Bundle:
+    """A bundle below `folder` whose base is a busybox, the same program for every platform."""
+    assert BUSYBOX.exists(), "busybox is not installed (Debian's busybox-static has it)"
+    program = BUSYBOX.read_bytes()
+    base = {
+        p: layer({"bin/busybox": program, "bin/arch": str(p).encode()}, "busybox", 0o755)
+        for p in BOTH
+    }
+    store = Store(folder / "store")
+    return read_bundle(write_bundle(sample_bundle(store, base), store.blobs, folder / "dist"))

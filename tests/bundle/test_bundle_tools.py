@@ -10,16 +10,13 @@ from pathlib import Path
 import pytest
 
 from mfbuild.bundle.read import Bundle, load_bundle, read_bundle, write_tar
-from mfbuild.bundle.write import write_bundle
 from mfbuild.engine.model import Digest
 from mfbuild.oci.archive import host_platform, image_name
 from mfbuild.oci.validate import validate_layout
 from tests.docker import docker_daemon
-from tests.layouts import BOTH, Store, layer, sample_bundle
+from tests.layouts import BOTH, BUSYBOX, runnable_bundle
 
 pytestmark = pytest.mark.tools
-
-BUSYBOX = Path("/bin/busybox")
 
 
 def run(*arguments: object) -> str:
@@ -30,16 +27,7 @@ def run(*arguments: object) -> str:
 
 @pytest.fixture(scope="module")
 def bundle(tmp_path_factory: pytest.TempPathFactory) -> Bundle:
-    """A bundle whose base is a busybox, the same program for every platform."""
-    folder = tmp_path_factory.mktemp("bundle")
-    assert BUSYBOX.exists(), "busybox is not installed (Debian's busybox-static has it)"
-    program = BUSYBOX.read_bytes()
-    base = {
-        p: layer({"bin/busybox": program, "bin/arch": str(p).encode()}, "busybox", 0o755)
-        for p in BOTH
-    }
-    store = Store(folder / "store")
-    return read_bundle(write_bundle(sample_bundle(store, base), store.blobs, folder / "dist"))
+    return runnable_bundle(tmp_path_factory.mktemp("bundle"))
 
 
 @pytest.mark.parametrize("platform", BOTH, ids=str)
