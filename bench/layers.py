@@ -95,12 +95,12 @@ def own(mode: str, *paths: Path) -> list[str]:
     return [sys.executable, __file__, mode, *map(str, paths)]
 
 
-def downloaded(folder: Path) -> list[Path]:
+def downloaded(folder: Path, packages: Sequence[str] = PACKAGES) -> list[Path]:
     """The wheels, which the first run downloads."""
     if not list(folder.glob("*.whl")):
         folder.mkdir(parents=True, exist_ok=True)
         command = [sys.executable, "-m", "pip", "download", "--quiet", "--only-binary", ":all:"]
-        subprocess.run([*command, "--dest", folder, *PACKAGES], check=True)
+        subprocess.run([*command, "--dest", folder, *packages], check=True)
     return sorted(folder.glob("*.whl"))
 
 
