@@ -1,6 +1,6 @@
 """Starts the tasks of one environment, run by that environment's own interpreter.
 
-It talks JSON lines with the runner, and imports nothing but the standard library. On stdin:
+It talks JSON lines with the runner, and imports nothing but the runtime. On stdin:
 `{"warm": argv, "env"}` first (the arguments of a step and its variables) or `{"warm": null}`; then
 `{"start": key, "argv", "env", "folder"}` and `{"stop": key, "grace": seconds}`. On stdout:
 `{"ready": true}` once, then `{"ended": key, "status": n}` (an exit code, or minus a signal). When
@@ -218,19 +218,21 @@ def main() -> None:
     launcher = Launcher(requests, answers)
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(1))
     try:
-        if warm := launcher.begin():
-            _serve_warm(launcher, warm)
+        # Before it is asked to: the runner takes a while to know what for.
+        from mfbuild_runtime import warm  # type: ignore[import-not-found]
+
+        if argv := launcher.begin():
+            _serve_warm(launcher, warm, argv)
         launcher.serve()
     finally:
         launcher.end()
 
 
-def _serve_warm(launcher: Launcher, argv: list[str]) -> None:
+def _serve_warm(launcher: Launcher, warm: Any, argv: list[str]) -> None:
     """Serve with everything imported; returns where that is not possible.
 
     What keeps the flow from being loaded is told by the task itself, which tries again.
     """
-    from mfbuild_runtime import warm  # type: ignore[import-not-found]
 
     def then(run: Run) -> None:
         launcher.serve(None if warm.has_threads() else run)

@@ -8,6 +8,7 @@ import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from types import FrameType
+from typing import Any
 
 from .arguments import Arguments, parse
 from .code import Code, unpack
@@ -18,7 +19,7 @@ from .logs import Shipper
 from .news import Listener, Teller
 from .outcome import give_up
 from .process import supervise
-from .step import Step
+from .step import Step, adapt
 from .storage import Storage, Storages
 
 _SIGNALS = 128
@@ -101,7 +102,11 @@ def _attempt(arguments: Arguments, storage: Storage) -> int:
         import metaflow  # noqa: F401 - before the fork: both processes need it
 
     def work(step: Step) -> None:
-        load(file, step.run)
+        def loaded(cli: Any, flow: Any) -> None:
+            adapt(cli, code.folder)
+            step.run(cli, flow)
+
+        load(file, loaded)
 
     return perform(arguments, code, storage, work)
 

@@ -40,12 +40,14 @@ class Step:
     teller: Teller
 
     def run(self, cli: Any, flow: Any) -> None:
-        """Call metaflow.cli for `flow`; ends with SystemExit, as `python flow.py step` does."""
+        """Call metaflow.cli for `flow`; ends with SystemExit, as `python flow.py step` does.
+
+        `cli` is adapted already.
+        """
         given = json.loads(os.environ.get("MFBUILD_OPTIONS", "[]"))
         if task := self.arguments.run.task:
             given += task.options
         sys.argv = [sys.argv[0], *given, *_OPTIONS, "step", self.arguments.step]
-        _adapt(cli, self.code.folder)
         find = cli.start.get_command
         click: Any = import_module("metaflow._vendor.click")
 
@@ -204,7 +206,7 @@ def _call(command: Any, context: Any, state: Any, options: Sequence[str]) -> Non
         command.invoke(below)
 
 
-def _adapt(cli: Any, folder: Path) -> None:
+def adapt(cli: Any, folder: Path) -> None:
     """Say where the package lies, and leave out what the runtime does itself."""
     if (folder / ".mf_install").is_file():
         # Metaflow looks for `<root>/../.mf_meta`; its own root is in the image.
