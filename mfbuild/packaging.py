@@ -18,7 +18,7 @@ from mfbuild.engine.plan import Status
 from mfbuild.engine.run import Results
 from mfbuild.engine.statcache import write_atomically
 from mfbuild.engine.store import BlobCorrupted
-from mfbuild.errors import BundleError, UsageError
+from mfbuild.errors import BundleError, ResolveError, UsageError
 from mfbuild.flow.codec import public_json
 from mfbuild.loading import LoadedFlow, Session
 from mfbuild.oci.types import Platform
@@ -77,20 +77,20 @@ def read_latest(root: Path) -> tuple[Latest, ...]:
     return found
 
 
-def version_now(session: Session, flows: Sequence[LoadedFlow]) -> tuple[str | None, ...]:
-    """The version that each flow's sources have now; None where something would have to be made."""
-    locked = pipeline.lock(session, flows)
-    analysis = pipeline.analyze_flows(session, flows, locked)
-    plan = pipeline.plan(session, analysis)
-    if any(step.status is not Status.CACHED for step in plan.steps):
-        return (None,) * len(flows)
+def version_now(session: Session, flow: LoadedFlow) -> str | None:
+    """The version that a flow's sources have now; None where something would have to be made."""
+    session = replace(session, options=replace(session.options, locked=True))
+    try:
+        locked = pipeline.lock(session, [flow])
+    except ResolveError:
+        return None
+    analysis = pipeline.analyze_flows(session, [flow], locked)
+    if any(s.status is not Status.CACHED for s in pipeline.plan(session, analysis).steps):
+        return None
     results = pipeline.execute(session, analysis, locked)
-    return tuple(
-        _manifest(
-            flow, {o: results[o.label].outputs[o.name] for o in flow.goals()}, session.config
-        ).version
-        for flow in analysis.flows
-    )
+    (target,) = analysis.flows
+    blobs = {o: results[o.label].outputs[o.name] for o in target.goals()}
+    return _manifest(target, blobs, session.config).version
 
 
 def _make(session: Session, analysis: Analysis, locked: Lock) -> tuple[Path, ...]:

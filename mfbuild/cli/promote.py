@@ -69,5 +69,6 @@ def run(args: argparse.Namespace) -> int:
     if args.json:
         print(json.dumps({"pushed": [result_json(target, pushed, calls)]}))
     else:
-        print("\n".join(result_lines(pushed, calls)))
+        for line in result_lines(pushed, calls):
+            print(line)
     return 0

@@ -76,8 +76,9 @@ def run(args: argparse.Namespace) -> int:
     if args.json:
         print(json.dumps({"pushed": [result_json(*result) for result in results]}))
     else:
-        lines = (line for _, pushed, calls in results for line in result_lines(pushed, calls))
-        print("\n".join(lines))
+        for _, pushed, calls in results:
+            for line in result_lines(pushed, calls):
+                print(line)
     return 0
 
 
@@ -105,11 +106,12 @@ def bundles_of(args: argparse.Namespace, session: Session) -> Iterator[Source]:
     if flows:
         from mfbuild.labels import find_flows
         from mfbuild.loading import load_flows
-        from mfbuild.packaging import package
+        from mfbuild.packaging import Latest, note_latest, package
 
         loaded = load_flows(session, find_flows(flows, session.config.root))
-        for _, path in package(session, loaded):
-            yield read_bundle(path)
+        made, policy = package(session, loaded), options.policy_of(args)
+        note_latest(session.config.root, [Latest(f.label, path, policy) for f, path in made])
+        yield from (read_bundle(path) for _, path in made)
 
 
 def _latest(args: argparse.Namespace, session: Session) -> Iterator[Source]:
@@ -138,8 +140,8 @@ def _is_stale(args: argparse.Namespace, label: str, policy: Any, bundle: Source)
     if not (root / label[2:]).is_file():
         return True
     with options.session_of(options.with_policy(args, policy), root) as then:
-        (version,) = version_now(then, load_flows(then, find_flows([label], root)))
-    return bool(version != bundle.manifest.version)
+        (flow,) = load_flows(then, find_flows([label], root))
+        return version_now(then, flow) != bundle.manifest.version
 
 
 def _push_all(
