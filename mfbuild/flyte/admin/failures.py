@@ -31,7 +31,7 @@ class Refusal(FlyteError):
 
 @dataclass(frozen=True, slots=True)
 class Failure:
-    """One call that failed: gRPC's code by name, and the server's words fit to be shown."""
+    """One call that failed: gRPC's code by name, and the server's words on one line."""
 
     code: str
     words: str
@@ -39,7 +39,7 @@ class Failure:
     @classmethod
     def of(cls, error: Any) -> Failure:
         """What a grpc.RpcError of a call says; not its text, which holds whatever metadata came."""
-        return cls(error.code().name, _shown(error.details() or ""))
+        return cls(error.code().name, _line(error.details() or ""))
 
     @property
     def may_pass(self) -> bool:
@@ -56,7 +56,12 @@ class Failure:
 
     @property
     def _is_final_connection(self) -> bool:
-        return bool(_TLS.search(self.words) or _UNKNOWN_HOST.search(self.words))
+        final = _TLS.search(self.words) or _UNKNOWN_HOST.search(self.words)
+        return self._is_of_connecting and final is not None
+
+    @property
+    def _is_of_connecting(self) -> bool:
+        return self.words.lower().startswith(_CONNECTING)
 
     def error(self, settings: Settings, doing: str) -> FlyteError:
         """The error that this means; `doing` is what was asked, as in `register task `x``."""
@@ -66,7 +71,7 @@ class Failure:
         if self.code == "DEADLINE_EXCEEDED":
             message = f"{name} did not answer in time when asked to {doing}"
             return FlyteError(message, hint=self._way(settings))
-        message = f"{name} refuses to {doing}: {self.words or self.code}"
+        message = f"{name} refuses to {doing}: {_cut(self.words or self.code)}"
         return Refusal(message, code=self.code, words=self.words, hint=self._hint(settings))
 
     @property
@@ -75,15 +80,15 @@ class Failure:
             return "it does not speak TLS"
         if of_tls := _OF_TLS.search(self.words):
             return of_tls[1].replace("_", " ").lower()
-        if self.words.lower().startswith(_CONNECTING):
+        if self._is_of_connecting:
             return self.words.rpartition(": ")[2].rstrip("]").lower()
-        return self.words or "the connection broke"
+        return _cut(self.words) or "the connection broke"
 
     def _way(self, settings: Settings) -> str:
         """What may be wrong with the way to the server."""
         if _NO_TLS in self.words:
             return f"if it is not to, the endpoint is `http://{settings.endpoint}`"
-        if _TLS.search(self.words):
+        if self._is_of_connecting and _TLS.search(self.words):
             return "trust its authority with `admin.caCertFilePath` of flytekit's configuration"
         if settings.insecure and self.words.endswith("Socket closed"):
             return f"if it speaks TLS, the endpoint is `https://{settings.endpoint}`"
@@ -92,12 +97,17 @@ class Failure:
     def _hint(self, settings: Settings) -> str | None:
         if self._is_about_size:
             return "Flyte's `grpc.maxMessageSizeBytes` sets the limit"
+        if self.code == "PERMISSION_DENIED":
+            return "it knows who calls; whoever runs it grants what is missing"
         if self.code == "UNIMPLEMENTED":
             return f"is `{settings.endpoint}` (from {settings.source}) the API of a Flyte 1?"
         return None
 
 
-def _shown(text: str) -> str:
-    """Text of a server on one line, without control characters, and not too long."""
-    line = " ".join("".join(c if c.isprintable() else " " for c in text).split())
-    return line if len(line) <= MAX_WORDS else f"{line[:MAX_WORDS]}…"
+def _line(text: str) -> str:
+    """Text of a server on one line, without control characters."""
+    return " ".join("".join(c if c.isprintable() else " " for c in text).split())
+
+
+def _cut(text: str) -> str:
+    return text if len(text) <= MAX_WORDS else f"{text[:MAX_WORDS]}…"
