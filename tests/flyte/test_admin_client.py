@@ -4,10 +4,13 @@ from __future__ import annotations
 
 import os
 import socket
+import socketserver
 import subprocess
 import sys
+import threading
 from collections.abc import Iterator
-from contextlib import contextmanager
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager, suppress
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -197,6 +200,17 @@ def test_a_command_that_prints_the_token(tmp_path: Path) -> None:
     assert (tmp_path / "count").read_text() == "xxx"
 
 
+def test_many_threads_renew_a_token_once(tmp_path: Path) -> None:
+    with running(tmp_path, token=TOKEN) as double:
+        command = printing(tmp_path, "secret-old", TOKEN)
+        client = Client(settings(double.endpoint, login=COMMAND, command=command))
+        registrations = AdminRegistrations(client)
+        with ThreadPoolExecutor(8) as pool:
+            found = list(pool.map(lambda number: sorted(registrations.projects()), range(40)))
+    assert found == [[PROJECT]] * 40
+    assert (tmp_path / "count").read_text() == "xx"
+
+
 @pytest.mark.parametrize(
     ("code", "message", "hint"),
     [
@@ -278,6 +292,47 @@ def test_no_proxy_is_asked_for_the_loopback(tmp_path: Path, nobody: str) -> None
         code = CALL.format(endpoint=double.endpoint, project=PROJECT)
         done = run(code, http_proxy=f"http://{nobody}", https_proxy=f"http://{nobody}")
     assert done.returncode == 0, done.stderr
+
+
+class Tunnel(socketserver.StreamRequestHandler):
+    """Takes CONNECT to any host, and leads to the double."""
+
+    endpoint: tuple[str, int]
+    asked: list[str]
+
+    def handle(self) -> None:
+        self.asked.append(self.rfile.readline().decode().strip())
+        while self.rfile.readline().strip():
+            pass
+        self.wfile.write(b"HTTP/1.1 200 OK\r\n\r\n")
+        with socket.create_connection(self.endpoint) as onward:
+            back = threading.Thread(target=self.pump, args=(onward, self.connection))
+            back.start()
+            self.pump(self.connection, onward)
+            back.join()
+
+    @staticmethod
+    def pump(source: socket.socket, target: socket.socket) -> None:
+        with suppress(OSError):
+            while data := source.recv(1 << 16):
+                target.sendall(data)
+        with suppress(OSError):
+            target.shutdown(socket.SHUT_WR)
+
+
+def test_a_proxy_of_the_environment(tmp_path: Path) -> None:
+    with running(tmp_path) as double:
+        host, _, port = double.endpoint.rpartition(":")
+        Tunnel.endpoint, Tunnel.asked = (host, int(port)), []
+        with socketserver.ThreadingTCPServer(("127.0.0.1", 0), Tunnel) as proxy:
+            thread = threading.Thread(target=proxy.serve_forever)
+            thread.start()
+            code = CALL.format(endpoint="flyte.invalid:81", project=PROJECT)
+            done = run(code, https_proxy=f"http://127.0.0.1:{proxy.server_address[1]}")
+            proxy.shutdown()
+            thread.join()
+    assert done.returncode == 0, done.stderr
+    assert [line.rpartition(" ")[0] for line in Tunnel.asked] == ["CONNECT flyte.invalid:81"]
 
 
 def test_a_traceback_shows_no_token() -> None:
