@@ -5,10 +5,8 @@ from __future__ import annotations
 import argparse
 import json
 import os
-import signal
 import time
-from collections.abc import Iterator, Sequence
-from contextlib import closing, contextmanager
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -151,29 +149,24 @@ def perform(
     json_wanted: bool,
 ) -> None:
     """Run what `state` is the record of, as far as it is not done, and print its name."""
-    from mfbuild.local.executor import Processes
-    from mfbuild.local.packaged import keep_file
     from mfbuild.local.parameters import given_parameters
+    from mfbuild.local.perform import Given
+    from mfbuild.local.perform import perform as perform_run
 
     request, place = entered
     values = given_parameters(packaged.spec, list(state.info.parameters.items()))
-    for parameter in packaged.spec.parameters:
-        text = values.get(parameter.name)
-        if parameter.type == "file" and isinstance(text, str) and text.startswith("/"):
-            values[parameter.name] = keep_file(text, state.folder / "inputs", parameter.name)
     began = time.monotonic()
-    executor = Processes(place, state.folder / "launchers", session.reporter.note)
-    with terminable(), closing(executor):
-        if not (request.step or state.is_resumed):
-            executor.ahead(packaged.image_of(packaged.spec.start))
-        # What follows takes a while to import; the launcher starts meanwhile.
-        from mfbuild.local import run as running
+    given = Given(packaged, values, state.info.prefix)
+    perform_run(state, given, request, place, session.reporter)
+    told(session, state, request.step, began, json_wanted=json_wanted)
 
-        running.perform(state, packaged, values, request, executor, session.reporter)
-    place.forget(state.folder)
-    session.reporter.note(
-        f"{request.step or state.info.flow} is done in {time.monotonic() - began:.1f} s"
-    )
+
+def told(
+    session: Session, state: RunState, step: str | None, began: float, *, json_wanted: bool
+) -> None:
+    """Say that a run is done, and print it as Metaflow's client takes it."""
+    seconds = time.monotonic() - began
+    session.reporter.note(f"{step or state.info.flow} is done in {seconds:.1f} s")
     pathspec = f"{state.info.flow}/{state.info.run}"
     print(json.dumps({"run": pathspec, "name": state.info.name}) if json_wanted else pathspec)
 
@@ -230,20 +223,6 @@ def is_bundle(word: str) -> bool:
 def workspace(word: str) -> Path:
     """The workspace of a run: the flow's; of a bundle, the one in which it is run."""
     return options.workspace_of([] if is_bundle(word) else [word])
-
-
-@contextmanager
-def terminable() -> Iterator[None]:
-    """SIGTERM ends what was started, as ^C does."""
-
-    def interrupt(number: int, frame: object) -> None:
-        raise KeyboardInterrupt
-
-    before = signal.signal(signal.SIGTERM, interrupt)
-    try:
-        yield
-    finally:
-        signal.signal(signal.SIGTERM, before)
 
 
 def parameter_pairs(args: argparse.Namespace) -> list[tuple[str, str]]:

@@ -22,7 +22,8 @@ class Packaged:
     """A flow that can be run here.
 
     `templates` are the compiled ones, not decoded yet. `pythons` are the versions (`3.11`) that
-    steps are to have, where known. The images are in `bundle`; it is None where none were made.
+    steps are to have, where known. The images are in `bundle`, which is None where none were made;
+    `images` has the step of each by the name that it has in the tasks of the run.
     """
 
     spec: FlowSpec
@@ -32,15 +33,11 @@ class Packaged:
     code_digest: Digest
     pythons: Mapping[str, str]
     bundle: Bundle | None
-
-    @property
-    def images(self) -> dict[str, str]:
-        """The step of each image, by the name that it has in the templates of a run here."""
-        return {self.image_of(step.name): step.name for step in self.spec.steps}
+    images: Mapping[str, str]
 
     def image_of(self, step: str) -> str:
-        """What the template of a step's task calls its image."""
-        return f"mfbuild:{step}"
+        """What the tasks of the run call the image of a step."""
+        return next(name for name, found in self.images.items() if found == step)
 
 
 def from_bundle(bundle: Bundle) -> Packaged:
@@ -61,6 +58,7 @@ def from_bundle(bundle: Bundle) -> Packaged:
         code_digest=manifest.code.digest,
         pythons={step.name: step.python for step in spec.steps if step.python},
         bundle=bundle,
+        images=template_images(spec),
     )
 
 
@@ -98,7 +96,13 @@ def without_images(session: Session, flow: LoadedFlow) -> Packaged:
         code_digest=packed.digest,
         pythons={step: need.base.python for step, need in flow.needs.items()},
         bundle=None,
+        images=template_images(flow.spec),
     )
+
+
+def template_images(spec: FlowSpec) -> dict[str, str]:
+    """The step of each image, by the name that it has in the templates of a flow."""
+    return {f"mfbuild:{step.name}": step.name for step in spec.steps}
 
 
 def keep_file(path: str, folder: Path, name: str) -> str:

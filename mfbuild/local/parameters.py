@@ -13,19 +13,18 @@ _BOOLEANS = {
     **dict.fromkeys(("1", "true", "t", "yes", "y", "on"), True),
     **dict.fromkeys(("0", "false", "f", "no", "n", "off"), False),
 }
+Value = str | int | float | bool
 _INTEGERS = range(-(2**63), 2**63)
 
 
-def given_parameters(
-    spec: FlowSpec, pairs: Sequence[tuple[str, str]]
-) -> dict[str, str | int | float | bool]:
+def given_parameters(spec: FlowSpec, pairs: Sequence[tuple[str, str]]) -> dict[str, Value]:
     """The values of `pairs` for the Parameters of `spec`; see `parameter_values`."""
     return parameter_values(spec.parameters, pairs)
 
 
 def parameter_values(
     parameters: Sequence[ParameterSpec], pairs: Sequence[tuple[str, str]]
-) -> dict[str, str | int | float | bool]:
+) -> dict[str, Value]:
     """The values of `pairs` (name, text) by the parameter's name, each of its type.
 
     UsageError with everything that is wrong: unknown names, values of another type, names that
@@ -33,7 +32,7 @@ def parameter_values(
     """
     known = {parameter.name: parameter for parameter in parameters}
     problems: list[Problem] = []
-    values: dict[str, str | int | float | bool] = {}
+    values: dict[str, Value] = {}
     for name, text in pairs:
         if name not in known:
             hint = did_you_mean(name, sorted(known)) if known else "the flow has no parameters"
@@ -56,7 +55,7 @@ def parameter_values(
     return values
 
 
-def _value(parameter: ParameterSpec, text: str) -> str | int | float | bool:
+def _value(parameter: ParameterSpec, text: str) -> Value:
     """`text` as a value of the parameter's type; ValueError says what it must be."""
     if parameter.type == "int":
         return _integer(text)

@@ -1,4 +1,4 @@
-"""A packaged flow as the interpreter takes it: its workflow, and the addresses of its inputs."""
+"""A packaged flow as the interpreter takes it: its workflow, and what that starts with."""
 
 from __future__ import annotations
 
@@ -14,85 +14,108 @@ from flyteidl.core.literals_pb2 import Literal
 from mfbuild.engine.model import Digest, canonical
 from mfbuild.engine.statcache import write_atomically
 from mfbuild.errors import BundleError
+from mfbuild.flow.spec import FlowSpec
 from mfbuild.flyte.compile import Compiled
 from mfbuild.flyte.literals import literal
 from mfbuild.flyte.names import CODE, PLAN, input_name
 from mfbuild.flyte.resolve import Resolved, Site, resolve
 from mfbuild.local.model import Closure, Library, Values
-from mfbuild.local.packaged import Packaged
+from mfbuild.local.packaged import Packaged, keep_file
+from mfbuild.local.parameters import Value
+from mfbuild.local.state import HERE
 from mfbuild.oci.layout import Extent
-
-PROJECT, DOMAIN = "local", "local"
 
 
 @dataclass(frozen=True, slots=True)
 class Program:
-    """A packaged flow with its entities, resolved for runs here."""
+    """A workflow that can be run: with everything that it refers to, and what it starts with.
 
-    packaged: Packaged
-    resolved: Resolved
+    `addresses` are those of the code and the plan beside the run; every task gets these.
+    """
 
-    @property
-    def closure(self) -> Closure:
-        """The workflow with everything that it refers to."""
-        tasks = self.resolved.tasks.values()
-        return Closure(self.resolved.workflow, Library.of(tasks, self.resolved.sub_workflows))
+    closure: Closure
+    inputs: Values
+    addresses: Values
 
 
-def program_of(packaged: Packaged) -> Program:
-    """The entities of `packaged`; BundleError if its templates cannot be read."""
-    compiled = Compiled.decode(packaged.templates)
+def program_of(
+    packaged: Packaged, prefix: str, given: Mapping[str, Value], folder: Path
+) -> Program:
+    """A flow with the Parameters `given`; what it needs besides is laid into `folder`.
+
+    BundleError if its templates cannot be read, or if the code is not what its digest promises;
+    OSError if the disk refuses.
+    """
     images = {step: name for name, step in packaged.images.items()}
-    site = Site(PROJECT, DOMAIN, images, environment={})
-    return Program(packaged, resolve(compiled, site, version=packaged.version))
+    site = Site(HERE, HERE, images, environment={}, prefix=prefix)
+    resolved = resolve(Compiled.decode(packaged.templates), site, version=packaged.version)
+    addresses = {
+        CODE: lay(packaged.code, packaged.code_digest, folder / CODE),
+        PLAN: _lay_plan(resolved, folder / PLAN),
+    }
+    values = {input_name(name): literal(value) for name, value in given.items()}
+    tasks = resolved.tasks.values()
+    return Program(
+        closure=Closure(resolved.workflow, Library.of(tasks, resolved.sub_workflows)),
+        inputs={
+            **workflow_inputs(resolved.launch_plan, kept(packaged.spec, values, folder)),
+            **addresses,
+        },
+        addresses=addresses,
+    )
 
 
-def workflow_inputs(
-    launch_plan: LaunchPlanSpec, values: Mapping[str, str | int | float | bool]
-) -> Values:
+def workflow_inputs(launch_plan: LaunchPlanSpec, given: Values) -> Values:
     """What an execution starts with: defaults, then the given values, then what is fixed."""
     defaults = {
         name: parameter.default
         for name, parameter in launch_plan.default_inputs.parameters.items()
         if parameter.WhichOneof("behavior") == "default"
     }
-    given = {input_name(name): literal(value) for name, value in values.items()}
     return {**defaults, **given, **dict(launch_plan.fixed_inputs.literals)}
 
 
-def lay_inputs(program: Program, folder: Path) -> dict[str, Literal]:
-    """Put the code and the plan of `program` into `folder`, and give their addresses.
+def kept(spec: FlowSpec, values: Values, folder: Path) -> Values:
+    """`values` with copies in `folder` of the files that they name: every step can read these."""
+    found = dict(values)
+    for parameter in spec.parameters:
+        name = input_name(parameter.name)
+        path = values[name].scalar.primitive.string_value if name in values else ""
+        if parameter.type == "file" and path.startswith("/"):
+            found[name] = literal(keep_file(path, folder, parameter.name))
+    return found
 
-    BundleError if the code is not what its digest promises; OSError if the disk refuses.
+
+def lay(content: Extent, digest: Digest, target: Path) -> Literal:
+    """The address of a file of its own with `content`: a run must not depend on what is packaged.
+
+    It is called like `target`, with the digest behind that. BundleError if the content is not that
+    of `digest`; OSError.
     """
-    folder.mkdir(parents=True, exist_ok=True)
-    digest = program.packaged.code_digest
-    code = _take(program.packaged.code, digest, folder / f"code-{digest.hex[:16]}")
-    found = {CODE: _address(code, digest), PLAN: ""}
-    if program.resolved.plan is not None:
-        plan = canonical(program.resolved.plan).encode()
-        path = folder / f"plan-{Digest.of(plan).hex[:16]}"
-        write_atomically(path, plan)
-        found[PLAN] = _address(path, Digest.of(plan))
-    return {name: literal(address) for name, address in found.items()}
+    path = target.with_name(f"{target.name}-{digest.hex[:16]}")
+    if not path.exists():
+        path.parent.mkdir(parents=True, exist_ok=True)
+        found = hashlib.sha256()
+        beside = path.with_name(f".{path.name}.{os.getpid()}")
+        with beside.open("wb") as file:
+            for chunk in content.chunks():
+                found.update(chunk)
+                file.write(chunk)
+        if found.hexdigest() != digest.hex:
+            beside.unlink()
+            raise BundleError(f"the {target.name} `{digest}` has changed", where=str(content.path))
+        beside.replace(path)
+    return _address(path, digest)
 
 
-def _take(extent: Extent, digest: Digest, target: Path) -> Path:
-    """A file of its own with the bytes of `extent`: a run must not depend on what is packaged."""
-    if target.exists():
-        return target
-    found = hashlib.sha256()
-    beside = target.with_name(f".{target.name}.{os.getpid()}")
-    with beside.open("wb") as file:
-        for chunk in extent.chunks():
-            found.update(chunk)
-            file.write(chunk)
-    if found.hexdigest() != digest.hex:
-        beside.unlink()
-        raise BundleError(f"the code `{digest}` has changed", where=str(extent.path))
-    beside.replace(target)
-    return target
+def _lay_plan(resolved: Resolved, target: Path) -> Literal:
+    if resolved.plan is None:
+        return literal("")
+    plan = canonical(resolved.plan).encode()
+    path = target.with_name(f"{target.name}-{Digest.of(plan).hex[:16]}")
+    write_atomically(path, plan)
+    return _address(path, Digest.of(plan))
 
 
-def _address(path: Path, digest: Digest) -> str:
-    return f"{path.as_uri()}#sha256={digest.hex}"
+def _address(path: Path, digest: Digest) -> Literal:
+    return literal(f"{path.as_uri()}#sha256={digest.hex}")

@@ -6,7 +6,6 @@ a line whenever an attempt starts or ends; a last line that was cut off counts f
 
 from __future__ import annotations
 
-import fcntl
 import json
 import os
 import secrets
@@ -18,14 +17,18 @@ from pathlib import Path
 from typing import Any, Literal
 
 from mfbuild.engine.statcache import write_atomically
-from mfbuild.errors import RunError, UsageError, did_you_mean
+from mfbuild.errors import Interrupted, MfbuildError, RunError, UsageError, did_you_mean
+from mfbuild.local import hold
 
 RUNS = ".mfbuild/runs"
 _ALPHABET = "abcdefghijklmnopqrstuvwxyz234567"
 RUN_JSON, JOURNAL = "run.json", "journal"
 _FORMAT = 1
 
-Phase = Literal["running", "succeeded", "failed", "interrupted"]
+Phase = Literal["queued", "running", "succeeded", "failed", "interrupted", "aborted"]
+ENDED = ("succeeded", "failed", "interrupted", "aborted")
+HERE = "local"
+"""The project and the domain of runs of what is registered nowhere."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,7 +36,9 @@ class RunInfo:
     """What run.json holds. `source` is the flow file or the bundle, as an absolute path.
 
     `run` is Metaflow's run id; `parameters` are as they were given; times are seconds since the
-    epoch.
+    epoch. A run of what is registered has no `source`, but an `entity`, the text of its identifier,
+    and its inputs in a file. `prefix` comes before the names of entities, with @project; `here` is
+    the folder in which the run was started by `owner`.
     """
 
     name: str
@@ -48,11 +53,17 @@ class RunInfo:
     ended: float | None = None
     node: str | None = None
     reason: str | None = None
+    project: str = HERE
+    domain: str = HERE
+    entity: str | None = None
+    prefix: str = ""
+    owner: str | None = None
+    here: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
 class Entry:
-    """A line of the journal: an attempt that started (`running`) or ended."""
+    """A line of the journal: an attempt that started (`running`) or ended, and when (`at`)."""
 
     node: str
     attempt: int
@@ -60,6 +71,7 @@ class Entry:
     task: str = ""
     seconds: float | None = None
     reason: str | None = None
+    at: float | None = None
 
 
 def new_name() -> str:
@@ -71,8 +83,8 @@ def new_name() -> str:
 class RunState:
     """A run's folder, locked against a second process for as long as it is open."""
 
-    def __init__(self, folder: Path, info: RunInfo, lock: int) -> None:
-        self.folder, self.info, self._lock = folder, info, lock
+    def __init__(self, folder: Path, info: RunInfo) -> None:
+        self.folder, self.info = folder, info
         self._journal = os.open(
             folder / JOURNAL, os.O_RDWR | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC, 0o666
         )
@@ -87,7 +99,7 @@ class RunState:
         folder = runs / info.name
         with _disk(folder):
             folder.mkdir(parents=True)
-            write_atomically(folder / RUN_JSON, _encode(info))
+            write_info(folder, info)
         with cls.reopen(folder) as state:
             yield state
 
@@ -97,14 +109,28 @@ class RunState:
         """Go on with the record in `folder`; RunError if another process is at it."""
         info = read_info(folder)
         with _disk(folder):
-            lock = os.open(folder / "lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o666)
+            lock = hold.take(folder)
+        if lock is None:
+            raise RunError(f"the run `{info.name}` is running")
+        with cls._locked(folder, lock) as state:
+            yield state
+
+    @classmethod
+    @contextmanager
+    def adopt(cls, folder: Path, lock: int) -> Iterator[RunState]:
+        """Go on with the record in `folder`, whose lock was taken for this process."""
+        with _disk(folder):
+            hold.adopt(folder, lock)
+        with cls._locked(folder, lock) as state:
+            yield state
+
+    @classmethod
+    @contextmanager
+    def _locked(cls, folder: Path, lock: int) -> Iterator[RunState]:
         try:
-            try:
-                fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            except BlockingIOError:
-                raise RunError(f"the run `{info.name}` is running") from None
+            info = read_info(folder)
             with _disk(folder):
-                state = cls(folder, info, lock)
+                state = cls(folder, info)
             try:
                 yield state
             finally:
@@ -121,17 +147,35 @@ class RunState:
         """Change run.json."""
         self.info = replace(self.info, **changes)
         with _disk(self.folder):
-            write_atomically(self.folder / RUN_JSON, _encode(self.info))
+            write_info(self.folder, self.info)
+
+    @contextmanager
+    def recorded(self) -> Iterator[None]:
+        """Write down what ends the run before its end: an error, ^C, or a cause that was given."""
+        try:
+            yield
+        except (Interrupted, KeyboardInterrupt):
+            cause = hold.cause_of(self.folder)
+            phase = "interrupted" if cause is None else "aborted"
+            self.update(phase=phase, ended=time.time(), reason=cause)
+            raise
+        except MfbuildError as error:
+            if self.info.phase not in ENDED:
+                self.update(phase="failed", ended=time.time(), reason=str(error))
+            raise
 
     def note(self, entry: Entry) -> None:
-        """Append to the journal."""
-        line = json.dumps({k: v for k, v in asdict(entry).items() if v not in (None, "")})
+        """Append to the journal, with the time."""
+        told = asdict(replace(entry, at=round(time.time(), 3)))
+        line = json.dumps({k: v for k, v in told.items() if v not in (None, "")})
         with _disk(self.folder):
             os.write(self._journal, f"{line}\n".encode())
 
 
-def _encode(info: RunInfo) -> bytes:
-    return (json.dumps({"format": _FORMAT, **asdict(info)}, indent=1) + "\n").encode()
+def write_info(folder: Path, info: RunInfo) -> None:
+    """Write run.json; OSError."""
+    text = json.dumps({"format": _FORMAT, **asdict(info)}, indent=1)
+    write_atomically(folder / RUN_JSON, f"{text}\n".encode())
 
 
 def read_info(folder: Path) -> RunInfo:
