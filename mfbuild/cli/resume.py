@@ -3,9 +3,17 @@
 from __future__ import annotations
 
 import argparse
+import os
+import time
+from pathlib import Path
+from typing import TYPE_CHECKING
 
 from mfbuild.cli import options
-from mfbuild.cli.run import enter, is_bundle, packaged_for, perform, where
+from mfbuild.cli.run import enter, is_bundle, packaged_for, perform, told, where
+from mfbuild.errors import UsageError
+
+if TYPE_CHECKING:
+    from mfbuild.local.state import RunInfo
 
 EPILOG = """\
 examples:
@@ -31,14 +39,18 @@ def arguments(parser: argparse.ArgumentParser) -> None:
     options.common(parser)
 
 
+_ANEW = {"phase": "running", "ended": None, "node": None, "reason": None}
+
+
 def run(args: argparse.Namespace) -> int:
-    from mfbuild.errors import UsageError
     from mfbuild.local.state import RUNS, RunState, find_run, read_info
 
     folder = find_run(options.workspace_of([]) / RUNS, args.run)
     info = read_info(folder)
     if info.phase == "succeeded":
         raise UsageError(f"the run `{info.name}` has succeeded")
+    if info.entity:
+        return _registered(args, folder, info)
     word = args.flow or info.source
     root = folder.parents[2] if is_bundle(word) else options.workspace_of([word])
     with options.session_of(args, root) as session:
@@ -49,6 +61,31 @@ def run(args: argparse.Namespace) -> int:
         entered = enter(args, session, packaged, place, folder)
         with RunState.reopen(folder) as state:
             changes = {"source": str(source), "version": packaged.version, "place": place}
-            state.update(phase="running", ended=None, node=None, reason=None, **changes)
+            state.update(**_ANEW, **changes)
             perform(session, state, packaged, entered, json_wanted=args.json)
+    return 0
+
+
+def _registered(args: argparse.Namespace, folder: Path, info: RunInfo) -> int:
+    """Go on with a run of what is registered, which does not change."""
+    from mfbuild.local.embedded.process import perform_registered
+    from mfbuild.local.state import RunState
+
+    if args.flow:
+        raise UsageError(
+            f"the run is of the registered `{info.entity}@{info.version[:12]}`",
+            hint=f"leave `{args.flow}` out, or trigger a version of it",
+        )
+    with options.session_of(args, folder.parents[2]) as session, RunState.reopen(folder) as state:
+        began = time.monotonic()
+        with state.recorded():
+            state.update(**_ANEW, place=args.place or info.place)
+            perform_registered(
+                state,
+                session.store,
+                session.reporter,
+                python=args.python.absolute(),
+                workers=args.max_workers or os.cpu_count() or 1,
+            )
+        told(session, state, None, began, json_wanted=args.json)
     return 0

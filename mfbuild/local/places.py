@@ -43,6 +43,11 @@ class Request:
     step: str | None = None
 
 
+def default_place() -> str:
+    """Where steps run if nobody says otherwise: in their images, as this machine can run them."""
+    return "rootfs" if sys.platform == "linux" else "container"
+
+
 def place_for(
     packaged: Packaged, request: Request, folder: Path, store: Store, reporter: PlainReporter
 ) -> Host | Isolated | Engine | Runc:

@@ -15,9 +15,14 @@ _USERS = ("METAFLOW_USER", "SUDO_USER", "USERNAME", "USER", "LOGNAME")  # metafl
 def metaflow_settings(environ: Mapping[str, str], here: Path) -> dict[str, str]:
     """Variables that make steps write where `python flow.py run` would, started in `here`."""
     found = {_SYSROOT: str(datastore_root(environ, here))}
-    if user := next((environ[n] for n in _USERS if environ.get(n) not in (None, "", "root")), None):
+    if user := user_of(environ):
         found["METAFLOW_USER"] = user
     return found
+
+
+def user_of(environ: Mapping[str, str]) -> str | None:
+    """The person as Metaflow knows them; None where it knows nobody."""
+    return next((environ[n] for n in _USERS if environ.get(n) not in (None, "", "root")), None)
 
 
 def datastore_root(environ: Mapping[str, str], here: Path) -> Path:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from pathlib import Path
 
 from mfbuild.bundle.read import Bundle, read_bundle
@@ -22,6 +23,12 @@ def find(flow: str, version: str, files: Files) -> Bundle | None:
     """The bundle of a flow's version; None if none is kept, BundleError if it is damaged."""
     path = _path(flow, version, files)
     return read_bundle(path) if path.exists() else None
+
+
+def of_flow(flow: str, files: Files) -> Iterator[Bundle]:
+    """Every kept bundle of a flow; BundleError if one is damaged."""
+    for path in sorted((files.root / BUNDLES).glob(f"{component(flow)}-*")):
+        yield read_bundle(path)
 
 
 def _path(flow: str, version: str, files: Files) -> Path:

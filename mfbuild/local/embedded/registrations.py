@@ -43,7 +43,7 @@ class EmbeddedRegistrations:
 
     def upload(self, project: str, domain: str, name: str, data: bytes) -> str:
         """As in Registrations; content is kept once, whatever it is called and whose it is."""
-        self._check_domain(project, domain)
+        self.check_domain(project, domain)
         path = self.files.root / BLOBS / Digest.of(data).hex
         if read(path) != data:
             with self.files.locked() as scratch:
@@ -59,7 +59,7 @@ class EmbeddedRegistrations:
         return self._read(path, self._active(identifier)) if path.exists() else None
 
     def create(self, identifier: Identifier, spec: Spec) -> bool:
-        self._check_domain(identifier.project, identifier.domain)
+        self.check_domain(identifier.project, identifier.domain)
         if problems := [*wrong_identifier(identifier, spec)]:
             raise _refused(identifier, problems)
         path = self._path(identifier)
@@ -85,7 +85,8 @@ class EmbeddedRegistrations:
             elif self._active(identifier) == identifier.version:
                 marker.unlink()
 
-    def _check_domain(self, project: str, domain: str) -> None:
+    def check_domain(self, project: str, domain: str) -> None:
+        """FlyteError if there is no such project, or no such domain of it."""
         projects = self.projects()
         if project not in projects:
             hint = did_you_mean(project, sorted(projects))
