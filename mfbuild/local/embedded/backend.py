@@ -29,10 +29,11 @@ class EmbeddedBackend:
     def __init__(
         self, root: Path, store: Store, projects: Mapping[str, Sequence[str]], place: str | None
     ) -> None:
-        self._files = Files(root.absolute() / FLYTE)
+        self.root = root.absolute()
+        self._files = Files(self.root / FLYTE)
         self.registrations = EmbeddedRegistrations(self._files, projects)
         self.executions = EmbeddedExecutions(
-            runs=root.absolute() / RUNS,
+            runs=self.root / RUNS,
             registrations=self.registrations,
             store=store.root.absolute(),
             place=place or default_place(),
