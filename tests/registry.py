@@ -112,11 +112,15 @@ Script = Callable[[Request], Answer]
 
 @dataclass
 class Scripted:
-    """A server that answers as `script` says; `seen` has every request, in order."""
+    """A server that answers as `script` says; `seen` has every request, in order.
+
+    `connections` has who connected, by address and port.
+    """
 
     host: str
     script: Script
     seen: list[Request] = field(default_factory=list)
+    connections: set[tuple[str, int]] = field(default_factory=set)
 
 
 @contextmanager
@@ -131,6 +135,7 @@ def scripted(script: Script) -> Iterator[Scripted]:
             body = self.rfile.read(size) if size else b""
             request = Request(self.command, self.path, dict(self.headers), body)
             found.seen.append(request)
+            found.connections.add(self.client_address)
             answer = found.script(request)
             self.send_response(answer.status)
             for name, value in answer.headers.items():

@@ -54,6 +54,17 @@ def test_plain_lines_come_when_an_action_ends() -> None:
     assert str(to.tally) == "2 actions (1 cached), 2 downloads"
 
 
+def test_large_transfers_to_a_registry_have_lines() -> None:
+    out = io.StringIO()
+    to = PlainReporter(out)
+    for label, size, how in (("a", 2_000_000, "pushed"), ("b", 10, "pushed"), ("c", 0, "mounted")):
+        to.started(label, "push")
+        to.progress(label, size, size)
+        to.finished(label, how, 0.5)
+    assert out.getvalue() == "pushed a (2.0 MB, 0.5 s)\n"
+    assert to.tally.counts == {"pushed": 2, "mounted": 1}
+
+
 def test_events_are_one_json_object_a_line() -> None:
     out = io.StringIO()
     build(JsonReporter(out))

@@ -6,7 +6,6 @@ import time
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
-from functools import partial
 from typing import TypeVar
 
 from mfbuild.engine.events import How, Reporter
@@ -40,6 +39,7 @@ def push_images(
     there. PushError if the registry refuses, lies, or has something else under `tag`;
     BundleError or FetchError if `origin` does not have what it should; Interrupted after ^C.
     """
+    assert len(roots) == 1 or not tag
     target = replace(target, actions="pull,push")
     sources = [Repository(target.registry, path) for path in mount]
     if isinstance(origin, Repository) and origin.registry.host == target.registry.host:
@@ -139,16 +139,23 @@ class _Push:
     def _put(self, document: _Document, tick: Tick) -> None:
         digest = document.descriptor.digest
         url = self.target.url(f"manifests/{self.names.get(digest, digest)}")
-        headers = {"Content-Type": document.descriptor.media_type}
-        put = partial(
-            self.target.registry.ask,
-            "PUT",
-            url,
-            scope=self.target.scope,
-            headers=headers,
-            body=document.data,
-            read=stored_digest,
-        )
+
+        def put() -> str:
+            try:
+                return self.target.registry.ask(
+                    "PUT",
+                    url,
+                    scope=self.target.scope,
+                    headers={"Content-Type": document.descriptor.media_type},
+                    body=document.data,
+                    read=stored_digest,
+                )
+            except AnswerError as error:
+                if not error.words.startswith("DIGEST_INVALID"):
+                    raise
+                # docker-registry reads what another push of the same has begun to write.
+                raise error.passing() from None
+
         self.target.same(digest, self.target.registry.persist(url, put, tick))
 
     def _each(self, items: Collection[T], work: Callable[[T, Tick], None]) -> None:

@@ -8,13 +8,12 @@ from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, TypeVar
-from urllib.parse import urlsplit
 
 from mfbuild.engine.model import Blob, Digest, Source
 from mfbuild.errors import FetchError
-from mfbuild.oci.layout import MAX_DOCUMENT, PIECE, Extent, after, blob_name, verified
+from mfbuild.oci.layout import MAX_DOCUMENT, Extent, after, blob_name, verified
 from mfbuild.oci.reference import Reference
-from mfbuild.oci.transport import AnswerError, Passing, Registry, Tick
+from mfbuild.oci.transport import AnswerError, Passing, Registry, Tick, host_of
 from mfbuild.oci.types import INDEX_TYPES, MANIFEST_TYPES, Descriptor
 
 if TYPE_CHECKING:
@@ -22,6 +21,7 @@ if TYPE_CHECKING:
 
 T = TypeVar("T")
 
+_PIECE = 1 << 17  # as much is lost where a connection breaks
 _ACCEPT = {"Accept": ", ".join((*INDEX_TYPES, *MANIFEST_TYPES))}
 
 
@@ -67,7 +67,7 @@ class Repository:
             raise FetchError(f"`{self}:{reference}` has the digest `{told}`") from None
 
     def chunks(self, blob: Blob | Descriptor, tick: Tick = lambda n: None) -> Iterator[bytes]:
-        """A blob in pieces of at most 1 MiB; the last one only if it is what its digest promises.
+        """A blob in pieces; the last one only if it is what its digest promises.
 
         A connection that breaks is taken up where it broke.
         """
@@ -110,7 +110,7 @@ class Repository:
     def _document(self, name: str, headers: Mapping[str, str] | None = None) -> bytes:
         def receive(response: requests.Response) -> bytes:
             data = bytearray()
-            for chunk in response.iter_content(PIECE):
+            for chunk in response.iter_content(_PIECE):
                 data += chunk
                 if len(data) > MAX_DOCUMENT:
                     raise FetchError(f"`{self}`: `{name}` is larger than `{MAX_DOCUMENT}` bytes")
@@ -146,8 +146,8 @@ def told_digest(response: requests.Response) -> str:
 def stored_digest(response: requests.Response) -> str:
     """The same of what it was sent; FetchError if it does not say that it has stored it (201)."""
     if response.status_code != 201:
-        host = urlsplit(response.url).netloc
-        raise FetchError(f"`{host}` stored nothing: it answered `{response.status_code}`")
+        status = response.status_code
+        raise FetchError(f"`{host_of(response)}` stored nothing: it answered `{status}`")
     return told_digest(response)
 
 
@@ -204,7 +204,7 @@ class _Stream:
         self.response = repository.registry.open(
             "GET", self.url, scope=repository.scope, headers=headers
         )
-        pieces = self.response.iter_content(PIECE)
+        pieces = self.response.iter_content(_PIECE)
         self.pieces = pieces if self.response.status_code == 206 else after(pieces, self.done)
 
 

@@ -72,6 +72,10 @@ class AnswerError(FetchError):
         error.host, error.path, error.status, error.words = host, path, status, words
         return error
 
+    def passing(self) -> Passing:
+        """The same, where it is worth another try."""
+        return Passing(f"answered `{self.status}`{self.words and ': '}{self.words}")
+
 
 class Registry:
     """One registry, by its `host[:port]`; it may be shared between threads.
@@ -310,8 +314,12 @@ def location(response: requests.Response) -> str | None:
     try:
         return header and urljoin(response.url, header)
     except ValueError:
-        at = urlsplit(response.url).netloc
-        raise FetchError(f"`{at}` gives an address that cannot be read") from None
+        raise FetchError(f"`{host_of(response)}` gives an address that cannot be read") from None
+
+
+def host_of(response: requests.Response) -> str:
+    """Who answered, as `host[:port]`."""
+    return urlsplit(response.url).netloc.rpartition("@")[2]
 
 
 def _is_local(host: str) -> bool:

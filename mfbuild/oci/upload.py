@@ -13,7 +13,7 @@ from mfbuild.engine.model import Blob, Digest
 from mfbuild.errors import FetchError, PushError
 from mfbuild.oci.layout import after
 from mfbuild.oci.registry import Repository, stored_digest, told_digest
-from mfbuild.oci.transport import AnswerError, Body, Passing, Tick, location
+from mfbuild.oci.transport import AnswerError, Body, Tick, location
 from mfbuild.oci.types import Descriptor
 
 if TYPE_CHECKING:
@@ -22,7 +22,8 @@ if TYPE_CHECKING:
 T = TypeVar("T")
 
 _RANGE = re.compile(r"(?:bytes=)?0-([0-9]{1,18})")
-_LOST = (404, 416)  # the upload is unknown; or the registry has another part of it than it said
+_LOST = (400, 404, 416)
+"""Answers that end an upload: what is sent is right, so that another one may be taken."""
 
 
 class Origin(Protocol):
@@ -81,8 +82,7 @@ class Upload:
         return self.target.registry.persist(url, self._attempt, tick)
 
     def _attempt(self) -> bool:
-        resumed = self._location is not None
-        if resumed and self.target.has(self.blob.digest):
+        if self._location is not None and self.target.has(self.blob.digest):
             return True  # what was lost was only the answer
         offset = self._received()
         if self._location is None and self._begin():
@@ -90,10 +90,10 @@ class Upload:
         try:
             self._send(offset)
         except AnswerError as error:
-            if error.status in _LOST or (error.status == 400 and resumed):
-                self._location = None
-                raise Passing("lost the upload") from None
-            raise
+            if error.status not in _LOST:
+                raise
+            self._location = None
+            raise error.passing() from None
         return True
 
     def _begin(self) -> bool:

@@ -158,6 +158,10 @@ def test_the_version_is_that_of_the_content_with_a_blank_one() -> None:
             b'{"format":1,"flow":"F","version":1}',
             "`bundle.json` is not a bundle manifest: `1` is not a string",
         ),
+        (
+            b'{"format":1,"flow":"../F","version":""}',
+            "`bundle.json` is not a bundle manifest: `../F` is not the name of a flow",
+        ),
     ],
 )
 def test_what_is_no_manifest(data: bytes, message: str) -> None:

@@ -4,13 +4,15 @@ from __future__ import annotations
 
 import json
 import subprocess
+import sys
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
 
-from mfbuild.bundle.read import Bundle, read_bundle, verify_bundle
+from mfbuild.bundle.read import Bundle, read_bundle, verify_bundle, write_tar
 from mfbuild.bundle.remote import RemoteBundle, find_remote, pull_bundle, push_bundle
 from mfbuild.bundle.write import bundle_index, write_bundle
 from mfbuild.engine.events import Silent
@@ -21,6 +23,7 @@ from mfbuild.oci.transport import Registry
 from mfbuild.oci.types import IMAGE_INDEX, Descriptor
 from tests.layouts import Store, sample_bundle
 from tests.proxy import Proxy, proxied
+from tests.pushes import state
 from tests.registry import docker_registry
 
 pytestmark = pytest.mark.tools
@@ -149,14 +152,51 @@ def test_it_is_pulled_by_digest(place: Place, bundle: Bundle, tmp_path: Path) ->
     assert content(pull(reference, tmp_path / "pulled")) == content(bundle.layout.path)
 
 
-def test_skopeo_reads_what_was_pushed(place: Place, bundle: Bundle, tmp_path: Path) -> None:
+def test_a_bundle_in_one_file_is_pushed(place: Place, bundle: Bundle, tmp_path: Path) -> None:
+    assert push(read_bundle(write_tar(bundle, tmp_path / "b.tar")), place.repository())
+    assert content(pull(place.named(bundle), tmp_path / "pulled")) == content(bundle.layout.path)
+
+
+def test_many_may_push_at_once(place: Place, bundle: Bundle, tmp_path: Path) -> None:
+    with ThreadPoolExecutor(4) as pool:
+        pushes = [pool.submit(push, bundle, place.repository()) for _ in range(4)]
+    assert any(pushed.result() for pushed in pushes)
+    assert content(pull(place.named(bundle), tmp_path / "pulled")) == content(bundle.layout.path)
+    assert push(bundle, place.repository("team/alone"))
+    assert state(place.folder, "team/trainflow") == state(place.folder, "team/alone")
+
+
+def test_many_may_pull_at_once(place: Place, bundle: Bundle, tmp_path: Path) -> None:
     push(bundle, place.repository())
-    for step in bundle.manifest.steps.values():
-        source = f"docker://{place.repository()}@{step.image.digest}"
-        command = ["skopeo", "copy", "-q", "--all", "--src-tls-verify=false", source]
-        subprocess.run([*command, f"oci:{tmp_path / 'copied'}:x"], check=True)
-    names = {p.name for p in (tmp_path / "copied/blobs/sha256").iterdir()}
-    assert {step.image.digest.hex for step in bundle.manifest.steps.values()} <= names
+    with ThreadPoolExecutor(4) as pool:
+        pulls = [pool.submit(pull, place.named(bundle), tmp_path / "x") for _ in range(4)]
+    [path] = {pulled.result() for pulled in pulls}
+    assert content(path) == content(bundle.layout.path)
+
+
+FULL = """
+import resource, signal, sys
+from pathlib import Path
+from mfbuild.bundle.remote import pull_bundle
+from mfbuild.engine.events import Silent
+from mfbuild.errors import BundleError
+signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
+resource.setrlimit(resource.RLIMIT_FSIZE, (300, 300))
+try:
+    pull_bundle(sys.argv[1], Path(sys.argv[2]), jobs=4, reporter=Silent())
+except BundleError as error:
+    print(error)
+"""
+
+
+def test_a_disk_that_is_full(place: Place, bundle: Bundle, tmp_path: Path) -> None:
+    push(bundle, place.repository())
+    command = [sys.executable, "-c", FULL, place.named(bundle), str(tmp_path / "pulled")]
+    told = subprocess.run(command, capture_output=True, text=True, check=True).stdout
+    path = tmp_path / "pulled" / bundle.layout.path.name
+    assert told == f"writing `{path}`: File too large\n"
+    assert {p.name for p in (tmp_path / "pulled").iterdir()} <= {".pull.lock", ".lock"}
+    assert content(pull(place.named(bundle), tmp_path / "pulled")) == content(bundle.layout.path)
 
 
 def test_a_layout_that_has_changed_is_not_pushed(place: Place, bundle: Bundle) -> None:

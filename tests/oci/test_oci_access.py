@@ -21,6 +21,7 @@ from mfbuild.errors import FetchError, PushError
 from mfbuild.oci.auth import Credentials
 from mfbuild.oci.registry import Repository
 from mfbuild.oci.transport import Passing, Registry
+from tests.proxy import Fault, Seen, proxied
 from tests.pushes import Pushable, pushable, repository
 from tests.registry import (
     PASSWORD,
@@ -106,6 +107,26 @@ def test_tokens(image: Pushable, tmp_path: Path, known: Credentials) -> None:
             assert len(caught.value.problems) == 1
         with pytest.raises(PushError, match="does not let you push"):
             image.push(repository(host, known=Credentials(USER, "wrong")))
+
+
+@pytest.mark.tools
+@pytest.mark.parametrize("kind", ["HEAD blob", "POST upload", "PUT upload", "PUT manifest"])
+def test_a_token_that_expires_in_the_middle(image: Pushable, tmp_path: Path, kind: str) -> None:
+    with ExitStack() as stack:
+        rights = {"team/repo": "pull,push"}
+        tokens = stack.enter_context(token_server(tmp_path / "tokens", rights))
+        host = stack.enter_context(docker_registry(tmp_path / "registry", auth=tokens.auth))
+        challenge = requests.get(f"http://{host}/v2/").headers["WWW-Authenticate"]
+        expired = Fault(answer=Answer(401, headers={"WWW-Authenticate": challenge}))
+
+        def rule(seen: Seen) -> Fault | None:
+            return expired if seen.kind == kind and seen.number == 0 else None
+
+        proxy = stack.enter_context(proxied(host, rule))
+        mine = repository(proxy.host, known=ME)
+        assert image.push(mine)
+        assert len(tokens.server.seen) == 2
+        image.check(mine)
 
 
 @pytest.mark.tools

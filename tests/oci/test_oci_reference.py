@@ -56,6 +56,7 @@ def test_the_parts_of_a_reference() -> None:
         (f"host.example/a@{PIN[:-1]}", f"`{PIN[:-1]}` is not a sha256 digest"),
         ("host.example/a@sha512:00", "`sha512:00` is not a sha256 digest"),
         ("oci:", "`oci:` names no directory"),
+        ("oci://h.example/a", "`oci://h.example/a` is neither an image's name nor a layout"),
         ("oci:x@sha256:12", "`sha256:12` is not a sha256 digest"),
     ],
 )
@@ -63,6 +64,11 @@ def test_what_is_no_reference(text: str, message: str) -> None:
     with pytest.raises(ValueError) as caught:
         Reference.parse(text)
     assert message in str(caught.value)
+
+
+def test_what_may_be_a_file_as_well_is_told_apart() -> None:
+    for name in ("host.example/a:1", f"localhost:5000/a/b@{PIN}", f"host.example/a:1@{PIN}"):
+        assert Reference.remote(f"oci://{name}") == Reference.parse(name)
 
 
 def test_a_base_is_named_by_digest() -> None:

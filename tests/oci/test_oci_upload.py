@@ -4,13 +4,16 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from pathlib import Path
 
 import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from mfbuild.errors import PushError
+from mfbuild.engine.model import Digest
+from mfbuild.errors import BundleError, PushError
+from mfbuild.oci.layout import Layout
 from mfbuild.oci.upload import parse_range
 from tests.proxy import Fault, Proxy, Seen, proxied
 from tests.pushes import Pushable, pushable, repository
@@ -155,6 +158,30 @@ def test_a_range_that_is_not_true_begins_anew(image: Pushable, told: str) -> Non
     assert there.asked().count(("PUT upload", image.layer.size)) == 2
 
 
+CHANGES: dict[str, Callable[[bytes], bytes]] = {
+    "changed": lambda data: data[:-1] + b"?",
+    "truncated": lambda data: data[:-1],
+    "grown": lambda data: data + b"?",
+    "emptied": lambda data: b"",
+}
+
+
+@pytest.mark.parametrize("how", CHANGES)
+def test_a_layer_that_is_another_one_never_arrives(tmp_path: Path, how: str) -> None:
+    image = pushable(tmp_path)
+    path = tmp_path / "layout/blobs/sha256" / image.layer.digest.hex
+    changed = CHANGES[how](path.read_bytes())
+    path.unlink()
+    path.write_bytes(changed)
+    image = replace(image, layout=Layout.open(tmp_path / "layout"))
+    with broken(image, lambda seen: None) as there, pytest.raises(BundleError) as caught:
+        image.push(repository(there.proxy.host))
+    assert str(caught.value) == f"blob `{image.layer.digest}` has changed"
+    assert caught.value.problems[0].where == str(tmp_path / "layout")
+    assert not {str(image.layer.digest), str(Digest.of(changed))} & there.strict.blobs.keys()
+    assert there.strict.manifests == {}
+
+
 def test_an_upload_without_an_address(image: Pushable) -> None:
     def nowhere(request: Request) -> Answer:
         return Answer(404) if request.method == "HEAD" else Answer(202)
@@ -206,11 +233,42 @@ def test_the_words_of_a_registry_that_refuses(image: Pushable) -> None:
     assert failure(image, refuses) == expected
 
 
-def test_a_registry_that_spoils_what_it_gets(image: Pushable) -> None:
-    with broken(image, lambda seen: None) as there:
-        there.strict.commit = lambda name, digest: Answer(400)  # type: ignore[method-assign]
-        with pytest.raises(PushError, match="answered `400` for `/v2/team/repo/blobs/uploads/"):
-            image.push(repository(there.proxy.host))
+INVALID = Answer(400, b'{"errors": [{"code": "DIGEST_INVALID", "message": "no"}]}')
+
+
+@pytest.mark.parametrize("kind", ["PUT upload", "PUT manifest"])
+def test_a_registry_that_reads_what_it_is_writing(image: Pushable, kind: str) -> None:
+    """As docker-registry does, while another client pushes the same."""
+
+    def rule(seen: Seen) -> Fault | None:
+        return Fault(answer=INVALID) if seen.kind == kind and seen.number < 2 else None
+
+    with broken(image, rule) as there:
+        assert image.push(repository(there.proxy.host))
+        image.check(repository(there.proxy.host))
+
+
+@pytest.mark.parametrize("kind", ["PUT upload", "PUT manifest"])
+def test_a_registry_that_spoils_what_it_gets(image: Pushable, kind: str) -> None:
+    with (
+        broken(image, lambda seen: Fault(answer=INVALID) if seen.kind == kind else None) as there,
+        pytest.raises(PushError) as caught,
+    ):
+        image.push(repository(there.proxy.host))
+    told = "the registry answered `400`: DIGEST_INVALID: no, 5 times"
+    assert str(caught.value).startswith(f"`{there.proxy.host}/v2/team/repo/")
+    assert str(caught.value).endswith(told)
+
+
+def test_a_manifest_that_a_registry_does_not_take(image: Pushable) -> None:
+    invalid = Answer(400, b'{"errors": [{"code": "MANIFEST_INVALID", "message": "no"}]}')
+    refused = Fault(answer=invalid)
+    with (
+        broken(image, lambda seen: refused if seen.kind == "PUT manifest" else None) as there,
+        pytest.raises(PushError, match=r"answered `400` for `.*`: MANIFEST_INVALID: no$"),
+    ):
+        image.push(repository(there.proxy.host))
+    assert there.proxy.count("PUT manifest") == 1
 
 
 @given(st.integers(0, 10**17))
