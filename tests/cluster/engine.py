@@ -29,7 +29,7 @@ from tests.cluster.kubernetes import (
     start_node,
 )
 from tests.cluster.namespace import ServerError, last_lines, namespace
-from tests.cluster.propeller import Bucket, start_propeller, start_storage
+from tests.cluster.propeller import Bucket, Propeller, start_storage
 
 PROJECT, DOMAIN = "flows", "test"
 
@@ -45,6 +45,7 @@ class Engine:
     registry: str
     bucket: Bucket
     kubernetes: Kubernetes
+    propeller: Propeller
     image: str
     shared: Path
     folder: Path
@@ -93,8 +94,9 @@ def engine() -> Iterator[Engine]:
             shared.mkdir()
             shared.chmod(0o777)  # containers have users of their own
             add_namespace(kubernetes, f"{PROJECT}-{DOMAIN}", shared)
-            start_propeller(space, kubernetes, bucket, ports[6])
-            yield Engine(registry, bucket, kubernetes, image, shared, folder)
+            propeller = Propeller(space, kubernetes, bucket, ports[6])
+            propeller.start()
+            yield Engine(registry, bucket, kubernetes, propeller, image, shared, folder)
     finally:
         shutil.rmtree(folder)
 

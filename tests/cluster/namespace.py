@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import signal
 import socket
 import subprocess
 import time
@@ -51,12 +52,12 @@ class Namespace:
         argv: Sequence[str | Path],
         ready: Callable[[], bool] = lambda: True,
         env: Mapping[str, str] | None = None,
-    ) -> None:
+    ) -> subprocess.Popen[bytes]:
         """Start a server and wait until `ready`; ServerError if it ends or takes a minute."""
         log = self.folder / f"{Path(argv[0]).name}.log"
         own = Path("/proc", str(self.holder.pid), "ns")
         enter = ["nsenter", f"--pid={own / 'pid_for_children'}", f"--mount={own / 'mnt'}", "--"]
-        with log.open("wb") as out:
+        with log.open("ab") as out:
             server = subprocess.Popen(
                 [*enter, *argv],
                 stdin=subprocess.DEVNULL,
@@ -69,6 +70,13 @@ class Namespace:
         wait(lambda: ready() or server.poll() is not None, lambda: last_lines(log))
         if server.poll() is not None:
             raise ServerError(f"`{log.stem}` ended: {last_lines(log)}")
+        return server
+
+    def stop(self, server: subprocess.Popen[bytes], port: int) -> None:
+        """End a server, and wait until nobody listens at its port."""
+        os.killpg(server.pid, signal.SIGTERM)  # nsenter, and the server itself
+        server.wait()
+        wait(lambda: not listens(port), lambda: f"port {port} is still listened at")
 
 
 def wait(ready: Callable[[], bool], what: Callable[[], str], seconds: float = 60) -> None:

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import json
 import secrets
-from collections.abc import Mapping
+import subprocess
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -14,6 +16,8 @@ from tests.cluster.kubernetes import POD_TEMPLATE, Kubernetes
 from tests.cluster.namespace import Namespace, listens
 
 WORKFLOWS = "flyteworkflows.flyte.lyft.com"
+LOGS = "http://logs.example.com/{{ .namespace }}/{{ .podName }}"
+"""Where Flyte says that a pod's logs are."""
 
 
 @dataclass(frozen=True)
@@ -49,19 +53,44 @@ def start_storage(space: Namespace, port: int) -> Bucket:
     return bucket
 
 
-def start_propeller(space: Namespace, kubernetes: Kubernetes, bucket: Bucket, port: int) -> None:
-    """Start FlytePropeller, which defines the resource that it reads; `port`: its profiler."""
-    config = space.folder / "propeller.yaml"
-    config.write_text(json.dumps(_config(kubernetes.kubeconfig, bucket, port)))
-    kind = f"/apis/apiextensions.k8s.io/v1/customresourcedefinitions/{WORKFLOWS}"
-    space.start(
-        [program("flytepropeller"), "--config", config],
-        lambda: kubernetes.has(kind),
-        {"POD_NAMESPACE": "flyte"},
-    )
+@dataclass
+class Propeller:
+    """FlytePropeller, which defines the resource that it reads; `port`: its profiler."""
+
+    space: Namespace
+    kubernetes: Kubernetes
+    bucket: Bucket
+    port: int
+    process: subprocess.Popen[bytes] | None = None
+
+    def start(self, flyteadmin: str | None = None) -> None:
+        """Start it; its events go to a flyteadmin, `host:port`, else to its log."""
+        config = self.space.folder / "propeller.yaml"
+        settings = _config(self.kubernetes.kubeconfig, self.bucket, self.port, flyteadmin)
+        config.write_text(json.dumps(settings))
+        kind = f"/apis/apiextensions.k8s.io/v1/customresourcedefinitions/{WORKFLOWS}"
+        self.process = self.space.start(
+            [program("flytepropeller"), "--config", config],
+            lambda: self.kubernetes.has(kind) and listens(self.port),
+            {"POD_NAMESPACE": "flyte"},
+        )
+
+    @contextmanager
+    def reporting_to(self, flyteadmin: str) -> Iterator[None]:
+        """Let its events go to a flyteadmin, as long as this lasts."""
+        self._restart(flyteadmin)
+        try:
+            yield
+        finally:
+            self._restart(None)
+
+    def _restart(self, flyteadmin: str | None) -> None:
+        assert self.process
+        self.space.stop(self.process, self.port)
+        self.start(flyteadmin)
 
 
-def _config(kubeconfig: Path, bucket: Bucket, port: int) -> Any:
+def _config(kubeconfig: Path, bucket: Bucket, port: int, flyteadmin: str | None) -> Any:
     container = {"container": "container", "python-task": "container", "sidecar": "sidecar"}
     s3 = {
         "region": "us-east-1",
@@ -82,9 +111,9 @@ def _config(kubeconfig: Path, bucket: Bucket, port: int) -> Any:
             "workers": 4,
             "prof-port": port,
         },
-        "event": {"type": "log"},
-        # Nothing listens there: no event goes to flyteadmin, and no launch plan is started.
-        "admin": {"endpoint": "dns:///127.0.0.1:1", "insecure": True},
+        "event": {"type": "admin" if flyteadmin else "log"},
+        # Where there is none nothing listens: no launch plan is started.
+        "admin": {"endpoint": f"dns:///{flyteadmin or '127.0.0.1:1'}", "insecure": True},
         "catalog-cache": {"type": "noop"},
         "storage": {
             "type": "stow",
@@ -98,10 +127,11 @@ def _config(kubeconfig: Path, bucket: Bucket, port: int) -> Any:
             }
         },
         "plugins": {
+            "logs": {"kubernetes-enabled": True, "kubernetes-template-uri": LOGS},
             "k8s": {
                 "default-pod-template-name": POD_TEMPLATE,
                 "image-pull-backoff-grace-period": "5s",
                 "default-env-vars": [{k: v} for k, v in bucket.pod_environment().items()],
-            }
+            },
         },
     }

@@ -17,6 +17,7 @@ from pathlib import Path
 from typing import Any
 
 import grpc
+from flyteidl.admin.project_pb2 import Domain
 from flyteidl.service.admin_pb2_grpc import (
     AdminServiceServicer,
     AdminServiceStub,
@@ -37,14 +38,23 @@ from flyteidl.service.identity_pb2_grpc import (
     add_IdentityServiceServicer_to_server,
 )
 
-from tests.flyteadmin import launch_plans, projects, registration
+from tests.flyteadmin import (
+    events,
+    executions,
+    launch_plans,
+    node_executions,
+    projects,
+    registration,
+)
 from tests.flyteadmin.auth import Authority
 from tests.flyteadmin.bucket import Bucket, loopback_bucket
 from tests.flyteadmin.certificates import Tls, tls
 from tests.flyteadmin.dataproxy import create_upload_location
+from tests.flyteadmin.executor import Executor
 from tests.flyteadmin.faults import Call, Cut, Faults
+from tests.flyteadmin.projects import new_projects
 from tests.flyteadmin.refusals import Refused
-from tests.flyteadmin.state import State, new_state
+from tests.flyteadmin.state import State
 from tests.flyteadmin.wire import Wire, wire
 
 Handler = Callable[[State, Any], Any]
@@ -65,6 +75,20 @@ ADMIN: Mapping[str, Handler] = {
     "GetActiveLaunchPlan": launch_plans.get_active_launch_plan,
     "ListActiveLaunchPlans": launch_plans.list_active_launch_plans,
     "UpdateLaunchPlan": launch_plans.update_launch_plan,
+    "CreateExecution": executions.create_execution,
+    "GetExecution": executions.get_execution,
+    "GetExecutionData": executions.get_execution_data,
+    "ListExecutions": executions.list_executions,
+    "TerminateExecution": executions.terminate_execution,
+    "CreateWorkflowEvent": events.create_workflow_event,
+    "CreateNodeEvent": events.create_node_event,
+    "CreateTaskEvent": events.create_task_event,
+    "GetNodeExecution": node_executions.get_node_execution,
+    "GetNodeExecutionData": node_executions.get_node_execution_data,
+    "GetDynamicNodeWorkflow": node_executions.get_dynamic_node_workflow,
+    "ListNodeExecutions": node_executions.list_node_executions,
+    "GetTaskExecution": node_executions.get_task_execution,
+    "ListTaskExecutions": node_executions.list_task_executions,
     "RegisterProject": projects.register_project,
     "GetProject": projects.get_project,
     "ListProjects": projects.list_projects,
@@ -140,15 +164,23 @@ def flyteadmin(
     secure: bool = False,
     limits: Mapping[str, str] | None = None,
     bucket: Bucket | None = None,
+    executor: Callable[[State], Executor] | None = None,
 ) -> Iterator[Double]:
     """Run a double on the loopback.
 
     `token`: the bearer token that it wants; `secure`: it speaks TLS, with files in `folder`;
     `limits`: what a task may ask for at most, by name of resource (`CPU`, `MEMORY`, `GPU`);
-    `bucket`: where uploads go, else one on the loopback.
+    `bucket`: where uploads go, else one on the loopback; `executor`: makes what runs
+    executions, else they are accepted and nothing comes of them.
     """
     certificates = tls(folder / "tls") if secure else None
-    state = new_state(tuple(projects), tuple(domains), limits or {})
+    state = State(
+        new_projects(projects),
+        tuple(Domain(id=name, name=name) for name in domains),
+        limits or {},
+    )
+    if executor:
+        state.executor = executor(state)
     faults, authority = Faults(), Authority(token)
     with ExitStack() as stack:
         context = certificates.context() if certificates else None
@@ -161,6 +193,7 @@ def flyteadmin(
         services.wire = stack.enter_context(wire(port))
         server.start()
         stack.callback(lambda: server.stop(0).wait())
+        stack.callback(state.executor.close)
         endpoint = f"127.0.0.1:{services.wire.port}"
         yield Double(endpoint, state, faults, bucket, authority, certificates)
 

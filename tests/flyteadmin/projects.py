@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Sequence
 from typing import Any
 
 from flyteidl.admin.project_pb2 import (
@@ -20,6 +21,11 @@ from tests.flyteadmin.state import Row, State
 from tests.flyteadmin.validation import check_labels
 
 _DNS_LABEL = re.compile(r"[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?")
+
+
+def new_projects(names: Sequence[str]) -> dict[str, Project]:
+    """Active projects."""
+    return {name: Project(id=name, name=name, state=Project.ACTIVE) for name in names}
 
 
 def register_project(state: State, request: Any) -> ProjectRegisterResponse:

@@ -15,6 +15,8 @@ from flyteidl.core.identifier_pb2 import Identifier
 from google.protobuf.json_format import MessageToDict
 from google.protobuf.timestamp_pb2 import Timestamp
 
+from tests.flyteadmin.executor import Executor, Nobody
+
 Key = tuple[str, str, str, str]
 """Project, domain, name and version."""
 
@@ -77,24 +79,19 @@ class Table:
 
 @dataclass
 class State:
-    """All tables, and what flyteadmin's configuration says; to be held by `lock`."""
+    """All tables, what flyteadmin's configuration says, and who runs executions.
+
+    To be held by `lock`.
+    """
 
     projects: dict[str, Project]
     domains: tuple[Domain, ...]
     limits: Mapping[str, str]
+    executor: Executor = field(default_factory=Nobody)
     lock: threading.RLock = field(default_factory=threading.RLock)
     tasks: Table = field(default_factory=lambda: Table("TASK"))
     workflows: Table = field(default_factory=lambda: Table("WORKFLOW"))
     launch_plans: Table = field(default_factory=lambda: Table("LAUNCH_PLAN"))
     executions: Table = field(default_factory=lambda: Table("execution"))
-
-
-def new_state(
-    projects: tuple[str, ...], domains: tuple[str, ...], limits: Mapping[str, str]
-) -> State:
-    """A state with active projects and nothing in them."""
-    return State(
-        {name: Project(id=name, name=name, state=Project.ACTIVE) for name in projects},
-        tuple(Domain(id=name, name=name) for name in domains),
-        limits,
-    )
+    node_executions: Table = field(default_factory=lambda: Table("node execution"))
+    task_executions: Table = field(default_factory=lambda: Table("task execution"))
