@@ -1,4 +1,4 @@
-"""`mfbuild push` of ten tasks, a workflow and a launch plan, against `pyflyte register` of the same.
+"""`mfbuild push` of ten tasks, a workflow and a launch plan, against `pyflyte register` of such.
 
 Both talk to the double of flyteadmin of tests/, mfbuild to a docker-registry of Debian besides.
 flytekit is installed into an environment of its own. Everything it starts, it ends.
@@ -67,8 +67,8 @@ def flytekit(folder: Path) -> Path:
     if not (folder / "bin/pyflyte").exists():
         python = ["--python", sys.executable]
         subprocess.run([uv, "venv", "-q", *python, folder], check=True)
-        install = [uv, "pip", "install", "-q", "--python", folder / "bin/python", *FLYTEKIT]
-        subprocess.run(install, check=True)
+        install = [str(uv), *("pip", "install", "-q", "--python"), str(folder / "bin/python")]
+        subprocess.run([*install, *FLYTEKIT], check=True)
     return folder / "bin/pyflyte"
 
 
