@@ -21,7 +21,13 @@ from mfbuild.oci.push import push_images
 from mfbuild.oci.reference import Reference
 from mfbuild.oci.registry import Repository
 from mfbuild.oci.transport import Registry, Tick
-from mfbuild.oci.types import IMAGE_INDEX, IMAGE_MANIFEST, Descriptor
+from mfbuild.oci.types import (
+    IMAGE_INDEX,
+    IMAGE_MANIFEST,
+    INDEX_TYPES,
+    MANIFEST_TYPES,
+    Descriptor,
+)
 from mfbuild.oci.upload import Origin
 
 
@@ -33,7 +39,9 @@ class RemoteBundle:
     repository: Repository
 
     def read(self, descriptor: Descriptor) -> bytes:
-        """The whole of a blob of the bundle, verified; FetchError."""
+        """The whole of a blob, manifest or index of the bundle, verified; FetchError."""
+        if descriptor.media_type in (*INDEX_TYPES, *MANIFEST_TYPES):
+            return self.repository.manifest(descriptor.digest)
         return b"".join(self.repository.chunks(descriptor))
 
 
