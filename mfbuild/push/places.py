@@ -46,8 +46,7 @@ def place_of(domain: str, config: Config, store: Store, reporter: PlainReporter)
 
     projects = {config.flyte_project or LOCAL: tuple(config.domains)}
     backend = EmbeddedBackend(config.root, store, projects, None)
-    bundles_here = Embedded(backend, config.jobs, reporter)
-    return Place(backend, bundles_here, embedded=True)
+    return Place(backend, Embedded(backend, config.jobs, reporter), embedded=True)
 
 
 def domain_of(name: str, config: Config) -> Domain:
