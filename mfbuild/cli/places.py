@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import argparse
-import getpass
 import os
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING
@@ -126,7 +125,7 @@ def flow_word(
     return replace(word, name=named.prefix(flow.spec) + flow.spec.name), flow.spec
 
 
-def owner(env: Mapping[str, str]) -> str:
-    """The person's name as Metaflow has it: of the first variable that is set and is not `root`."""
+def owner(env: Mapping[str, str]) -> str | None:
+    """The person's name as Metaflow has it; None for `root` and for nobody, as in a CI job."""
     found = (env.get(name) for name in _USERS)
-    return next((name for name in found if name and name != "root"), None) or getpass.getuser()
+    return next((name for name in found if name and name != "root"), None)

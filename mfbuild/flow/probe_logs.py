@@ -2,7 +2,8 @@
 
 Runs in the user's interpreter (3.8 or newer) and imports nothing of mfbuild. Its one argument is
 JSON: `flow`, `run`, `step` (or null), `follow`. Lines go to stdout as `<step>/<task>: <text>`,
-stderr's with `!` for `:`. With `follow` it looks again until its stdin is closed, and once more.
+stderr's with `!` for `:`, in the order of their times. With `follow` it looks again until its
+stdin is closed, and once more.
 """
 
 from __future__ import annotations
@@ -30,9 +31,13 @@ def main() -> None:
     printed: dict[str, int] = {}
     while True:
         last = not request["follow"] or _is_closed()
+        lines: list[tuple[Any, str]] = []
         for step in [request["step"]] if request["step"] else _folders(storage, root):
             for task in _folders(storage, storage.path_join(root, step)):
-                _print(storage, storage.path_join(root, step, task), f"{step}/{task}", printed)
+                where = storage.path_join(root, step, task)
+                lines += _lines(storage, where, f"{step}/{task}", printed)
+        for _, text in sorted(lines, key=lambda line: line[0]):
+            sys.stdout.write(f"{text}\n")
         sys.stdout.flush()
         if last:
             return
@@ -58,8 +63,10 @@ def _names(storage: Any, folder: str) -> Iterator[tuple[str, bool]]:
         yield storage.basename(entry.path.rstrip("/")), entry.is_file
 
 
-def _print(storage: Any, folder: str, task: str, printed: dict[str, int]) -> None:
-    """What the logs of one task have beyond the lines that were printed."""
+def _lines(
+    storage: Any, folder: str, task: str, printed: dict[str, int]
+) -> Iterator[tuple[Any, str]]:
+    """What the logs of one task have beyond the lines that were printed, each with its time."""
     merge: Any = import_module("metaflow.mflog.mflog").merge_logs
     logs: dict[tuple[int, str], list[str]] = {}
     for name, is_file in _names(storage, folder):
@@ -71,7 +78,8 @@ def _print(storage: Any, folder: str, task: str, printed: dict[str, int]) -> Non
         key = f"{task} {attempt} {stream}"
         where = f"{task}[{attempt}]" if attempt else task
         for line in lines[printed.get(key, 0) :]:
-            sys.stdout.write(f"{where}{_MARKS[stream]} {line.msg.decode('utf-8', 'replace')}\n")
+            text = line.msg.decode("utf-8", "replace")
+            yield line.utc_tstamp, f"{where}{_MARKS[stream]} {text}"
         printed[key] = len(lines)
 
 

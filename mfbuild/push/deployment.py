@@ -17,12 +17,12 @@ class Deployment:
     """Where a flow goes, and in whose name.
 
     `branch` and `production` are @project's; `namespace`, `tags` and `production_token` Metaflow's
-    own. `owner` is the person's name as Metaflow has it.
+    own. `owner` is the person's name as Metaflow has it; without one, the steps run as `flyte`.
     """
 
     project: str
     domain: str
-    owner: str
+    owner: str | None
     namespace: str | None = None
     tags: tuple[str, ...] = ()
     branch: str | None = None
@@ -44,8 +44,8 @@ class Deployment:
     def prefix(self, spec: FlowSpec) -> str:
         """`<project>.<branch>.` before the names of a flow with @project, as Metaflow forms it.
 
-        UsageError for a branch that Metaflow would refuse (plugins/project_decorator.py,
-        `format_name`), or one that the decorator contradicts.
+        UsageError where that would be nobody's branch, for a branch that Metaflow would refuse
+        (plugins/project_decorator.py, `format_name`), or one that the decorator contradicts.
         """
         if spec.project is None:
             return ""
@@ -54,8 +54,13 @@ class Deployment:
             raise UsageError(
                 f"the branch `{branch}` is not made of lower-case letters, digits and `_`"
             )
+        if not (branch or production or self.owner):
+            raise UsageError(
+                "a flow with @project goes to a branch, and nothing says who you are",
+                hint="give --branch or --production, or set METAFLOW_USER",
+            )
         kind = "prod" if production else "test" if branch else "user"
-        rest = branch or ("" if production else self.owner)
+        rest = branch or (None if production else self.owner)
         return ".".join(part for part in (spec.project.name, kind, rest) if part) + "."
 
 

@@ -52,6 +52,14 @@ def test_the_decorator_names_the_branch_too() -> None:
         replace(PLAIN, branch="b").prefix(in_project(branch="a"))
 
 
+def test_nobody_has_no_branch_of_their_own() -> None:
+    nobody = replace(PLAIN, owner=None)
+    with pytest.raises(UsageError, match="nothing says who you are"):
+        nobody.prefix(in_project())
+    assert replace(nobody, branch="b").prefix(in_project()) == "recsys.test.b."
+    assert nobody.person() == "{}"
+
+
 def test_without_project_there_is_no_prefix() -> None:
     assert replace(PLAIN, branch="b").prefix(train_flow()) == ""
 
