@@ -58,11 +58,14 @@ def answer(code: StatusCode, message: str = "injected", *, after: bool = False) 
 
 
 def delay(until: threading.Event, *, after: bool = False) -> Fault:
-    """The answer is held back, before the call took effect or after, until the event is set."""
+    """The answer is held back, before the call took effect or after, until the event is set.
+
+    A minute at most, so that a test that fails before it does so ends.
+    """
 
     def fault(call: Call) -> Any:
         response = call.perform() if after else None
-        until.wait()
+        until.wait(60)
         return response if after else call.perform()
 
     return fault

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from pathlib import Path
 
 import pytest
 from flyteidl.admin.project_pb2 import Project
@@ -10,7 +11,8 @@ from flyteidl.core.identifier_pb2 import TASK, WORKFLOW
 from flyteidl.core.tasks_pb2 import K8sPod, Resources, RuntimeMetadata, TaskTemplate
 from grpc import StatusCode
 
-from tests.flyteadmin.double import Client, Double
+from tests.cluster.handmade import DOMAIN, PROJECT
+from tests.flyteadmin.double import Client, Double, flyteadmin
 from tests.flyteadmin.entities import create_task, got, identifier, refusal, simple_task
 
 INVALID = StatusCode.INVALID_ARGUMENT
@@ -165,3 +167,49 @@ def test_a_task_that_is_not_there(client: Client) -> None:
         'missing entity of type TASK with identifier resource_type: TASK project: "flows" '
         'domain: "test" name: "start" version: "1"',
     )
+
+
+def test_a_platforms_limits(tmp_path: Path) -> None:
+    with (
+        flyteadmin(tmp_path, projects=(PROJECT,), domains=(DOMAIN,), limits={"MEMORY": "1Gi"}) as d,
+        d.connect() as client,
+    ):
+        template = simple_task()
+        resources("2Gi", "")(template)
+        code, message = refusal(create_task, client, template)
+        assert code == INVALID
+        assert message.startswith(
+            "Requested MEMORY default [2Gi] is greater than current limit set in the platform "
+            "configuration [1Gi]."
+        )
+        resources("1024Mi", "")(small := simple_task())
+        create_task(client, small)
+
+
+@pytest.mark.parametrize(
+    ("requests", "limits", "message"),
+    [
+        (("1", "1"), (), "can't specify GPU limit for task ["),
+        (("1500m",), (), "gpu for ["),
+        (("1",), ("2",), "For extended resource 'gpu' the default value must equal the limit"),
+    ],
+)
+def test_devices_are_whole_and_as_many_as_the_limit(
+    client: Client, requests: tuple[str, ...], limits: tuple[str, ...], message: str
+) -> None:
+    template = simple_task()
+    for part, values in (("requests", requests), ("limits", limits)):
+        for value in values:
+            getattr(template.container.resources, part).add(name=Resources.GPU, value=value)
+    code, said = refusal(create_task, client, template)
+    assert (code, said[: len(message)]) == (INVALID, message)
+
+
+def test_a_pods_containers_have_resources_too(client: Client) -> None:
+    template = simple_task()
+    container = {"name": "primary", "image": "image", "resources": {"requests": {"memory": "2Gi"}}}
+    template.k8s_pod.pod_spec.update({"containers": [container]})
+    create_task(client, template)
+    container["resources"] = {"requests": {"memory": "2Gi"}, "limits": {"memory": "1Gi"}}
+    template.k8s_pod.pod_spec.update({"containers": [container]})
+    assert "is greater than the limit [1Gi]" in refusal(create_task, client, template)[1]
