@@ -39,7 +39,8 @@ TASK_PHASES: Mapping[int, Phase] = {
     TaskExecution.FAILED: "failed",
     TaskExecution.RETRYABLE_FAILED: "queued",
 }
-_ENDED = ("succeeded", "aborted", "failed")
+_FAILED = (TaskExecution.FAILED, TaskExecution.RETRYABLE_FAILED)
+_GOING_ON = (NodeExecution.UNDEFINED, NodeExecution.QUEUED, NodeExecution.RUNNING)
 
 
 def list_tasks(client: Client, execution: WorkflowExecutionIdentifier) -> Sequence[TaskRun]:
@@ -153,11 +154,14 @@ def _retry_group(node: node_execution_pb2.NodeExecution) -> int:
 
 
 def _run(node: _Node, attempt: task_execution_pb2.TaskExecution) -> TaskRun:
-    closure = attempt.closure
+    closure, of_node = attempt.closure, node.execution.closure.phase
     phase = TASK_PHASES.get(closure.phase, "running")
+    if closure.phase in _FAILED:
+        # Propeller says that an attempt failed, and then starts the next one.
+        phase = "queued" if of_node in _GOING_ON else "failed"
     # A dynamic node goes on after its own task; any other ends with it, and may end it.
     if not node.execution.metadata.is_parent_node:
-        phase = NODE_ENDS.get(node.execution.closure.phase, phase)
+        phase = NODE_ENDS.get(of_node, phase)
     began, ended = times(closure, done=phase not in ("queued", "running"))
     return TaskRun(
         node=node.path,
