@@ -58,7 +58,8 @@ def run(args: argparse.Namespace) -> int:
         source, packaged = packaged_for(session, word, place, list(info.parameters.items()))
         if packaged.spec.name != info.flow:
             raise UsageError(f"the run is one of `{info.flow}`, not of `{packaged.spec.name}`")
-        entered = enter(args, session, packaged, place, folder)
+        here = Path(info.here or Path.cwd())
+        entered = enter(args, session, packaged, place, folder, here)
         with RunState.reopen(folder) as state:
             changes = {"source": str(source), "version": packaged.version, "place": place}
             state.update(**_ANEW, **changes)

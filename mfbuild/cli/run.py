@@ -6,7 +6,7 @@ import argparse
 import json
 import os
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -84,6 +84,7 @@ def run(args: argparse.Namespace) -> int:
             return 0
         place = args.place or "rootfs"
         source, packaged = packaged_for(session, args.flow, place, pairs)
+        from mfbuild.local.settings import user_of
         from mfbuild.local.state import RUNS, RunInfo, RunState, new_name
 
         name = new_name()
@@ -96,8 +97,11 @@ def run(args: argparse.Namespace) -> int:
             place=place,
             began=time.time(),
             parameters=dict(pairs),
+            prefix=prefix_of(packaged, os.environ),
+            owner=user_of(os.environ),
+            here=str(Path.cwd()),
         )
-        entered = enter(args, session, packaged, place, root / RUNS / name)
+        entered = enter(args, session, packaged, place, root / RUNS / name, Path.cwd())
         with RunState.create(root / RUNS, info) as state:
             perform(session, state, packaged, entered, json_wanted=args.json)
     return 0
@@ -118,15 +122,23 @@ def _run_step(args: argparse.Namespace, session: Session, pairs: Sequence[tuple[
         raise UsageError(f"there is no step `{args.step}`", hint=did_you_mean(args.step, steps))
     if info.flow != packaged.spec.name:
         raise UsageError(f"the run `{info.name}` is one of `{info.flow}`")
-    entered = enter(args, session, packaged, place, folder)
+    entered = enter(args, session, packaged, place, folder, Path(info.here or Path.cwd()))
     with RunState.reopen(folder) as state:
         perform(session, state, packaged, entered, json_wanted=args.json)
 
 
 def enter(
-    args: argparse.Namespace, session: Session, packaged: Packaged, place: str, folder: Path
+    args: argparse.Namespace,
+    session: Session,
+    packaged: Packaged,
+    place: str,
+    folder: Path,
+    here: Path,
 ) -> tuple[Request, Place]:
-    """How the run in `folder` is to be made, and where; an error if that is not possible here."""
+    """How the run in `folder` is to be made, and where; an error if that is not possible.
+
+    `here` is where it was started: its datastore is the one that Metaflow finds from there.
+    """
     from mfbuild.local.places import Request, place_for
 
     request = Request(
@@ -134,7 +146,7 @@ def enter(
         workers=args.max_workers or os.cpu_count() or 1,
         python=args.python.absolute(),
         environ=os.environ,
-        here=Path.cwd(),
+        here=here,
         step=getattr(args, "step", None),
     )
     return request, place_for(packaged, request, folder, session.store, session.reporter)
@@ -169,6 +181,23 @@ def told(
     session.reporter.note(f"{step or state.info.flow} is done in {seconds:.1f} s")
     pathspec = f"{state.info.flow}/{state.info.run}"
     print(json.dumps({"run": pathspec, "name": state.info.name}) if json_wanted else pathspec)
+
+
+def prefix_of(packaged: Packaged, environ: Mapping[str, str]) -> str:
+    """What Metaflow puts before the name of a flow with @project when it runs it here."""
+    spec = packaged.spec
+    if spec.project is None:
+        return ""
+    from mfbuild.cli.places import owner
+    from mfbuild.flyte.compile import Compiled
+    from mfbuild.flyte.pods import environment_of
+    from mfbuild.push.deployment import Deployment, branch_of_run
+
+    start = Compiled.decode(packaged.templates).tasks[spec.start]
+    options = json.loads(environment_of(start)["MFBUILD_OPTIONS"])
+    branch, production = branch_of_run(options, environ)
+    person = environ.get("METAFLOW_OWNER") or owner(environ)
+    return Deployment("", "", person, branch=branch, production=production).prefix(spec)
 
 
 def packaged_for(

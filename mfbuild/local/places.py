@@ -32,7 +32,8 @@ _SBIN = "/usr/sbin:/sbin"  # where runc may be, and a user's PATH does not lead
 class Request:
     """How a run is to be made. `place` is one of PLACES; `python` the caller's interpreter.
 
-    `step` is the one step that is to run again, on what the run has.
+    `here` is the folder from which Metaflow looks for the local datastore; `step` is the one step
+    that is to run again, on what the run has.
     """
 
     place: str

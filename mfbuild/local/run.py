@@ -103,11 +103,11 @@ def _told(failure: NodeFailure, state: RunState, request: Request) -> RunError:
         message += "".join(f"\n  | {line}" for line in lines.splitlines())
     elif request.step:
         message = f"step `{request.step}` cannot run on its own: {message}"
-    word = run_word(state.folder, request.here)
+    word = run_word(state.folder)
     hint = None if request.step else f"after mending it: mfbuild resume {word}"
     return RunError(message, where=str(log) if log else None, hint=hint)
 
 
-def run_word(folder: Path, here: Path) -> str:
-    """The word that names a run for `resume` in `here`: its name where that is found from there."""
-    return folder.name if folder.parent == here / RUNS else os.path.relpath(folder, here)
+def run_word(folder: Path) -> str:
+    """The word that names a run for `resume`: its name where that is found from here."""
+    return folder.name if folder.parent == Path.cwd() / RUNS else os.path.relpath(folder)

@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from itertools import zip_longest
 
 from mfbuild.engine.model import canonical
 from mfbuild.errors import UsageError
 from mfbuild.flow.spec import FlowSpec
 
 _WORD = re.compile(r"[a-z0-9_]{1,128}\Z")
+_TRUE = ("1", "true", "t", "yes", "y", "on")  # click's
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,6 +65,23 @@ class Deployment:
         kind = "prod" if production else "test" if branch else "user"
         rest = branch or (None if production else self.owner)
         return ".".join(part for part in (spec.project.name, kind, rest) if part) + "."
+
+
+def branch_of_run(options: Sequence[str], environ: Mapping[str, str]) -> tuple[str | None, bool]:
+    """@project's branch and production as `python flow.py run` has them.
+
+    Of Metaflow's top-level options, else of the variables that click and Metaflow make of these.
+    """
+
+    def variable(name: str) -> str:
+        return environ.get(f"METAFLOW_{name}") or environ.get(f"METAFLOW_FLOW_{name}") or ""
+
+    branch = variable("BRANCH") or None
+    for word, following in zip_longest(options, options[1:]):
+        name, equals, value = word.partition("=")
+        if name == "--branch":
+            branch = value if equals else following
+    return branch, "--production" in options or variable("PRODUCTION").lower() in _TRUE
 
 
 def _branch_of(spec: FlowSpec, deployment: Deployment) -> tuple[str | None, bool]:

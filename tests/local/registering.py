@@ -20,6 +20,7 @@ from flyteidl.admin.task_pb2 import TaskSpec
 from flyteidl.admin.workflow_pb2 import WorkflowSpec
 from flyteidl.core.identifier_pb2 import Identifier
 
+from mfbuild.bundle.read import read_bundle
 from mfbuild.engine.store import Store
 from mfbuild.errors import MfbuildError
 from mfbuild.flow.spec import Resources
@@ -104,8 +105,11 @@ def say(line: str) -> None:
 def main() -> int:
     root, mode, number = Path(sys.argv[1]), sys.argv[2], int(sys.argv[3])
     registrations = backend(root).registrations
-    if mode == "kill":
+    if mode in ("kill", "keep"):
         kill_at(root / ".mfbuild", number)
+    if mode == "keep":
+        (path,) = root.glob("dist/TrainFlow-*")
+        backend(root).keep_bundle(read_bundle(path))
     if mode == "race":
         say("ready")
         sys.stdin.readline()

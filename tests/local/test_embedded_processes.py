@@ -13,7 +13,11 @@ from pathlib import Path
 
 import pytest
 
+from mfbuild.bundle.read import read_bundle, verify_bundle
+from mfbuild.bundle.write import write_bundle
 from mfbuild.local.embedded.registrations import EmbeddedRegistrations
+from tests.layouts import Store as Blobs
+from tests.layouts import sample_bundle
 from tests.local.registering import FIRST, SECOND, backend, push_twice
 
 ROOT = Path(__file__).parents[2]
@@ -69,6 +73,21 @@ def test_a_push_may_be_killed_at_any_moment(
     push_twice(registrations)
     assert content(tmp_path) == undisturbed
     assert active(registrations) == [SECOND]
+
+
+@pytest.mark.parametrize("moment", sorted(_RANDOM.sample(range(1, 120), 8)))
+def test_a_bundle_is_kept_whole_or_not_at_all(tmp_path: Path, moment: int) -> None:
+    blobs = Blobs(tmp_path / "blobs")
+    manifest = sample_bundle(blobs)
+    bundle = read_bundle(write_bundle(manifest, blobs.blobs, tmp_path / "dist"))
+    with child(tmp_path, "keep", moment) as process:
+        assert process.wait(WAIT) == -signal.SIGKILL
+    kept = backend(tmp_path)
+    found = kept.find_bundle(manifest.flow, manifest.version)
+    assert found is None or verify_bundle(found.layout.path) == []
+    path = kept.keep_bundle(bundle)
+    assert verify_bundle(path) == []
+    assert {p.name for p in path.parent.iterdir()} == {".lock", path.name}
 
 
 def test_two_pushes_at_once_end_as_one(tmp_path: Path, undisturbed: dict[str, bytes]) -> None:

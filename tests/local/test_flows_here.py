@@ -371,3 +371,19 @@ def test_no_step_outlives_the_run(mfbuild: Runner, tmp_path: Path, number: signa
     (record,) = tmp_path.glob(".mfbuild/runs/*/run.json")
     phase = json.loads(record.read_text())["phase"]
     assert phase == ("running" if number == signal.SIGKILL else "interrupted")
+
+
+def test_a_run_goes_on_in_its_own_datastore_wherever_it_is_resumed(
+    mfbuild: Runner, tmp_path: Path
+) -> None:
+    here, elsewhere = tmp_path / "here", tmp_path / "elsewhere"
+    for folder in (here, elsewhere):
+        folder.mkdir()
+    (here / "flow.py").write_text(FAILING.replace("{bad}", "2"))
+    env = {"METAFLOW_USER": "ada"}
+    assert mfbuild("run", "flow.py", "--in", "host", cwd=here, **env).code == 1
+    (here / "flow.py").write_text(FAILING.replace("{bad}", "99"))
+    (run,) = here.glob(".mfbuild/runs/*")
+    done = mfbuild("resume", run, cwd=elsewhere, **env)
+    assert done.code == 0, done.err
+    assert list(elsewhere.iterdir()) == []

@@ -12,6 +12,7 @@ from flyteidl.admin.execution_pb2 import ExecutionCreateRequest
 from flyteidl.core.identifier_pb2 import Identifier, ResourceType
 from flyteidl.core.literals_pb2 import LiteralMap
 
+from mfbuild.engine.statcache import write_atomically
 from mfbuild.errors import FlyteError
 from mfbuild.flyte.backend import Execution, ExecutionId, TaskRun
 from mfbuild.local import hold
@@ -104,7 +105,7 @@ def _laid(folder: Path, info: RunInfo, asked: ExecutionCreateRequest) -> int | N
     """Write down a run that is to be started, and take its lock; OSError."""
     folder.mkdir()
     write_info(folder, info)
-    (folder / REQUEST).write_bytes(encoded(asked))
+    write_atomically(folder / REQUEST, encoded(asked))
     return hold.take(folder, for_child=True)
 
 

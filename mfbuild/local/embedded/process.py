@@ -32,7 +32,7 @@ def spawn(folder: Path, lock: int, store: Path) -> None:
         with (folder / OUTPUT).open("ab") as output:
             code = subprocess.Popen(
                 command,
-                cwd=folder,
+                cwd=folder.parents[2],
                 stdin=subprocess.DEVNULL,
                 stdout=output,
                 stderr=output,
