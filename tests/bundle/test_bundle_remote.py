@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 
 from mfbuild.bundle.read import Bundle, read_bundle, verify_bundle, write_tar
-from mfbuild.bundle.remote import RemoteBundle, find_remote, pull_bundle, push_bundle
+from mfbuild.bundle.remote import RemoteBundle, find_remote, open_remote, pull_bundle, push_bundle
 from mfbuild.bundle.write import bundle_index, write_bundle
 from mfbuild.engine.events import Silent
 from mfbuild.engine.model import Digest
@@ -74,6 +74,7 @@ def test_it_is_pushed_found_and_read(place: Place, bundle: Bundle) -> None:
     assert push(bundle, repository)
     found = find_remote(repository, bundle.manifest.version)
     assert found == RemoteBundle(bundle.manifest, repository)
+    assert open_remote(place.named(bundle)).manifest == bundle.manifest
     for descriptor in (bundle.manifest.code, bundle.manifest.flyte):
         assert found.read(descriptor) == bundle.read(descriptor)
     index = repository.tagged(bundle.manifest.version)
