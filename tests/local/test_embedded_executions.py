@@ -108,6 +108,12 @@ def test_what_runs_is_what_was_registered(here: Workspace) -> None:
 
 def test_a_run_id_of_ones_own(here: Workspace) -> None:
     here.push(FLOW)
+    with pytest.raises(FlyteError, match="the input `run` is no JSON"):
+        here.start("r0", run="{")
+    here.start("r2", run='{"id": "flyte-third"}')
+    assert here.wait("r2").phase == "succeeded", here.output("r2")
+    assert set(artifacts(here.root, "flyte-third")) == {"start", "end"}
+    assert read_info(here.root / ".mfbuild/runs/r2").run == "flyte-third"
     here.start("r1", run="flyte-other")
     assert here.wait("r1").phase == "succeeded", here.output("r1")
     assert set(artifacts(here.root, "flyte-other")) == {"start", "end"}

@@ -118,7 +118,10 @@ def _wrong(
 def _run_id(name: str, inputs: Values) -> str:
     """Metaflow's run id: that of the input `run`, which may be an object that has more to say."""
     text = inputs[RUN].scalar.primitive.string_value if RUN in inputs else ""
-    given = json.loads(text).get("id") if text.startswith("{") else text
+    try:
+        given = json.loads(text).get("id") if text.startswith("{") else text
+    except ValueError as error:
+        raise FlyteError(f"the input `run` is no JSON: {error}") from error
     return given or f"flyte-{name}"
 
 
