@@ -61,18 +61,22 @@ def workspace(folder: Path, engine: Engine) -> Path:
     configured = folder / "configured.py"
     source = configured.read_text().splitlines(keepends=True)
     configured.write_text("".join(s for s in source if not s.startswith("@pypi_base(")))
-    settings = {
+    lines = [f"{name} = {json.dumps(value)}\n" for name, value in settings(engine).items()]
+    (folder / "BUILD.toml").write_text(
+        f'[workspace]\nplatforms = ["linux/amd64"]\n[domain.{DOMAIN}.metaflow]\n{"".join(lines)}'
+    )
+    return folder
+
+
+def settings(engine: Engine) -> dict[str, str]:
+    """Metaflow's settings for pods of the engine."""
+    return {
         "default_datastore": "s3",
         "default_metadata": "local",
         "datastore_sysroot_s3": f"s3://{engine.bucket.name}/metaflow",
         "datastore_sysroot_local": SHARED,
         "s3_endpoint_url": engine.bucket.endpoint,
     }
-    lines = [f"{name} = {json.dumps(value)}\n" for name, value in settings.items()]
-    (folder / "BUILD.toml").write_text(
-        f'[workspace]\nplatforms = ["linux/amd64"]\n[domain.{DOMAIN}.metaflow]\n{"".join(lines)}'
-    )
-    return folder
 
 
 def package(file: Path) -> Bundle:
