@@ -52,8 +52,9 @@ def push_bundle(
     jobs: int,
     reporter: Reporter,
     mount: Sequence[str] = (),
+    tag: str | None = None,
 ) -> bool:
-    """Put a bundle into a repository, under its version; False if it was there.
+    """Put a bundle into a repository, as `tag`, its version by default; False if it was there.
 
     Raises as `push_images` does, which also says what `mount` is for.
     """
@@ -66,7 +67,7 @@ def push_bundle(
         origin,
         [root],
         repository,
-        tag=bundle.manifest.version,
+        tag=tag or bundle.manifest.version,
         jobs=jobs,
         reporter=reporter,
         mount=mount,
@@ -120,6 +121,16 @@ class _Indexed:
 
     def chunks(self, blob: Blob | Descriptor) -> Iterator[bytes]:
         return self.layout.chunks(blob)
+
+
+def send_bundle(bundle: Bundle, text: str, *, jobs: int, reporter: Reporter) -> None:
+    """Push a bundle to `oci://host/repository[:tag]`, by default as its version.
+
+    UsageError for another reference; and as `push_bundle`.
+    """
+    reference = Reference.remote(text, bare=True)
+    repository = Repository(Registry(reference.host), reference.path)
+    push_bundle(bundle, repository, jobs=jobs, reporter=reporter, tag=reference.tag)
 
 
 def open_remote(text: str) -> RemoteBundle:

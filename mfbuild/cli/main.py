@@ -43,8 +43,8 @@ examples:
   mfbuild push --domain staging            # registered as flow@version
   mfbuild trigger TrainFlow --domain staging --alpha 0.3 --wait
 
-exit codes: 0 done; 1 the build failed; 2 usage or configuration; 3 a bug in mfbuild;
-130 interrupted
+exit codes: 0 done; 1 the build, push or run failed; 2 usage or configuration; 3 a bug in
+mfbuild; 130 interrupted
 """
 
 

@@ -22,6 +22,7 @@ examples:
   mfbuild package train.py
   mfbuild package //flows/... --locked           # in CI
   mfbuild package train.py -o train.tar          # one file, which `docker load` takes too
+  mfbuild package train.py -o oci://registry.example.com/ml/bundles
   v=$(mfbuild package train.py --json | jq -r '.bundles[0].version')
 """
 
@@ -33,7 +34,13 @@ def arguments(parser: argparse.ArgumentParser) -> None:
     )
     parser.epilog = EPILOG
     options.flows(parser)
-    parser.add_argument("-o", "--output", type=Path, metavar="FILE.tar", help="also as one file")
+    parser.add_argument(
+        "-o",
+        "--output",
+        metavar="FILE.tar|oci://…",
+        help="also as one file, or into a registry: oci://host/repository[:tag] (default tag: the "
+        "version), for `mfbuild push oci://…` elsewhere",
+    )
     parser.add_argument("--load", action="store_true", help="put the images into local Docker")
     options.building(parser)
     options.cache_flags(parser)
@@ -53,7 +60,7 @@ def run(args: argparse.Namespace) -> int:
         made = package(session, loaded)
         policy = options.policy_of(args)
         note_latest(root, [Latest(flow.label, path, policy) for flow, path in made])
-        tags = [_extras(args, path) for _, path in made]
+        tags = [_extras(args, session, path) for _, path in made]
         seconds = time.monotonic() - began
         session.reporter.note(_summary(session, [flow for flow, _ in made], seconds))
     if args.json:
@@ -70,15 +77,20 @@ def _import_the_rest() -> None:
         importlib.import_module(name)
 
 
-def _extras(args: argparse.Namespace, path: Path) -> tuple[str, ...]:
-    """The bundle as a tar and in Docker, where asked; the names of its images there."""
+def _extras(args: argparse.Namespace, session: Session, path: Path) -> tuple[str, ...]:
+    """The bundle as a tar, in a registry and in Docker, where asked; its images' names there."""
     if not (args.output or args.load):
         return ()
     from mfbuild.bundle.read import load_bundle, read_bundle, write_tar
 
     bundle = read_bundle(path)
-    if args.output:
-        write_tar(bundle, args.output)
+    if args.output and args.output.startswith("oci://"):
+        from mfbuild.bundle.remote import send_bundle
+
+        jobs = session.config.jobs
+        send_bundle(bundle, args.output, jobs=jobs, reporter=session.reporter)
+    elif args.output:
+        write_tar(bundle, Path(args.output))
     return load_bundle(bundle) if args.load else ()
 
 

@@ -67,13 +67,16 @@ class Reference:
         return found
 
     @classmethod
-    def remote(cls, text: str) -> Reference:
-        """Read `oci://host[:port]/path`, with a tag or a digest; UsageError if it is wrong."""
+    def remote(cls, text: str, *, bare: bool = False) -> Reference:
+        """Read `oci://host[:port]/path`, with a tag or a digest; UsageError if it is wrong.
+
+        A `bare` one may be without either: what it names is still to be.
+        """
         try:
             if not text.startswith(REMOTE):
                 raise ValueError(f"`{text}` does not start with `{REMOTE}`")
             found = cls.parse(text.removeprefix(REMOTE))
-            if found.directory is not None or not (found.tag or found.digest):
+            if found.directory is not None or not (found.tag or found.digest or bare):
                 raise ValueError(f"`{text}` has neither a tag nor a digest")
         except ValueError as error:
             raise UsageError(str(error), hint=_REMOTE_FORMS) from error

@@ -133,6 +133,26 @@ def test_from_staging_to_production(mfbuild: Runner, servers: Servers, train: Pa
     assert servers.calls() == {"GetLaunchPlan": 1}
 
 
+def test_ci_packages_and_another_job_pushes(
+    mfbuild: Runner, servers: Servers, train: Path, tmp_path: Path
+) -> None:
+    ci, deploy = tmp_path / "ci", tmp_path / "deploy"
+    for folder in (ci, deploy):
+        folder.mkdir()
+        shutil.copy(train / "BUILD.toml", folder)
+    shutil.copy(ROOT / "examples/hello/flow.py", ci / "hello.py")
+    where = f"oci://{servers.registry}/bundles:nightly"
+    done = mfbuild("package", "-q", "hello.py", "-o", where, cwd=ci)
+    assert done.code == 0, done.err
+    version = done.out.strip().rpartition("-")[2]
+    found = pushed(mfbuild, deploy, where, "-d", "staging")
+    assert (found["name"], found["version"]) == ("HelloFlow", version)
+    image = found["images"]["start"]
+    assert image.startswith(f"{servers.registry}/staging/helloflow@sha256:")
+    run_tool("skopeo", "inspect", "--tls-verify=false", f"docker://{image}")
+    servers.calls()
+
+
 def test_what_is_missing_for_pods_is_said_before_anything_is_sent(
     mfbuild: Runner, servers: Servers, train: Path, tmp_path: Path
 ) -> None:
