@@ -1,7 +1,7 @@
 """Images of numpy + pandas + scikit-learn, built cold and pushed: mfbuild, Docker and pex.
 
 Wheels are downloaded and the base image is present before the clock starts. Needs root,
-docker.io, docker-registry and skopeo of Debian; everything it starts, it ends.
+docker.io and docker-registry of Debian; everything it starts, it ends.
 """
 
 from __future__ import annotations
@@ -178,10 +178,9 @@ def measure(work: Path, port: int, docker: list[str], runs: int) -> str:
             shutil.rmtree(work / folder, ignore_errors=True)
 
     target = f"127.0.0.1:{port}/bake"
-    ours = Timed("mfbuild package + push", ["sh", "-c",
-        f"{sys.executable} -m mfbuild package -q --locked --platform linux/amd64 flow.py && "
-        f"skopeo copy -q --dest-tls-verify=false oci:$(echo .mfbuild/dist/*):start "
-        f"docker://{target}:ours"], forget_layers, cwd=str(work / "flow"))  # fmt: skip
+    ours = Timed("mfbuild package + push", [sys.executable, "-m", "mfbuild", "package", "-q",
+        "--locked", "--platform", "linux/amd64", "flow.py", "-o", f"oci://{target}"],
+        forget_layers, cwd=str(work / "flow"))  # fmt: skip
     words = " ".join(docker)
     theirs = Timed("docker build (uv) + docker push", ["sh", "-c",
         f"{words} build -q --no-cache --network none -t {target}:theirs context && "
