@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
     from mfbuild.flyte.backend import ExecutionId
+    from mfbuild.loading import Session
     from mfbuild.push.places import Place
 
 EPILOG = """\
@@ -56,14 +57,24 @@ def run(args: argparse.Namespace) -> int:
         found = find_execution(place, project, domain, args.execution)
         settings = metaflow_settings(session.config.domains[domain].metaflow)
         show_logs(
-            args.python,
+            args.python.absolute(),
             {**os.environ, **settings},
             flow=found.flow,
             run=f"flyte-{found.id.name}",
             step=args.step,
             follow=_following(place, found.id) if args.follow else None,
+            folder=_folder(place, session, found.id),
         )
     return 0
+
+
+def _folder(place: Place, session: Session, id: ExecutionId) -> Path:
+    """Where a local datastore is looked for: from where the run was started."""
+    if not place.embedded:
+        return Path.cwd()
+    from mfbuild.local.state import RUNS, read_info
+
+    return Path(read_info(session.config.root / RUNS / id.name).here or session.config.root)
 
 
 def _following(place: Place, id: ExecutionId) -> Callable[[], None]:

@@ -20,16 +20,19 @@ def show_logs(
     flow: str,
     run: str,
     step: str | None,
+    folder: Path,
     follow: Callable[[], None] | None = None,
 ) -> None:
     """Print the logs of a run's tasks to stdout, read by `python` under Metaflow's settings `env`.
+
+    A datastore in files is the one that Metaflow would use in `folder`.
 
     With `follow`, goes on while that is at work, and prints what was written until it returned.
     FlyteError where the datastore cannot be read.
     """
     request = {"flow": flow, "run": run, "step": step, "follow": follow is not None}
     with subprocess.Popen(
-        [python, _PROBE, json.dumps(request)], stdin=subprocess.PIPE, env=dict(env)
+        [python, _PROBE, json.dumps(request)], stdin=subprocess.PIPE, env=dict(env), cwd=folder
     ) as child:
         try:
             if follow:
