@@ -172,7 +172,7 @@ def tell(
 ) -> None:
     """Say what a push has done, in a sentence."""
     id = pushed.launch_plan
-    where = f"{id.name}@{id.version[:12]} in {id.project}/{id.domain} of {place.backend.name}"
+    where = f"{id.name}@{id.version[:12]} in {id.project}/{id.domain} of {place}"
     for note in pushed.notes:
         reporter.note(f"note: {note}")
     if calls is not None:

@@ -66,7 +66,7 @@ def run(args: argparse.Namespace) -> int:
         pathspec = f"{flow}/flyte-{id.name}"
         session.reporter.note(
             f"started {plan.id.name}@{plan.id.version[:12]} as {id.name} in {to.project}/{domain} "
-            f"of {place.backend.name}"
+            f"of {place}"
         )
         print(json.dumps({"run": pathspec, "name": id.name}) if args.json else pathspec, flush=True)
         if args.wait:

@@ -102,7 +102,7 @@ def _unknown(place: Place, project: str, domain: str, word: FlowWord) -> UsageEr
     known = place.backend.registrations.projects()
     if project not in known:
         return UsageError(
-            f"there is no project `{project}` at {place.backend.name}",
+            f"there is no project `{project}` at {place}",
             hint=did_you_mean(project, sorted(known)) if known else None,
         )
     return UsageError(

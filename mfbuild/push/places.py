@@ -27,6 +27,10 @@ class Place:
     bundles: Bundles
     embedded: bool
 
+    def __str__(self) -> str:
+        """The place as people read it."""
+        return "the embedded backend (.mfbuild/flyte)" if self.embedded else self.backend.name
+
 
 def place_of(domain: str, config: Config, store: Store, reporter: PlainReporter) -> Place:
     """The place of a domain of BUILD.toml; UsageError for one that it does not name.

@@ -35,7 +35,8 @@ def test_push_without_a_word_takes_what_was_packaged_last(
     assert (done.code, done.out) == (0, f"SmallFlow@{packaged[1]}\n")
     said, told = done.err.splitlines()
     assert said.startswith("pushing SmallFlow as packaged last: ")
-    assert told.startswith(f"pushed SmallFlow@{packaged[1][:12]} in local/development of local: ")
+    where = "in local/development of the embedded backend (.mfbuild/flyte)"
+    assert told.startswith(f"pushed SmallFlow@{packaged[1][:12]} {where}: ")
     assert " 4 registrations in " in told
     again = mfbuild("push", cwd=folder)
     assert (again.code, again.out) == (0, done.out)
