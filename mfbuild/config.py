@@ -20,7 +20,8 @@ DEFAULT_DOMAINS = ("development", "staging", "production")
 class Domain:
     """What a push to one Flyte domain uses; None = the workspace's own value.
 
-    An endpoint that is to be spoken to without TLS begins with `http://`.
+    An endpoint that is to be spoken to without TLS begins with `http://`. `branches` are patterns
+    of @project's branches (`prod`, `test.*`) that go to the domain.
     """
 
     name: str
@@ -29,6 +30,7 @@ class Domain:
     activate: bool = False
     service_account: str | None = None
     image_pull_secrets: tuple[str, ...] = ()
+    branches: tuple[str, ...] = ()
     metaflow: Mapping[str, str] = field(default_factory=dict)
 
 
@@ -51,6 +53,7 @@ class Config:
 
     `root` is the folder that holds BUILD.toml, or the flow's folder where there is none; `store`
     the folder of the content-addressed store; `jobs` the number of actions that run at once.
+    `flyte_domain` is the person's own choice among `domains`.
     """
 
     root: Path
@@ -61,6 +64,7 @@ class Config:
     platforms: tuple[Platform, ...] = DEFAULT_PLATFORMS
     pyc: bool = False
     flyte_project: str | None = None
+    flyte_domain: str | None = None
     flyte_endpoint: str | None = None
     domains: Mapping[str, Domain] = field(default_factory=dict)
     targets: Mapping[str, Target] = field(default_factory=dict)
@@ -105,6 +109,7 @@ def read_config(
         platforms=_platforms(workspace.get("platforms")),
         pyc=workspace.get("pyc", False),
         flyte_project=flyte.get("project"),
+        flyte_domain=flyte.get("domain"),
         flyte_endpoint=flyte.get("endpoint"),
         domains={d.name: d for d in domains} or {n: Domain(n) for n in DEFAULT_DOMAINS},
         targets={t.label: t for t in targets},
@@ -184,6 +189,7 @@ _DOMAIN: Mapping[str, Check] = {
     "activate": _BOOL,
     "service_account": _STRING,
     "image_pull_secrets": _string_list,
+    "branches": _string_list,
     "metaflow": _strings,
 }
 _TARGET: Mapping[str, Check] = {
@@ -192,7 +198,7 @@ _TARGET: Mapping[str, Check] = {
     "parallelism": _positive,
 }
 _ENV_NAMES = ("registry", "base", "platforms", "pyc", "jobs", "store")
-_FLYTE_ENV_NAMES = ("project", "endpoint")
+_FLYTE_ENV_NAMES = ("project", "domain", "endpoint")
 
 
 def _read_table(path: Path, problems: list[Problem]) -> dict[str, Any]:
@@ -303,5 +309,5 @@ def _platforms(value: Sequence[str] | None) -> tuple[Platform, ...]:
 
 
 def _domain(name: str, value: Mapping[str, Any]) -> Domain:
-    rest = {k: v for k, v in value.items() if k != "image_pull_secrets"}
-    return Domain(name, image_pull_secrets=tuple(value.get("image_pull_secrets", ())), **rest)
+    plain: dict[str, Any] = {k: tuple(v) if isinstance(v, list) else v for k, v in value.items()}
+    return Domain(name, **plain)

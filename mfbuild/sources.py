@@ -34,11 +34,16 @@ def read_sources(
 
 
 def _runtime() -> SourcePackage:
-    """The package beside this module that images carry under a name of its own."""
-    folder = Path(__file__).parent / "runtime"
+    """What images carry of mfbuild: the runtime, by a name of its own, and @flyte for flows."""
+    here = Path(__file__).parent
+    runtime = {f"{RUNTIME}/{file.name}": file for file in (here / "runtime").glob("*.py")}
+    extension = {
+        file.relative_to(here.parent).as_posix(): file
+        for file in (here.parent / "metaflow_extensions/mfbuild").rglob("*.py")
+    }
     files = (
-        CodeFile(f"{RUNTIME}/{file.name}", str(file), None, executable=False)
-        for file in sorted(folder.glob("*.py"))
+        CodeFile(name, str(path), None, executable=False)
+        for name, path in sorted({**runtime, **extension}.items())
     )
     return SourcePackage(RUNTIME, tuple(files))
 

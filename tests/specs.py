@@ -62,6 +62,7 @@ def flow(*steps: StepSpec, requirements: tuple[str, ...] = ("metaflow==2.19.39",
         configs={},
         schedule=None,
         project=None,
+        flyte=None,
         decorators=(),
         code=(),
         host=Host(

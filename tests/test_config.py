@@ -24,6 +24,7 @@ endpoint = "local"
 activate = true
 service_account = "flows"
 image_pull_secrets = ["pull"]
+branches = ["prod", "prod.*"]
 [domain.production.metaflow]
 datastore_sysroot_s3 = "s3://bucket/metaflow"
 [target."//train.py"]
@@ -55,6 +56,7 @@ def test_every_table_is_read(tmp_path: Path) -> None:
     assert (config.flyte_project, config.flyte_endpoint) == ("recsys", "local")
     production = config.domains["production"]
     assert production.activate and production.image_pull_secrets == ("pull",)
+    assert production.branches == ("prod", "prod.*")
     assert production.metaflow == {"datastore_sysroot_s3": "s3://bucket/metaflow"}
     assert config.target("//train.py", "fit").base == "slim"
     assert config.target("//train.py", "fit").resources == {"cpu": 2, "gpu": 1}
@@ -67,7 +69,9 @@ def test_flag_over_environment_over_file_over_user_file(tmp_path: Path) -> None:
     user.write_text('[workspace]\nbase = "user"\nregistry = "user"\nstore = "/user"\njobs = 7\n')
     text = '[workspace]\nbase = "file"\nregistry = "file"\nstore = "/file"\n'
     env = {"MFBUILD_REGISTRY": "env", "MFBUILD_STORE": "/env"}
+    env |= {"MFBUILD_DOMAIN": "env"}
     config = read(tmp_path, text, env, store="/flag", base=None)
+    assert config.flyte_domain == "env"
     assert (config.jobs, config.base) == (7, "file")
     assert (config.registry, config.store) == ("env", Path("/flag"))
 

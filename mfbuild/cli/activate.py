@@ -41,7 +41,7 @@ def switch(args: argparse.Namespace, *, active: bool) -> int:
                 f"`{args.flow}` names no version", hint="`mfbuild versions` lists those there are"
             )
         domain = places.domains_of(args, session.config, spec)[0]
-        place = places.place(session, domain)
+        place = places.place(args, session, domain, spec)
         project = places.deployment(args, session, place, domain, spec).project
         plan = find_launch_plan(place, project, domain, word)
         if plan.active != active:

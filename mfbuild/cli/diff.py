@@ -63,6 +63,6 @@ def _bundle(args: argparse.Namespace, session: Session, word: str) -> Source:
         return read_bundle(Path(word))
     flow, spec = places.flow_word(args, session, word)
     domain = places.domains_of(args, session.config, spec)[0]
-    place = places.place(session, domain)
+    place = places.place(args, session, domain, spec)
     project = places.deployment(args, session, place, domain, spec).project
     return registered_bundle(place, project, domain, flow)

@@ -46,16 +46,15 @@ def run(args: argparse.Namespace) -> int:
     flows = [word for word in args.what if not word.startswith("oci://")]
     with options.session_of(args, options.workspace_of(flows)) as session:
         from mfbuild.push.export import export
-        from mfbuild.push.sites import flow_of
 
         found = list(bundles_of(args, session))
         if len(found) != 1:
             raise UsageError(f"one bundle is exported at a time, not {len(found)}")
-        spec = flow_of(found[0].manifest)
+        ((bundle, spec),) = found
         domain = places.domains_of(args, session.config, spec)[0]
-        place = places.place(session, domain)
+        place = places.place(args, session, domain, spec)
         deployment = places.deployment(args, session, place, domain, spec)
-        made = export(found[0], deployment, None if args.blobs else place, blobs=args.blobs)
+        made = export(bundle, deployment, None if args.blobs else place, blobs=args.blobs)
     try:
         args.output.write_bytes(made.archive)
         for name, data in made.blobs.items():

@@ -52,7 +52,7 @@ def run(args: argparse.Namespace) -> int:
         from mfbuild.push.sites import metaflow_settings
 
         domain = places.domain_of(args, session.config)
-        place = places.place(session, domain)
+        place = places.place(args, session, domain)
         project = places.deployment(args, session, place, domain, None).project
         found = find_execution(place, project, domain, args.execution)
         settings = metaflow_settings(session.config.domains[domain].metaflow)

@@ -85,8 +85,10 @@ def flows(parser: argparse.ArgumentParser, *, nargs: str = "+") -> None:
 def workspace_of(words: Sequence[str]) -> Path:
     """The workspace root: the nearest BUILD.toml above the first flow, else that flow's folder.
 
-    A label or a pattern starts from the current folder.
+    A label or a pattern starts from the current folder. MFBUILD_WORKSPACE is it, if it is set.
     """
+    if said := os.environ.get("MFBUILD_WORKSPACE"):
+        return Path(said).absolute()
     first = next((w for w in words if not w.startswith("//")), None)
     # os.path.abspath keeps symlinks, as Metaflow does when it packages the flow's folder.
     here = Path.cwd() if first is None else Path(os.path.abspath(first)).parent  # noqa: PTH100

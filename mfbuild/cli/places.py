@@ -7,8 +7,7 @@ import os
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING
 
-from mfbuild.config import DEFAULT_DOMAINS, Config
-from mfbuild.errors import UsageError
+from mfbuild.config import Config
 
 if TYPE_CHECKING:
     from mfbuild.flow.spec import FlowSpec
@@ -31,7 +30,7 @@ def where(parser: argparse.ArgumentParser, *, several: bool = False) -> None:
         metavar="DOMAIN",
         help="a domain of BUILD.toml"
         + ("; repeatable" if several else "")
-        + " (default: the flow's @flyte, else development)",
+        + " (default: @flyte, MFBUILD_DOMAIN, the branch's, development)",
     )
     parser.add_argument(
         "-p", "--project", help="the Flyte project (default: @flyte, else [flyte] of BUILD.toml)"
@@ -51,15 +50,14 @@ def metaflow(parser: argparse.ArgumentParser) -> None:
 
 
 def domains_of(args: argparse.Namespace, config: Config, spec: FlowSpec | None) -> Sequence[str]:
-    """The domains that a flow goes to: of the flags, its @flyte, else the first that there is."""
-    if given := getattr(args, "domains", None) or getattr(args, "domain", None):
-        return [given] if isinstance(given, str) else list(dict.fromkeys(given))
-    if spec and (said := flyte_of(spec).get("domain")):
-        return [said]
-    if DEFAULT_DOMAINS[0] in config.domains:
-        return [DEFAULT_DOMAINS[0]]
-    known = ", ".join(f"`{name}`" for name in config.domains)
-    raise UsageError("nothing says which domain", hint=f"give --domain; there are {known}")
+    """The domains that a flow goes to: of the flags, or the one that is chosen for it."""
+    from mfbuild.push.destination import choose_domain
+
+    if given := getattr(args, "domains", None):
+        return list(dict.fromkeys(given))
+    said = spec.flyte if spec else None
+    chosen = getattr(args, "domain", None)
+    return [choose_domain(chosen, said, _branch(args, spec), config)]
 
 
 def domain_of(args: argparse.Namespace, config: Config) -> str:
@@ -68,17 +66,37 @@ def domain_of(args: argparse.Namespace, config: Config) -> str:
     return domain
 
 
-def flyte_of(spec: FlowSpec) -> Mapping[str, str]:
-    """What @flyte on the flow says; empty without it."""
-    found = (d.attributes for d in spec.decorators if d.name == "flyte")
-    return {name: str(value) for name, value in next(found, {}).items() if value}
+def _branch(args: argparse.Namespace, spec: FlowSpec | None) -> str | None:
+    """@project's branch as Metaflow calls it; without a flow, what the flags say of it."""
+    if spec and spec.project:
+        prefix = _named(args).prefix(spec)
+        return prefix[len(spec.project.name) + 1 : -1]
+    kind = "prod" if args.production else "test" if args.branch else None
+    return ".".join(filter(None, (kind, args.branch))) if kind else None
 
 
-def place(session: Session, domain: str) -> Place:
+def _named(args: argparse.Namespace) -> Deployment:
+    """What of a deployment is in the names that it gives."""
+    from mfbuild.push.deployment import Deployment
+
+    who = owner(os.environ)
+    return Deployment("", "", who, branch=args.branch, production=args.production)
+
+
+def place(
+    args: argparse.Namespace, session: Session, domain: str, spec: FlowSpec | None = None
+) -> Place:
     """The backend and the bundles of a domain."""
     from mfbuild.push.places import place_of
 
-    return place_of(domain, session.config, session.store, session.reporter)
+    project = _project(args, spec)
+    return place_of(domain, session.config, session.store, session.reporter, project)
+
+
+def _project(args: argparse.Namespace, spec: FlowSpec | None) -> str | None:
+    """The flag's project, else @flyte's."""
+    given: str | None = args.project
+    return given or (spec.flyte.project if spec and spec.flyte else None)
 
 
 def deployment(
@@ -88,9 +106,8 @@ def deployment(
     from mfbuild.push.deployment import Deployment
     from mfbuild.push.places import project_of
 
-    said = flyte_of(spec).get("project") if spec else None
     return Deployment(
-        project=project_of(args.project or said, session.config, place),
+        project=project_of(_project(args, spec), session.config, place),
         domain=domain,
         owner=owner(os.environ),
         namespace=getattr(args, "namespace", None),
@@ -116,13 +133,11 @@ def flow_word(
         return FlowWord.parse(text), None
     from mfbuild.labels import find_flows
     from mfbuild.loading import load_flows
-    from mfbuild.push.deployment import Deployment
 
     (file,) = find_flows([name + mark], session.config.root)
     ((flow),) = load_flows(session, [file])
-    named = Deployment("", "", owner(os.environ), branch=args.branch, production=args.production)
     word = FlowWord.parse(f"{flow.spec.name}{rest}")
-    return replace(word, name=named.prefix(flow.spec) + flow.spec.name), flow.spec
+    return replace(word, name=_named(args).prefix(flow.spec) + flow.spec.name), flow.spec
 
 
 def owner(env: Mapping[str, str]) -> str | None:

@@ -53,7 +53,7 @@ def run(args: argparse.Namespace) -> int:
         if args.origin == args.target:
             raise UsageError("`--from` and `--to` are the same domain")
         began = time.monotonic()
-        origin, target = (places.place(session, name) for name in (args.origin, args.target))
+        origin, target = (places.place(args, session, name) for name in (args.origin, args.target))
         source = places.deployment(args, session, origin, args.origin, None)
         to = places.deployment(args, session, target, args.target, None)
         dry = DryRun(target) if args.dry_run else None

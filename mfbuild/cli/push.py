@@ -7,12 +7,13 @@ import json
 import time
 from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from mfbuild.cli import options, places
 from mfbuild.errors import UsageError
 
 if TYPE_CHECKING:
+    from mfbuild.flow.spec import FlowSpec
     from mfbuild.loading import Session
     from mfbuild.push.bundles import Source
     from mfbuild.push.places import Place
@@ -64,6 +65,13 @@ def arguments_of_bundles(parser: argparse.ArgumentParser) -> None:
     )
 
 
+class Wanted(NamedTuple):
+    """A bundle to push, and its flow: with its @flyte where that was loaded."""
+
+    bundle: Source
+    spec: FlowSpec
+
+
 _Result = tuple["Place", "Pushed", "list[str] | None"]
 """A bundle in a domain; the calls are those of a dry run."""
 
@@ -89,9 +97,10 @@ def is_bundle(word: str) -> bool:
     return not word.startswith("//") and (Path(word).is_dir() or word.endswith(".tar"))
 
 
-def bundles_of(args: argparse.Namespace, session: Session) -> Iterator[Source]:
+def bundles_of(args: argparse.Namespace, session: Session) -> Iterator[Wanted]:
     """The bundles to push; flows are packaged, what was packaged last is held against its flow."""
     from mfbuild.bundle.read import read_bundle
+    from mfbuild.push.sites import flow_of
 
     flows = [word for word in args.what if not is_bundle(word)]
     if not args.what:
@@ -100,9 +109,11 @@ def bundles_of(args: argparse.Namespace, session: Session) -> Iterator[Source]:
         if word.startswith("oci://"):
             from mfbuild.bundle.remote import open_remote
 
-            yield open_remote(word)
+            remote = open_remote(word)
+            yield Wanted(remote, flow_of(remote.manifest))
         elif is_bundle(word):
-            yield read_bundle(Path(word))
+            bundle = read_bundle(Path(word))
+            yield Wanted(bundle, flow_of(bundle.manifest))
     if flows:
         from mfbuild.labels import find_flows
         from mfbuild.loading import load_flows
@@ -111,52 +122,53 @@ def bundles_of(args: argparse.Namespace, session: Session) -> Iterator[Source]:
         loaded = load_flows(session, find_flows(flows, session.config.root))
         made, policy = package(session, loaded), options.policy_of(args)
         note_latest(session.config.root, [Latest(f.label, path, policy) for f, path in made])
-        yield from (read_bundle(path) for _, path in made)
+        yield from (Wanted(read_bundle(path), flow.spec) for flow, path in made)
 
 
-def _latest(args: argparse.Namespace, session: Session) -> Iterator[Source]:
+def _latest(args: argparse.Namespace, session: Session) -> Iterator[Wanted]:
     from mfbuild.bundle.read import read_bundle
     from mfbuild.packaging import read_latest
+    from mfbuild.push.sites import flow_of
 
     found = read_latest(session.config.root)
     for latest in found:
         bundle = read_bundle(latest.path)
         session.reporter.note(f"pushing {bundle.manifest.flow} as packaged last: {latest.path}")
-        if not args.stale_ok and _is_stale(args, latest.label, latest.policy, bundle):
+        spec = None if args.stale_ok else _current(args, latest.label, latest.policy, bundle)
+        if not spec and not args.stale_ok:
             raise UsageError(
                 f"{latest.label} has changed since it was packaged",
                 hint=f"`mfbuild push {latest.label}` packages it first; or give --stale-ok",
             )
-        yield bundle
+        yield Wanted(bundle, spec or flow_of(bundle.manifest))
 
 
-def _is_stale(args: argparse.Namespace, label: str, policy: Any, bundle: Source) -> bool:
-    """Whether packaging `label` now, with the flags of then, would give another version."""
+def _current(args: argparse.Namespace, label: str, policy: Any, bundle: Source) -> FlowSpec | None:
+    """The flow `label`; None if packaging it now, with the flags of then, gives another version."""
     from mfbuild.labels import find_flows
     from mfbuild.loading import load_flows
     from mfbuild.packaging import version_now
 
     root = options.workspace_of([])
     if not (root / label[2:]).is_file():
-        return True
+        return None
     with options.session_of(options.with_policy(args, policy), root) as then:
         (flow,) = load_flows(then, find_flows([label], root))
-        return version_now(then, flow) != bundle.manifest.version
+        same = version_now(then, flow) == bundle.manifest.version
+        return flow.spec if same else None
 
 
 def _push_all(
-    args: argparse.Namespace, session: Session, bundles: Sequence[Source]
+    args: argparse.Namespace, session: Session, bundles: Sequence[Wanted]
 ) -> Iterator[_Result]:
     from mfbuild.push.dry_run import DryRun
     from mfbuild.push.push import push
-    from mfbuild.push.sites import flow_of
 
     known: dict[str, Place] = {}
-    for bundle in bundles:
-        spec = flow_of(bundle.manifest)
+    for bundle, spec in bundles:
         for domain in places.domains_of(args, session.config, spec):
             began = time.monotonic()
-            place = known[domain] = known.get(domain) or places.place(session, domain)
+            place = known[domain] = known.get(domain) or places.place(args, session, domain, spec)
             deployment = places.deployment(args, session, place, domain, spec)
             dry = DryRun(place) if args.dry_run else None
             activate = args.activate or session.config.domains[domain].activate

@@ -41,7 +41,7 @@ def arguments(parser: argparse.ArgumentParser) -> None:
 def run(args: argparse.Namespace) -> int:
     with options.session_of(args, options.workspace_of([])) as session:
         domain = places.domain_of(args, session.config)
-        place = places.place(session, domain)
+        place = places.place(args, session, domain)
         project = places.deployment(args, session, place, domain, None).project
         executions = place.backend.executions
         if not args.execution:

@@ -28,7 +28,7 @@ def run(args: argparse.Namespace) -> int:
         from mfbuild.push.names import find_execution
 
         domain = places.domain_of(args, session.config)
-        place = places.place(session, domain)
+        place = places.place(args, session, domain)
         project = places.deployment(args, session, place, domain, None).project
         found = find_execution(place, project, domain, args.execution)
         if found.is_done:

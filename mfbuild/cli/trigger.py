@@ -8,10 +8,11 @@ from typing import TYPE_CHECKING
 
 from mfbuild.cli import options, places
 from mfbuild.cli.run import parameter_pairs
-from mfbuild.errors import RunError
+from mfbuild.errors import RunError, UsageError
 
 if TYPE_CHECKING:
-    from mfbuild.flyte.backend import Execution
+    from mfbuild.flyte.backend import Execution, ExecutionId, LaunchPlan
+    from mfbuild.push.places import Place
 
 TAKES_PARAMETERS = True
 """What argparse does not know is a Parameter of the flow."""
@@ -20,6 +21,7 @@ EPILOG = """\
 examples:
   mfbuild trigger TrainFlow --alpha 0.3          # the active version, else the newest
   mfbuild trigger TrainFlow@5b0c6c -d staging --wait
+  mfbuild trigger TrainFlow:fit --from-run flyte-r261125-k3fa      # one step, on its artifacts
   mfbuild trigger train.py --param domain=x      # where mfbuild has an option of that name
 """
 
@@ -32,8 +34,18 @@ def arguments(parser: argparse.ArgumentParser) -> None:
     parser.epilog = EPILOG
     parser.add_argument(
         "flow",
-        metavar="FLOW[@VERSION]",
+        metavar="FLOW[@VERSION][:STEP]",
         help="a registered name, or the flow's file; a version may be cut to its first digits",
+    )
+    parser.add_argument(
+        "--from-run", metavar="RUN", help="the run on whose artifacts a single STEP runs"
+    )
+    parser.add_argument(
+        "--path",
+        type=_path,
+        default=(),
+        metavar="I/J",
+        help="where STEP stands inside foreaches: their split indices, outermost first",
     )
     parser.add_argument(
         "--param",
@@ -54,14 +66,14 @@ def run(args: argparse.Namespace) -> int:
     with options.session_of(args, options.workspace_of([])) as session:
         from mfbuild.push.names import find_launch_plan
         from mfbuild.push.progress import Board
-        from mfbuild.push.runs import trigger, wait
+        from mfbuild.push.runs import wait
 
         word, spec = places.flow_word(args, session, args.flow)
         domain = places.domains_of(args, session.config, spec)[0]
-        place = places.place(session, domain)
+        place = places.place(args, session, domain, spec)
         to = places.deployment(args, session, place, domain, spec)
         plan = find_launch_plan(place, to.project, domain, word)
-        id = trigger(place, plan, pairs)
+        id = _start(args, place, plan, word.step, pairs)
         flow = plan.id.name.rpartition(".")[2]
         pathspec = f"{flow}/flyte-{id.name}"
         session.reporter.note(
@@ -72,6 +84,36 @@ def run(args: argparse.Namespace) -> int:
         if args.wait:
             ended(wait(place.backend.executions, id, Board(session.reporter).show), pathspec)
     return 0
+
+
+def _start(
+    args: argparse.Namespace,
+    place: Place,
+    plan: LaunchPlan,
+    step: str | None,
+    pairs: list[tuple[str, str]],
+) -> ExecutionId:
+    """A whole run, or one step on what a run has left."""
+    from mfbuild.push.runs import trigger
+    from mfbuild.push.single import start_onto
+
+    if bool(step) != bool(args.from_run):
+        raise UsageError(
+            "a single step runs on the artifacts of a run: give both FLOW:STEP and --from-run"
+        )
+    if step is None:
+        return trigger(place, plan, pairs)
+    if pairs:
+        raise UsageError("a single step has the parameters of its run", hint="leave them out")
+    run = args.from_run.rpartition("/")[2]
+    return start_onto(place, plan, step, run=run, path=args.path)
+
+
+def _path(text: str) -> tuple[int, ...]:
+    try:
+        return tuple(int(index) for index in text.split("/"))
+    except ValueError:
+        raise argparse.ArgumentTypeError(f"`{text}` is not made of indices and `/`") from None
 
 
 def ended(execution: Execution, pathspec: str) -> None:

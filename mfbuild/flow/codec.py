@@ -11,6 +11,7 @@ from mfbuild.flow.spec import (
     Catch,
     CodeFile,
     DecoratorSpec,
+    Destination,
     FlowSpec,
     Host,
     ParameterSpec,
@@ -44,20 +45,21 @@ def to_json(spec: FlowSpec) -> dict[str, Any]:
 def public_json(spec: FlowSpec) -> dict[str, Any]:
     """What a bundle may carry: `to_json` without what is this machine's or this person's.
 
-    `code` is left out, being paths; of `host`, Metaflow's version remains: the interpreter and the
-    datastore configured here are not the pods', and the locked environments say the rest.
+    `code` is left out, being paths, and `flyte`, being a deployment's; of `host`, Metaflow's
+    version remains: the interpreter and the datastore configured here are not the pods', and the
+    locked environments say the rest.
     """
     value = to_json(spec)
-    del value["code"]
+    del value["code"], value["flyte"]
     value["host"] = {"metaflow_version": spec.host.metaflow_version}
     return value
 
 
 def from_public_json(value: Any) -> FlowSpec:
-    """The FlowSpec that `public_json` described, without code files and with an empty host."""
+    """The FlowSpec that `public_json` described, with nothing for what that leaves out."""
     version = value["host"]["metaflow_version"]
     host = Host(python="", metaflow_version=version, datastore="", requirements=(), sources=())
-    return from_json({**value, "code": [], "host": asdict(host)})
+    return from_json({**value, "code": [], "flyte": None, "host": asdict(host)})
 
 
 def from_json(value: Any) -> FlowSpec:
@@ -70,6 +72,7 @@ def from_json(value: Any) -> FlowSpec:
         configs=_mapping,
         schedule=_optional(lambda v: _build(Schedule, v)),
         project=_optional(lambda v: _build(Project, v)),
+        flyte=_optional(lambda v: _build(Destination, v)),
         decorators=_tuple_of(_decorator),
         code=_tuple_of(code_file),
         host=_host,

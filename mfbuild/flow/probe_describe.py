@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     Json = dict[str, Any]
 
+_OWN = "flyte"
 _RESOURCES = ("cpu", "memory", "disk", "gpu", "shared_memory")
 
 
@@ -74,8 +75,14 @@ class _Description:
             "configs": {name: _plain(value) for name, (value, _) in configs.items()},
             "schedule": _schedule(decorators),
             "project": _project(decorators),
+            "flyte": _flyte(decorators),
             "decorators": [
-                *(self._decorator(d, requested) for group in decorators.values() for d in group),
+                *(
+                    self._decorator(decorator, requested)
+                    for name, group in decorators.items()
+                    for decorator in group
+                    if name != _OWN
+                ),
                 *(_user_decorator(d, type(d).__name__) for d in mutators),
             ],
             "code": code.files,
@@ -129,8 +136,12 @@ class _Description:
         }
 
     def _decorators(self, node: Any, requested: list[str]) -> list[Json]:
-        """The step's decorators without the @conda that --environment brings along."""
-        told = [self._decorator(d, requested) for d in node.decorators if d.name[:1] != "_"]
+        """The step's decorators without the @conda that --environment brings along, and @flyte.
+
+        That one says where a step of a local run goes, and so nothing of the flow.
+        """
+        named = [d for d in node.decorators if d.name[:1] != "_" and d.name != _OWN]
+        told = [self._decorator(d, requested) for d in named]
         user = [_user_decorator(d, d.decorator_name) for d in node.wrappers]
         user += [_user_decorator(d, d.decorator_name) for d in node.config_decorators]
         return [d for d in told if d["explicit"] or d["name"] != "conda"] + user
@@ -221,6 +232,13 @@ def _schedule(decorators: dict[str, list[Any]]) -> Json | None:
 def _project(decorators: dict[str, list[Any]]) -> Json | None:
     for decorator in decorators.get("project", []):
         return {"name": decorator.attributes["name"]}
+    return None
+
+
+def _flyte(decorators: dict[str, list[Any]]) -> Json | None:
+    for decorator in decorators.get(_OWN, []):
+        attributes = decorator.attributes
+        return {"project": attributes.get("project"), "domain": attributes.get("domain")}
     return None
 
 

@@ -123,6 +123,14 @@ class Project:
 
 
 @dataclass(frozen=True, slots=True)
+class Destination:
+    """@flyte of a flow: where in Flyte it goes, None where the decorator does not say."""
+
+    project: str | None
+    domain: str | None
+
+
+@dataclass(frozen=True, slots=True)
 class CodeFile:
     """A file of the code tarball: its name in the archive, and its absolute path here.
 
@@ -167,7 +175,7 @@ class FlowSpec:
     """A whole flow. `file` is relative to the workspace root, with `/`.
 
     `steps` is in topological order as Metaflow sorts its graph; `configs` maps each Config
-    parameter to its resolved value.
+    parameter to its resolved value. `flyte` is no part of a version, and in no bundle.
     """
 
     name: str
@@ -181,6 +189,7 @@ class FlowSpec:
     configs: Mapping[str, Any]
     schedule: Schedule | None
     project: Project | None
+    flyte: Destination | None
     decorators: tuple[DecoratorSpec, ...]
     code: tuple[CodeFile, ...]
     host: Host

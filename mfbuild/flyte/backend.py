@@ -62,6 +62,9 @@ class Registrations(Protocol):
     def launch_plans(self, project: str, domain: str, name: str) -> Iterator[LaunchPlan]:
         """Every version of a launch plan, newest first; the active one among them."""
 
+    def active(self, project: str, domain: str) -> Iterator[LaunchPlan]:
+        """The active version of every launch plan of a domain that has one, by name."""
+
     def set_active(self, identifier: Identifier, *, active: bool) -> None:
         """Make a launch plan's version the active one, in place of any other; or none active."""
 

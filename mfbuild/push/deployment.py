@@ -67,6 +67,25 @@ class Deployment:
         return ".".join(part for part in (spec.project.name, kind, rest) if part) + "."
 
 
+def read_branch(name: str) -> tuple[str | None, str | None, bool]:
+    """The owner, the branch and production of what Metaflow calls a branch.
+
+    `user.ada`, `test.exp`, `prod` or `prod.exp`; "" is the branch of a flow without @project.
+    """
+    kind, _, rest = name.partition(".")
+    return (
+        rest if kind == "user" else None,
+        rest if kind != "user" and rest else None,
+        kind == "prod",
+    )
+
+
+def deployment_of(project: str, domain: str, name: str) -> Deployment:
+    """The deployment that gives a flow its name, `[<project>.<branch>.]<Flow>`: what that says."""
+    owner, branch, production = read_branch(name.rpartition(".")[0].partition(".")[2])
+    return Deployment(project, domain, owner, branch=branch, production=production)
+
+
 def branch_of_run(options: Sequence[str], environ: Mapping[str, str]) -> tuple[str | None, bool]:
     """@project's branch and production as `python flow.py run` has them.
 

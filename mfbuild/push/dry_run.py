@@ -80,6 +80,9 @@ class DryRun:
     def launch_plans(self, project: str, domain: str, name: str) -> Iterator[LaunchPlan]:
         return self.place.backend.registrations.launch_plans(project, domain, name)
 
+    def active(self, project: str, domain: str) -> Iterator[LaunchPlan]:
+        return self.place.backend.registrations.active(project, domain)
+
     def launch_plan(self, identifier: Identifier) -> LaunchPlan | None:
         return self.place.backend.registrations.launch_plan(identifier)
 

@@ -32,10 +32,16 @@ class Place:
         return "the embedded backend (.mfbuild/flyte)" if self.embedded else self.backend.name
 
 
-def place_of(domain: str, config: Config, store: Store, reporter: PlainReporter) -> Place:
+def place_of(
+    domain: str,
+    config: Config,
+    store: Store,
+    reporter: PlainReporter,
+    project: str | None = None,
+) -> Place:
     """The place of a domain of BUILD.toml; UsageError for one that it does not name.
 
-    The endpoint `local`, or none anywhere, is the embedded backend.
+    The endpoint `local`, or none anywhere, is the embedded backend, which has any `project`.
     """
     from mfbuild.flyte.settings import find_settings
 
@@ -48,7 +54,7 @@ def place_of(domain: str, config: Config, store: Store, reporter: PlainReporter)
         return Place(connect(settings), bundles, embedded=False)
     from mfbuild.local.embedded.backend import EmbeddedBackend
 
-    projects = {config.flyte_project or LOCAL: tuple(config.domains)}
+    projects = {project or config.flyte_project or LOCAL: tuple(config.domains)}
     backend = EmbeddedBackend(config.root, store, projects, None)
     return Place(backend, Embedded(backend, config.jobs, reporter), embedded=True)
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from mfbuild.errors import UsageError
+from mfbuild.flyte.backend import LaunchPlan
 from mfbuild.push.deployment import Deployment
 from mfbuild.push.names import FlowWord, find_launch_plan
 from mfbuild.push.places import Place
@@ -19,12 +20,16 @@ def registered_bundle(place: Place, project: str, domain: str, word: FlowWord) -
 
     UsageError if it is not registered there; of what is registered, but whose bundle is gone, too.
     """
-    plan = find_launch_plan(place, project, domain, word)
-    flow = plan.id.name.rpartition(".")[2]
-    found = place.bundles.find(flow, plan.id.version)
+    return bundle_of(place, find_launch_plan(place, project, domain, word))
+
+
+def bundle_of(place: Place, plan: LaunchPlan) -> Source:
+    """The bundle that a registered launch plan runs; UsageError if it is gone."""
+    flow, version = plan.id.name.rpartition(".")[2], plan.spec.workflow_id.version
+    found = place.bundles.find(flow, version)
     if found is None:
         raise UsageError(
-            f"the bundle of `{plan.id.name}@{plan.id.version[:12]}` is gone from where {domain} "
+            f"the bundle of `{plan.id.name}@{version[:12]}` is gone from where {plan.id.domain} "
             "keeps its bundles",
             hint="package and push the same sources again: it gets the same version",
         )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 
@@ -36,10 +37,7 @@ def register(registrations: Registrations, wanted: Entities) -> Registered:
 
     FlyteError, with everything that differs, where something else has one of the identifiers.
     """
-    with ThreadPoolExecutor(_AT_ONCE, "register") as pool:
-        tasks = list(pool.map(lambda t: _register(registrations, *t), wanted.tasks))
-    outcomes = [*tasks]
-    _raise(outcomes)
+    outcomes = _register_tasks(registrations, wanted.tasks)
     for identifier, spec in wanted.workflows:
         outcomes.append(_register(registrations, identifier, spec))
         _raise(outcomes)
@@ -53,6 +51,22 @@ def register(registrations: Registrations, wanted: Entities) -> Registered:
         notes = accept(launch_plan, found)
     created = [i for i, was_sent, _ in outcomes if was_sent] + ([identifier] if sent else [])
     return Registered(tuple(created), notes)
+
+
+def register_tasks(
+    registrations: Registrations, tasks: Sequence[tuple[Identifier, TaskSpec]]
+) -> None:
+    """Register the tasks that are not there yet; FlyteError as of `register`."""
+    _register_tasks(registrations, tasks)
+
+
+def _register_tasks(
+    registrations: Registrations, tasks: Sequence[tuple[Identifier, TaskSpec]]
+) -> list[_Outcome]:
+    with ThreadPoolExecutor(_AT_ONCE, "register") as pool:
+        outcomes = list(pool.map(lambda task: _register(registrations, *task), tasks))
+    _raise(outcomes)
+    return outcomes
 
 
 def accept(wanted: LaunchPlanSpec, found: LaunchPlan) -> tuple[str, ...]:

@@ -76,6 +76,14 @@ class AdminRegistrations:
         for found in self._client.pages(method, request, "launch_plans", doing):
             yield _launch_plan(found)
 
+    def active(self, project: str, domain: str) -> Iterator[LaunchPlan]:
+        request = launch_plan_pb2.ActiveLaunchPlanListRequest(
+            project=project, domain=domain, limit=PAGE, sort_by=BY_NAME
+        )
+        method, doing = self._client.admin.ListActiveLaunchPlans, f"list what is active in {domain}"
+        for found in self._client.pages(method, request, "launch_plans", doing):
+            yield _launch_plan(found)
+
     def set_active(self, identifier: Identifier, *, active: bool) -> None:
         states = launch_plan_pb2.LaunchPlanState
         state = states.ACTIVE if active else states.INACTIVE
@@ -105,6 +113,7 @@ class AdminRegistrations:
             raise
 
 
+BY_NAME = common_pb2.Sort(key="name", direction=common_pb2.Sort.ASCENDING)
 NEWEST_FIRST = common_pb2.Sort(key="created_at", direction=common_pb2.Sort.DESCENDING)
 
 

@@ -156,7 +156,9 @@ def _bundles(
     """
     files = registrations.files
     if entity.resource_type == ResourceType.LAUNCH_PLAN:
-        found = bundles.find(entity.name.rpartition(".")[2], entity.version, files)
+        plan = _found(registrations.launch_plan(entity), entity)
+        flow = entity.name.rpartition(".")[2]
+        found = bundles.find(flow, plan.spec.workflow_id.version, files)
         yield from [found] if found else []
         return
     address = inputs[CODE].scalar.primitive.string_value if CODE in inputs else ""

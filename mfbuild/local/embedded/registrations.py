@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from datetime import datetime, timezone
 from pathlib import Path
 from typing import Any
+from urllib.parse import unquote
 
 from flyteidl.admin.launch_plan_pb2 import LaunchPlan as Stored
 from flyteidl.admin.launch_plan_pb2 import LaunchPlanClosure, LaunchPlanSpec
@@ -75,6 +76,14 @@ class EmbeddedRegistrations:
         found = [self._read(path, active) for path in folder.glob(f"*{_SUFFIX}")]
         yield from sorted(found, key=lambda plan: (plan.created, plan.id.version), reverse=True)
 
+    def active(self, project: str, domain: str) -> Iterator[LaunchPlan]:
+        for marker in sorted(self.files.path(project, domain, _ACTIVE).glob("*")):
+            found = self._named(project, domain, unquote(marker.name))
+            version = self._active(found)
+            if version is not None:  # else it was deactivated this instant
+                found.version = version
+                yield self._read(self._path(found), version)
+
     def set_active(self, identifier: Identifier, *, active: bool) -> None:
         if self.launch_plan(identifier) is None:
             raise FlyteError(f"there is no {describe(identifier)}")
@@ -94,6 +103,11 @@ class EmbeddedRegistrations:
         if domain not in projects[project]:
             hint = did_you_mean(domain, sorted(projects[project]))
             raise FlyteError(f"the project `{project}` has no domain `{domain}`", hint=hint)
+
+    @staticmethod
+    def _named(project: str, domain: str, name: str) -> Identifier:
+        kind = ResourceType.LAUNCH_PLAN
+        return Identifier(resource_type=kind, project=project, domain=domain, name=name)
 
     def _path(self, identifier: Identifier) -> Path:
         kind = KINDS[identifier.resource_type]
