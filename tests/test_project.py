@@ -12,9 +12,11 @@ PROJECT = tomli.loads((ROOT / "pyproject.toml").read_text())
 
 
 def test_the_wheel_holds_every_package() -> None:
-    folders = {f.parent for d in ("mfbuild", "build_rules") for f in ROOT.glob(f"{d}/**/*.py")}
+    top = ("mfbuild", "build_rules", "metaflow_extensions")
+    folders = {f.parent for d in top for f in ROOT.glob(f"{d}/**/*.py")}
     packages = {".".join(f.relative_to(ROOT).parts) for f in folders}
-    assert set(PROJECT["tool"]["setuptools"]["packages"]) == packages | {"mfbuild._images"}
+    packages |= {"mfbuild._images", "metaflow_extensions", "metaflow_extensions.mfbuild"}
+    assert set(PROJECT["tool"]["setuptools"]["packages"]) == packages
 
 
 def test_every_dependency_is_justified() -> None:

@@ -10,6 +10,8 @@ import pytest
 
 ROOT = Path(__file__).parent.parent
 
+PACKAGES = ("mfbuild", "build_rules", "metaflow_extensions")
+
 RINGS = (
     ("mfbuild.runtime",),  # the image's own: imports nothing of ours
     ("mfbuild.errors", "mfbuild.__init__"),
@@ -26,11 +28,12 @@ RINGS = (
     ("mfbuild.packaging", "mfbuild.local"),
     ("mfbuild.push",),
     ("mfbuild.cli", "mfbuild.__main__"),
+    ("metaflow_extensions",),
 )
 
 HOMES = {
-    "metaflow": {"mfbuild.flow", "mfbuild.runtime"},
-    "flyteidl": {"mfbuild.flyte", "mfbuild.local", "mfbuild.push"},
+    "metaflow": {"mfbuild.flow", "mfbuild.runtime", "metaflow_extensions"},
+    "flyteidl": {"mfbuild.flyte", "mfbuild.local", "mfbuild.push", "metaflow_extensions"},
     "grpc": {"mfbuild.flyte"},
     "docker": {"mfbuild.oci.daemon"},
     "tomli": {"mfbuild.config", "mfbuild.images", "mfbuild.python"},
@@ -46,7 +49,7 @@ STDLIB_ONLY = ("mfbuild.errors", "mfbuild.engine", "mfbuild.report", "build_rule
 
 
 def modules() -> dict[str, Path]:
-    files = [*ROOT.glob("mfbuild/**/*.py"), *ROOT.glob("build_rules/**/*.py")]
+    files = [file for name in PACKAGES for file in ROOT.glob(f"{name}/**/*.py")]
     return {".".join(f.relative_to(ROOT).with_suffix("").parts): f for f in files}
 
 
@@ -66,7 +69,7 @@ def ring(module: str) -> int | None:
 
 
 def ours(module: str) -> bool:
-    return module.split(".")[0] in ("mfbuild", "build_rules")
+    return module.split(".")[0] in PACKAGES
 
 
 def test_every_module_has_a_ring() -> None:
@@ -124,9 +127,7 @@ def test_rules_and_pure_stages_do_no_input_or_output() -> None:
 
 
 def test_no_file_is_longer_than_400_lines() -> None:
-    files = [
-        f for d in ("mfbuild", "build_rules", "tests", "bench") for f in ROOT.glob(f"{d}/**/*.py")
-    ]
+    files = [f for d in (*PACKAGES, "tests", "bench") for f in ROOT.glob(f"{d}/**/*.py")]
     assert [f.name for f in files if len(f.read_text().splitlines()) > 400] == []
 
 

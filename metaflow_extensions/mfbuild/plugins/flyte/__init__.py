@@ -1,0 +1,1 @@
+"""Flyte for Metaflow: @flyte, `python flow.py flyte …`, and the Deployer."""

@@ -1,0 +1,59 @@
+"""`create`: a flow's bundle in Flyte, and the launch plan that says in whose name it runs."""
+
+from __future__ import annotations
+
+import time
+from dataclasses import replace
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from flyteidl.core.identifier_pb2 import Identifier
+
+    from mfbuild.bundle.read import Bundle
+    from mfbuild.flyte.backend import LaunchPlan
+
+    from .remote import Remote
+
+
+def deploy(
+    remote: Remote, bundle: Bundle, *, max_workers: int | None, activate: bool
+) -> LaunchPlan:
+    """Push `bundle` and make it the version that is triggered and scheduled; its launch plan.
+
+    A version is a bundle's. Where it was registered in another name (another token, other tags),
+    that stays as it is, and a launch plan for the same workflow is registered beside it.
+    """
+    from mfbuild.cli.push import tell
+    from mfbuild.push.push import push
+
+    began = time.monotonic()
+    pushed = push(bundle, remote.deployment, remote.place, activate=False)
+    tell(remote.session.reporter, remote.place, pushed, None, time.monotonic() - began)
+    plan = _in_this_name(remote, pushed.launch_plan, max_workers)
+    if activate:
+        remote.place.backend.registrations.set_active(plan.id, active=True)
+    return plan
+
+
+def _in_this_name(remote: Remote, pushed: Identifier, max_workers: int | None) -> LaunchPlan:
+    """`pushed`, or the launch plan of the same workflow that has this person and these workers."""
+    from mfbuild.engine.model import Digest
+    from mfbuild.flyte.literals import literal
+    from mfbuild.flyte.names import PERSON
+    from mfbuild.flyte.resolve import VERSION_DIGITS
+
+    registrations = remote.place.backend.registrations
+    found = registrations.launch_plan(pushed)
+    assert found, "BUG: a push ends with a launch plan"
+    spec = type(found.spec)()
+    spec.CopyFrom(found.spec)
+    spec.fixed_inputs.literals[PERSON].CopyFrom(literal(remote.deployment.person()))
+    if max_workers is not None:
+        spec.max_parallelism = max_workers
+    if spec == found.spec:
+        return found
+    beside = type(pushed)()
+    beside.CopyFrom(pushed)
+    beside.version = Digest.of(spec.SerializeToString(deterministic=True)).hex[:VERSION_DIGITS]
+    registrations.create(beside, spec)
+    return replace(found, id=beside, spec=spec)

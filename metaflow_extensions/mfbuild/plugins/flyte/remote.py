@@ -1,0 +1,209 @@
+"""A flow's counterpart in Flyte, as one command of `python flow.py flyte …` finds it."""
+
+from __future__ import annotations
+
+import argparse
+import os
+import sys
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
+from itertools import islice
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from metaflow import current
+from metaflow._vendor import click
+from metaflow.exception import MetaflowException
+from metaflow.util import get_username
+
+if TYPE_CHECKING:
+    from mfbuild.bundle.read import Bundle
+    from mfbuild.errors import MfbuildError
+    from mfbuild.flow.spec import Destination
+    from mfbuild.flyte.backend import Execution, LaunchPlan
+    from mfbuild.loading import LoadedFlow, Session
+    from mfbuild.push.deployment import Deployment
+    from mfbuild.push.places import Place
+
+PREFIX = "flyte-"
+"""What Metaflow's run ids have before the name of the execution."""
+
+
+class FlyteException(MetaflowException):
+    """What mfbuild found wrong, in the way that Metaflow tells its own errors."""
+
+    headline = "Flyte"
+
+    @classmethod
+    def of(cls, error: MfbuildError) -> FlyteException:
+        """All problems of `error`, each with where it is and what to do."""
+        lines = []
+        for problem in error.problems:
+            lines.append(problem.message)
+            lines += [f"  at {problem.where}"] if problem.where else []
+            lines += [f"  hint: {problem.hint}"] if problem.hint else []
+        return cls("\n".join(lines))
+
+
+@dataclass(frozen=True, slots=True)
+class Remote:
+    """Where a flow is or goes, and the name that it has there. `flow` is its class's name."""
+
+    session: Session
+    place: Place
+    deployment: Deployment
+    file: Path
+    flow: str
+    name: str
+
+    def load(self) -> LoadedFlow:
+        """The flow as mfbuild reads it; no process is started where nothing has changed."""
+        from mfbuild.loading import load_flows
+
+        (loaded,) = load_flows(self.session, [self.file], _import_the_rest)
+        return loaded
+
+    def package(self, loaded: LoadedFlow) -> Bundle:
+        """The bundle of the flow, with what the command line says of it."""
+        from mfbuild.bundle.read import read_bundle
+        from mfbuild.packaging import package
+
+        ((_, path),) = package(self.session, [loaded])
+        return read_bundle(path)
+
+    def with_token(self, token: str) -> Remote:
+        """The same, deployed in the name of a production token."""
+        return replace(self, deployment=replace(self.deployment, production_token=token))
+
+    def launch_plan(self) -> LaunchPlan:
+        """The deployed version: the active one, else the newest; UsageError if there is none."""
+        from mfbuild.push.names import FlowWord, find_launch_plan
+
+        to = self.deployment
+        return find_launch_plan(self.place, to.project, to.domain, FlowWord(self.name))
+
+    def execution(self, run: str) -> Execution:
+        """The execution of a run of this flow (and branch), by its run id or pathspec."""
+        from mfbuild.errors import UsageError
+        from mfbuild.push.names import find_execution
+
+        to = self.deployment
+        if not run.rpartition("/")[2].startswith(PREFIX):
+            raise UsageError(f"`{run}` is no run of Flyte: their ids begin with `{PREFIX}`")
+        found = find_execution(self.place, to.project, to.domain, run)
+        if found.of.name != self.name:
+            raise UsageError(
+                f"the run `{run}` belongs to `{found.of.name}`, not to `{self.name}`",
+                hint="with @project, --branch and --production say which one is meant",
+            )
+        return found
+
+
+@contextmanager
+def remote_of(obj: Any, **deployment: Any) -> Iterator[Remote]:
+    """The counterpart of Metaflow's CLI state `obj`; errors within are told as Metaflow's own.
+
+    `deployment` is what else the deployment has, beside its place and its owner.
+    """
+    from mfbuild.cli import options
+    from mfbuild.errors import MfbuildError
+
+    file = Path(os.path.abspath(sys.argv[0]))  # noqa: PTH100 - keeps symlinks, as Metaflow does
+    wanted = argparse.Namespace(
+        progress="auto", quiet=obj.is_quiet, flow_options=list(obj.flyte_words)
+    )
+    try:
+        with options.session_of(wanted, options.workspace_of([str(file)])) as session:
+            place, found = _place(obj, session, deployment)
+            name = current.get("project_flow_name") or obj.flow.name
+            yield Remote(session, place, found, file, obj.flow.name, name)
+    except MfbuildError as error:
+        raise FlyteException.of(error) from None
+
+
+def _place(obj: Any, session: Session, more: dict[str, Any]) -> tuple[Place, Deployment]:
+    from mfbuild.push.deployment import Deployment, read_branch
+    from mfbuild.push.destination import choose_domain
+    from mfbuild.push.places import place_of, project_of
+
+    said, branch = destination_of(obj.flow), current.get("branch_name")
+    domain = choose_domain(obj.flyte_domain, said, branch, session.config)
+    wanted = obj.flyte_project or (said.project if said else None)
+    place = place_of(domain, session.config, session.store, session.reporter, wanted)
+    project = project_of(wanted, session.config, place)
+    owner, given, production = read_branch(branch or "")
+    return place, Deployment(
+        project=project,
+        domain=domain,
+        owner=owner or get_username(),
+        branch=given,
+        production=production,
+        **more,
+    )
+
+
+def destination_of(flow: Any) -> Destination | None:
+    """What @flyte above the flow says."""
+    from mfbuild.flow.spec import Destination
+
+    for decorator in flow._flow_decorators.get("flyte", ()):
+        return Destination(decorator.attributes["project"], decorator.attributes["domain"])
+    return None
+
+
+def elsewhere(remote: Remote, project: str | None, domain: str | None) -> Remote:
+    """The same flow in another project or domain, where these are given."""
+    from mfbuild.push.places import place_of
+
+    to, session = remote.deployment, remote.session
+    deployment = replace(to, project=project or to.project, domain=domain or to.domain)
+    if deployment == to:
+        return remote
+    place = place_of(
+        deployment.domain, session.config, session.store, session.reporter, deployment.project
+    )
+    return replace(remote, deployment=deployment, place=place)
+
+
+def top_level_words() -> tuple[str, ...]:
+    """The words before the command, as far as they shape the flow."""
+    root = click.get_current_context().find_root()
+    return shaping(sys.argv[1 : len(sys.argv) - len(root.saved_args)])
+
+
+_NOT_THE_FLOWS = {
+    **{"--branch": 1, "--production": 0},
+    **{"--quiet": 0, "--not-quiet": 0, "--pylint": 0, "--no-pylint": 0},
+}
+"""Metaflow's options that shape no flow, and how many words follow each.
+
+@project's branch belongs to the deployment, so that a version may have many.
+"""
+
+
+def shaping(words: Sequence[str]) -> tuple[str, ...]:
+    """Those of `words` that shape what is packaged: also @flyte itself says nothing to that."""
+    kept: list[str] = []
+    rest = iter(words)
+    for word in rest:
+        name, equals, value = word.partition("=")
+        following = () if equals else tuple(islice(rest, _NOT_THE_FLOWS.get(name, 0)))
+        if name == "--with" and not equals:
+            following = tuple(islice(rest, 1))
+            value = following[0] if following else ""
+        if name not in _NOT_THE_FLOWS and not (name == "--with" and _is_flyte(value)):
+            kept += [word, *following]
+    return tuple(kept)
+
+
+def _is_flyte(spec: str) -> bool:
+    return spec.partition(":")[0] == "flyte"
+
+
+def _import_the_rest() -> None:
+    """What a build imports that has something to do: while the flow's process runs."""
+    from importlib import import_module
+
+    for name in ("mfbuild.packaging", "concurrent.futures.thread", "deflate"):
+        import_module(name)

@@ -1,0 +1,111 @@
+"""Deployed flows without their files: a flow with the same parameters stands in for each."""
+
+from __future__ import annotations
+
+import argparse
+import tempfile
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from metaflow.runner.deployer import Deployer
+
+from .remote import FlyteException
+
+if TYPE_CHECKING:
+    from mfbuild.flow.spec import ParameterSpec
+    from mfbuild.flyte.backend import LaunchPlan
+    from mfbuild.push.places import Place
+
+_TYPES = {"int": "int", "float": "float", "bool": "bool", "str": "str", "json": "JSONType"}
+
+
+def stand_in(identifier: str) -> Any:
+    """The Deployer of a flow that stands in for the deployed one; its files go with it.
+
+    `identifier` is `[project/domain/]name`. FlyteException if nothing of that name is deployed.
+    """
+    *where, name = identifier.split("/")
+    project, domain = where if len(where) == 2 else (None, None)
+    with _found(project, domain) as (root, place, project, domain):
+        from mfbuild.flyte.parameters import parameters_of
+        from mfbuild.push.deployment import deployment_of
+        from mfbuild.push.names import FlowWord, find_launch_plan
+
+        plan = find_launch_plan(place, project, domain, FlowWord(name))
+        parameters = parameters_of(plan.spec.default_inputs)
+        to = deployment_of(project, domain, name)
+    before, _, flow = name.rpartition(".")
+    folder = tempfile.TemporaryDirectory(prefix="mfbuild-deployed-")
+    file = Path(folder.name, f"{flow.lower()}.py")
+    file.write_text(_text(flow, before.partition(".")[0], parameters), encoding="utf-8")
+    env = {"MFBUILD_WORKSPACE": str(root), **({"METAFLOW_OWNER": to.owner} if to.owner else {})}
+    of_project = {"branch": to.branch, "production": to.production}
+    chosen: dict[str, Any] = {name: value for name, value in of_project.items() if value}
+    stands_in: Any = Deployer(str(file), env=env, **chosen)
+    deployer = stands_in.flyte(project=project, domain=domain)
+    deployer.name, deployer.flow_name, deployer.folder = name, flow, folder
+    return deployer
+
+
+def deployed_names() -> list[str]:
+    """The names of what is active where flows go by default."""
+    from mfbuild.flyte.names import PERSON
+
+    def is_ours(plan: LaunchPlan) -> bool:
+        return PERSON in plan.spec.fixed_inputs.literals
+
+    with _found(None, None) as (_, place, project, domain):
+        active = place.backend.registrations.active(project, domain)
+        return sorted(plan.id.name for plan in active if is_ours(plan))
+
+
+@contextmanager
+def _found(project: str | None, domain: str | None) -> Iterator[tuple[Path, Place, str, str]]:
+    """The workspace of the current folder, and its place, project and domain."""
+    from mfbuild.cli import options
+    from mfbuild.errors import MfbuildError
+    from mfbuild.push.destination import choose_domain
+    from mfbuild.push.places import place_of, project_of
+
+    root = options.workspace_of([])
+    try:
+        with options.session_of(argparse.Namespace(progress="plain", quiet=True), root) as session:
+            domain = choose_domain(domain, None, None, session.config)
+            place = place_of(domain, session.config, session.store, session.reporter, project)
+            yield root, place, project_of(project, session.config, place), domain
+    except MfbuildError as error:
+        raise FlyteException.of(error) from None
+
+
+def _text(flow: str, project: str, parameters: Sequence[ParameterSpec]) -> str:
+    """The stand-in's source; names and help may have come from anybody, and are quoted."""
+    if not flow.isidentifier():
+        raise FlyteException(f"`{flow}` is no flow of Metaflow.")
+    lines = [f"    parameter_{n} = {_parameter(p)}" for n, p in enumerate(parameters)]
+    return "\n".join(
+        [
+            "from metaflow import FlowSpec, IncludeFile, JSONType, Parameter, project, step",
+            *([f"@project(name={project!r})"] if project else []),
+            f"class {flow}(FlowSpec):",
+            *lines,
+            "    @step",
+            "    def start(self):",
+            "        self.next(self.end)",
+            "    @step",
+            "    def end(self):",
+            "        pass",
+            "if __name__ == '__main__':",
+            f"    {flow}()",
+            "",
+        ]
+    )
+
+
+def _parameter(parameter: ParameterSpec) -> str:
+    words = f"{parameter.name!r}, help={parameter.help!r}, required={parameter.required!r}"
+    if parameter.type == "file":
+        encoding = parameter.encoding or "utf-8"
+        return f"IncludeFile({words}, is_text={parameter.is_text!r}, encoding={encoding!r})"
+    return f"Parameter({words}, type={_TYPES[parameter.type]})"

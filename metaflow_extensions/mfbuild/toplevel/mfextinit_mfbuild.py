@@ -1,0 +1,3 @@
+"""Names the module whose contents appear in `metaflow`."""
+
+toplevel = "exports"
