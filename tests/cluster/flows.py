@@ -3,15 +3,7 @@
 from __future__ import annotations
 
 import json
-import os
-import pickle
-import shutil
-import subprocess
-import sys
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 from flyteidl.core.literals_pb2 import LiteralMap
 
@@ -25,47 +17,16 @@ from tests.cluster.build import CACHE
 from tests.cluster.engine import DOMAIN, PROJECT, Engine
 from tests.cluster.executions import Result
 from tests.cluster.kubernetes import SHARED
+from tests.e2e.conftest import Runner
+from tests.threeways.seen import USER, Seen, seen
 
-FOLDER = Path(__file__).parents[1] / "flows"
-FLOWS = {
-    file.stem: file for file in FOLDER.glob("*.py") if file.stem not in {"gang", "inherited_base"}
-}
-"""Every flow but one that Flyte cannot run (and a file that is none)."""
-SETTINGS = {"packages": {}, "cpu": 1, "python": "3.11"}
-"""What settings.json says here: no more CPUs than a small machine has."""
-USER = "tester"
+MFBUILD = Runner(CACHE / "store")
 
 
-@dataclass(frozen=True)
-class Seen:
-    """A run through Metaflow's Client.
-
-    By step: of each task its place in foreaches, attempts, whether it succeeded, and artifacts.
-    """
-
-    successful: bool
-    tasks: Mapping[str, Sequence[tuple[tuple[int, ...], int, bool, Mapping[str, Any]]]]
-
-    @property
-    def attempts(self) -> int:
-        """How many attempts there were of all steps that a user wrote."""
-        own = (tasks for step, tasks in self.tasks.items() if step != "_parameters")
-        return sum(attempts for tasks in own for _, attempts, _, _ in tasks)
-
-
-def workspace(folder: Path, engine: Engine) -> Path:
-    """A workspace with all flows, whose domain is the engine's."""
-    shutil.copytree(FOLDER, folder, ignore=shutil.ignore_patterns("__pycache__", "gang.py"))
-    (folder / "settings.json").write_text(json.dumps(SETTINGS))
-    # With @pypi Metaflow's own run would make an environment, by a program that it downloads.
-    configured = folder / "configured.py"
-    source = configured.read_text().splitlines(keepends=True)
-    configured.write_text("".join(s for s in source if not s.startswith("@pypi_base(")))
+def policy(engine: Engine) -> str:
+    """The BUILD.toml of a workspace whose domain is the engine's."""
     lines = [f"{name} = {json.dumps(value)}\n" for name, value in settings(engine).items()]
-    (folder / "BUILD.toml").write_text(
-        f'[workspace]\nplatforms = ["linux/amd64"]\n[domain.{DOMAIN}.metaflow]\n{"".join(lines)}'
-    )
-    return folder
+    return f'[workspace]\nplatforms = ["linux/amd64"]\n[domain.{DOMAIN}.metaflow]\n{"".join(lines)}'
 
 
 def settings(engine: Engine) -> dict[str, str]:
@@ -79,18 +40,10 @@ def settings(engine: Engine) -> dict[str, str]:
     }
 
 
-def package(file: Path) -> Bundle:
+def package(flow: str, workspace: Path) -> Bundle:
     """The bundle of a flow; packages are kept in the tests' cache."""
-    done = subprocess.run(
-        [sys.executable, "-m", "mfbuild", "package", "--json", "-q", file.name],
-        cwd=file.parent,
-        env={**os.environ, "MFBUILD_STORE": str(CACHE / "store"), "METAFLOW_USER": USER},
-        capture_output=True,
-        text=True,
-    )
-    assert done.returncode == 0, done.stderr
-    (made,) = json.loads(done.stdout)["bundles"]
-    return read_bundle(file.parent / made["path"])
+    (made,) = MFBUILD.package(flow, cwd=workspace, METAFLOW_USER=USER)
+    return read_bundle(Path(made["path"]))
 
 
 def push(bundle: Bundle, engine: Engine) -> Resolved:
@@ -134,46 +87,15 @@ def start(resolved: Resolved, engine: Engine, **parameters: str | int | float | 
     return engine.run(closure(resolved), inputs, parallelism=plan.max_parallelism)
 
 
-def run_here(file: Path, folder: Path, *options: str) -> str:
-    """The id of a run by Metaflow itself, `python flow.py run`, with its datastore in `folder`."""
-    id_file = folder / "id"
-    done = subprocess.run(
-        [sys.executable, file, "--no-pylint", "run", "--run-id-file", id_file, *options],
-        cwd=file.parent,
-        env=_environment(METAFLOW_DATASTORE_SYSROOT_LOCAL=str(folder)),
-        capture_output=True,
-        text=True,
-    )
-    assert id_file.exists(), done.stderr  # a run that fails has one too
-    return id_file.read_text()
-
-
-def seen_here(flow: str, run: str, folder: Path) -> Seen:
-    """A run whose datastore is in `folder`, through Metaflow's Client."""
-    return _seen(flow, run, METAFLOW_DATASTORE_SYSROOT_LOCAL=str(folder))
-
-
 def seen_on(engine: Engine, flow: str, result: Result) -> Seen:
     """A run on the engine, through Metaflow's Client, artifacts read from the engine's bucket."""
-    return _seen(
+    (found,) = seen(
         flow,
-        f"flyte-{result.execution}",
+        [f"flyte-{result.execution}"],
+        engine.shared,
         METAFLOW_DEFAULT_DATASTORE="s3",
         METAFLOW_DATASTORE_SYSROOT_S3=f"s3://{engine.bucket.name}/metaflow",
-        METAFLOW_DATASTORE_SYSROOT_LOCAL=str(engine.shared),
         METAFLOW_S3_ENDPOINT_URL=engine.bucket.endpoint,
         **engine.bucket.pod_environment(),
     )
-
-
-def _seen(flow: str, run: str, **settings: str) -> Seen:
-    script = Path(__file__).with_name("client.py")
-    done = subprocess.run(
-        [sys.executable, script, flow, run], env=_environment(**settings), capture_output=True
-    )
-    assert done.returncode == 0, done.stderr.decode()
-    return Seen(*pickle.loads(done.stdout))
-
-
-def _environment(**settings: str) -> dict[str, str]:
-    return {**os.environ, "METAFLOW_USER": USER, "METAFLOW_DEFAULT_METADATA": "local", **settings}
+    return found

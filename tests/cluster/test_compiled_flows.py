@@ -24,17 +24,17 @@ from mfbuild.runtime.arguments import parse
 from mfbuild.runtime.futures import Plan, of_foreach, of_switch
 from mfbuild.runtime.literals import literal
 from tests.cluster.compiler import check, compiled, expansion
-from tests.cluster.flows import FLOWS
 from tests.flyte.shapes import Draw, shapes, whole
+from tests.threeways.workspace import SHAPES
 
 pytestmark = pytest.mark.usefixtures("compiler")
 
 
-@pytest.mark.parametrize("name", sorted(FLOWS))
+@pytest.mark.parametrize("name", sorted(SHAPES))
 def test_flyte_compiles_every_flow(name: str, tmp_path: Path) -> None:
     spec = load(
-        FLOWS[name],
-        workspace=FLOWS[name].parent,
+        SHAPES[name],
+        workspace=SHAPES[name].parent,
         python=Path(sys.executable),
         cache_dir=tmp_path,
         env={"HOME": str(tmp_path), "PATH": os.environ["PATH"]},

@@ -16,10 +16,11 @@ import pytest
 
 from tests.cluster.build import CACHE
 from tests.cluster.engine import DOMAIN, PROJECT, Engine
-from tests.cluster.flows import USER, settings
+from tests.cluster.flows import settings
 from tests.cluster.namespace import wait
 from tests.flyteadmin.double import Double
 from tests.flyteadmin.engine_executor import flyteadmin_on
+from tests.threeways.seen import USER
 
 ROOT = Path(__file__).parents[2]
 

@@ -1,4 +1,4 @@
-"""Every test flow by `mfbuild run --in host`: the artifacts of `python flow.py run`."""
+"""What people ask of `mfbuild run`: parameters, retries, resuming, single steps, ends."""
 
 from __future__ import annotations
 
@@ -18,42 +18,12 @@ from tests.local.compared import artifacts, attempts, ours, settings, theirs
 from tests.local.driving import alive, wait_for, wait_until
 
 FLOWS = Path(__file__).parents[1] / "flows"
-SHAPES = (
-    "branch_in_switch",
-    "foreach",
-    "foreach_in_switch",
-    "inherited",
-    "linear",
-    "long_foreach",
-    "named",
-    "nested_branch",
-    "nested_foreach",
-    "nested_switch",
-    "recursive_in_foreach",
-    "recursive_switch",
-    "single",
-    "switch",
-    "switch_in_branch",
-    "switch_in_foreach",
-)
 
 
 @pytest.fixture
 def folder(tmp_path: Path) -> Path:
     """A workspace with all the test flows."""
     return Path(shutil.copytree(FLOWS, tmp_path / "flows", ignore=shutil.ignore_patterns(".*")))
-
-
-@pytest.mark.parametrize("shape", SHAPES)
-def test_every_shape_leaves_what_metaflow_leaves(
-    mfbuild: Runner, folder: Path, shape: str, tmp_path: Path
-) -> None:
-    flow = folder / f"{shape}.py"
-    done = ours(mfbuild, flow, tmp_path / "ours", "--in", "host")
-    assert done.code == 0, done.err
-    own = theirs(flow, tmp_path / "theirs")
-    assert own.code == 0, own.err
-    assert artifacts(tmp_path / "ours", done.out.strip()) == artifacts(tmp_path / "theirs")
 
 
 PARAMETERS = """

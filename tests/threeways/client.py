@@ -1,6 +1,6 @@
-"""Prints what Metaflow's Client sees of a run, pickled; a program of its own.
+"""Prints what Metaflow's Client sees of runs of a flow, pickled; a program of its own.
 
-    python client.py FLOW RUN
+    python client.py FLOW RUN…
 
 A program, because Metaflow reads its configuration from the environment once, at import.
 """
@@ -22,18 +22,27 @@ def tasks_of(run: Any) -> dict[str, list[tuple[Any, ...]]]:
 
 def _task(task: Any) -> tuple[Any, ...]:
     place = tuple(frame.index for frame in task["_foreach_stack"].data)
-    artifacts = {artifact.id: _plain(artifact.data) for artifact in task}
+    artifacts = {artifact.id: _plain(artifact) for artifact in task}
     return place, task.current_attempt + 1, task.successful, artifacts
 
 
-def _plain(value: Any) -> Any:
-    """A value that can be compared; a caught exception without its traceback, which has paths."""
+def _plain(artifact: Any) -> Any:
+    """A value that can be compared.
+
+    A caught exception without its traceback, which has paths; the graph without @pypi, which is
+    not there where Metaflow itself runs the flow.
+    """
+    value = artifact.data
     if isinstance(value, MetaflowExceptionWrapper):
         return value.type, value.exception
+    if artifact.id == "_graph_info":
+        for step in value["steps"].values():
+            step["decorators"] = [d for d in step["decorators"] if d["name"] != "pypi"]
     return value
 
 
 if __name__ == "__main__":
     namespace(None)
-    found = Run("/".join(sys.argv[1:]))
-    pickle.dump((found.successful, tasks_of(found)), sys.stdout.buffer)
+    flow, *names = sys.argv[1:]
+    runs = [Run(f"{flow}/{name}") for name in names]
+    pickle.dump([(run.successful, tasks_of(run)) for run in runs], sys.stdout.buffer)
