@@ -28,10 +28,18 @@ def test_go_code_is_formatted() -> None:
     assert (done.stdout, done.stderr) == ("", "")
 
 
-def test_what_is_missing_is_said(tmp_path: Path) -> None:
-    code = (
-        "from tests.cluster import build\nbuild.SEARCH = ''\nbuild.main()\nprint(build.missing())\n"
-    )
+@pytest.mark.parametrize("go", ["", "echo go version go1.19.8 linux/amd64", "exit 1"])
+def test_what_is_missing_is_said(tmp_path: Path, go: str) -> None:
+    """Also where there is a Go that is too old, or that cannot fetch a newer one."""
+    if go:
+        (tmp_path / "go").write_text(f"#!/bin/sh\n{go}\n")
+        (tmp_path / "go").chmod(0o755)
+    code = f"""
+from tests.cluster import build
+build.SEARCH = {str(tmp_path)!r}
+build.main()
+print(build.missing())
+"""
     done = subprocess.run(
         [sys.executable, "-c", code],
         cwd=ROOT,
