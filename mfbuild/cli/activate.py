@@ -40,9 +40,7 @@ def switch(args: argparse.Namespace, *, active: bool) -> int:
             raise UsageError(
                 f"`{args.flow}` names no version", hint="`mfbuild versions` lists those there are"
             )
-        domain = places.domains_of(args, session.config, spec)[0]
-        place = places.place(args, session, domain, spec)
-        project = places.deployment(args, session, place, domain, spec).project
+        place, project, domain = places.registered(args, session, spec)
         plan = find_launch_plan(place, project, domain, word)
         if plan.active != active:
             place.backend.registrations.set_active(plan.id, active=active)

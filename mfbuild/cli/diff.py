@@ -62,7 +62,5 @@ def _bundle(args: argparse.Namespace, session: Session, word: str) -> Source:
     if is_bundle(word):
         return read_bundle(Path(word))
     flow, spec = places.flow_word(args, session, word)
-    domain = places.domains_of(args, session.config, spec)[0]
-    place = places.place(args, session, domain, spec)
-    project = places.deployment(args, session, place, domain, spec).project
+    place, project, domain = places.registered(args, session, spec)
     return registered_bundle(place, project, domain, flow)

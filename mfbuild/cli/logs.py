@@ -48,14 +48,10 @@ def arguments(parser: argparse.ArgumentParser) -> None:
 def run(args: argparse.Namespace) -> int:
     with options.session_of(args, options.workspace_of([])) as session:
         from mfbuild.push.logs import show_logs
-        from mfbuild.push.names import find_execution
         from mfbuild.push.sites import metaflow_settings
 
-        domain = places.domain_of(args, session.config)
-        place = places.place(args, session, domain)
-        project = places.deployment(args, session, place, domain, None).project
-        found = find_execution(place, project, domain, args.execution)
-        settings = metaflow_settings(session.config.domains[domain].metaflow)
+        place, found = places.execution(args, session)
+        settings = metaflow_settings(session.config.domains[found.id.domain].metaflow)
         show_logs(
             args.python.absolute(),
             {**os.environ, **settings},

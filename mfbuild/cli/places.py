@@ -11,6 +11,7 @@ from mfbuild.config import Config
 
 if TYPE_CHECKING:
     from mfbuild.flow.spec import FlowSpec
+    from mfbuild.flyte.backend import Execution
     from mfbuild.loading import Session
     from mfbuild.push.deployment import Deployment
     from mfbuild.push.names import FlowWord
@@ -60,10 +61,21 @@ def domains_of(args: argparse.Namespace, config: Config, spec: FlowSpec | None) 
     return [choose_domain(chosen, said, _branch(args, spec), config)]
 
 
-def domain_of(args: argparse.Namespace, config: Config) -> str:
-    """The one domain that a verb works on."""
-    (domain,) = domains_of(args, config, None)
-    return domain
+def registered(
+    args: argparse.Namespace, session: Session, spec: FlowSpec | None = None
+) -> tuple[Place, str, str]:
+    """The place, the project and the domain that a verb works on, which takes no more than one."""
+    domain = domains_of(args, session.config, spec)[0]
+    found = place(args, session, domain, spec)
+    return found, deployment(args, session, found, domain, spec).project, domain
+
+
+def execution(args: argparse.Namespace, session: Session) -> tuple[Place, Execution]:
+    """The execution that `args.execution` names, and its place."""
+    from mfbuild.push.names import find_execution
+
+    found, project, domain = registered(args, session)
+    return found, find_execution(found, project, domain, args.execution)
 
 
 def _branch(args: argparse.Namespace, spec: FlowSpec | None) -> str | None:

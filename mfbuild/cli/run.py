@@ -162,8 +162,8 @@ def perform(
 ) -> None:
     """Run what `state` is the record of, as far as it is not done, and print its name."""
     from mfbuild.local.parameters import given_parameters
-    from mfbuild.local.perform import Given
     from mfbuild.local.perform import perform as perform_run
+    from mfbuild.local.runnable import Given
 
     request, place = entered
     values = given_parameters(packaged.spec, list(state.info.parameters.items()))

@@ -40,20 +40,18 @@ def arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> int:
     with options.session_of(args, options.workspace_of([])) as session:
-        domain = places.domain_of(args, session.config)
-        place = places.place(args, session, domain)
-        project = places.deployment(args, session, place, domain, None).project
-        executions = place.backend.executions
         if not args.execution:
+            place, project, domain = places.registered(args, session)
+            executions = place.backend.executions
             listed = list(islice(executions.list(project, domain, args.flow), args.n))
             print(json.dumps([_json(e, ()) for e in listed]) if args.json else _table(listed))
             return 0
         from mfbuild.cli.trigger import ended
-        from mfbuild.push.names import find_execution
         from mfbuild.push.progress import Board, task_lines
         from mfbuild.push.runs import wait
 
-        found = find_execution(place, project, domain, args.execution)
+        place, found = places.execution(args, session)
+        executions = place.backend.executions
         if args.wait:
             found = wait(executions, found.id, Board(session.reporter).show)
         tasks = executions.tasks(found.id)

@@ -25,12 +25,7 @@ def arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> int:
     with options.session_of(args, options.workspace_of([])) as session:
-        from mfbuild.push.names import find_execution
-
-        domain = places.domain_of(args, session.config)
-        place = places.place(args, session, domain)
-        project = places.deployment(args, session, place, domain, None).project
-        found = find_execution(place, project, domain, args.execution)
+        place, found = places.execution(args, session)
         if found.is_done:
             session.reporter.note(f"{found.id.name} had ended: {found.phase}")
         else:

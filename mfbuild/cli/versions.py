@@ -34,9 +34,7 @@ def run(args: argparse.Namespace) -> int:
         from mfbuild.push.names import versions_of
 
         word, spec = places.flow_word(args, session, args.flow)
-        domain = places.domains_of(args, session.config, spec)[0]
-        place = places.place(args, session, domain, spec)
-        project = places.deployment(args, session, place, domain, spec).project
+        place, project, domain = places.registered(args, session, spec)
         found = versions_of(place, project, domain, word)
     print(json.dumps([_json(plan) for plan in found]) if args.json else _table(found))
     return 0

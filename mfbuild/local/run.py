@@ -13,11 +13,11 @@ from mfbuild.local.drive import Drive
 from mfbuild.local.executor import Executor, last_lines
 from mfbuild.local.interpreter import Interpreter
 from mfbuild.local.model import NodeFailure, Recalled
-from mfbuild.local.perform import Runnable
 from mfbuild.local.places import Request
 from mfbuild.local.program import Program
 from mfbuild.local.progress import Progress, label_of
 from mfbuild.local.recall import recalled
+from mfbuild.local.runnable import Runnable
 from mfbuild.local.state import RUNS, RunState
 from mfbuild.report import PlainReporter
 
