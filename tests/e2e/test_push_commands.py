@@ -110,7 +110,6 @@ def test_two_versions_from_their_push_to_production(
             ("push", "flow.py", "-d", "stagin"),
             "there is no domain `stagin`\n  hint: did you mean `staging`?",
         ),
-        (("push", "-p", "nope", "flow.py"), "there is no project `nope`"),
         (("push", "flow.tar"), "there is no bundle at `flow.tar`"),
         (
             ("versions", "Nope"),
