@@ -19,6 +19,7 @@ from pathlib import Path
 
 SOURCES = Path(__file__).with_name("go")
 MODULES: Mapping[str, tuple[str, ...]] = {
+    "gcs": ("fake-gcs-server",),
     "s3": ("versitygw",),
     "flyte": ("flyteworkflow", "flytepropeller", "container"),
     "kubernetes": ("kube-apiserver", "kube-scheduler", "kubelet"),
@@ -36,6 +37,9 @@ COMMANDS: Mapping[str, str] = {
 """What the engine takes from Debian: command, package."""
 
 GO = (1, 26)
+AZURITE = "azurite@3.37.0"
+"""A package of npm, which no test but its own needs."""
+
 BUILD = ("go", "build", "-buildvcs=false", "-ldflags=-s -w")
 # Read at import, because the tests give themselves a HOME of their own.
 CACHE = Path(
@@ -56,6 +60,11 @@ def command(name: str) -> str:
     if found := shutil.which(name, path=SEARCH):
         return found
     raise FileNotFoundError(f"`{name}` is not installed (Debian's {COMMANDS[name]} has it)")
+
+
+def azurite() -> Path:
+    """Where Microsoft's server of Azure blobs is, or will be once npm has installed it."""
+    return CACHE / AZURITE / "node_modules/.bin/azurite-blob"
 
 
 def missing() -> list[str]:
@@ -109,6 +118,25 @@ def _build(module: str, folder: Path) -> None:
         out.rename(folder)
 
 
+def install_azurite() -> None:
+    """Install it if it is not there; SystemExit with npm's words where that fails."""
+    if azurite().exists():
+        return
+    _say(f"installing {AZURITE}")
+    CACHE.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryDirectory(dir=CACHE, prefix=f".{AZURITE}-") as scratch:
+        out = Path(scratch) / "out"
+        done = subprocess.run(
+            ["npm", "install", "--ignore-scripts", "--no-audit", "--prefix", out, AZURITE],
+            env=_environ(),
+            capture_output=True,
+            text=True,
+        )
+        if done.returncode:
+            raise SystemExit(f"cluster: npm cannot install {AZURITE}:\n{done.stderr}")
+        out.rename(CACHE / AZURITE)
+
+
 def _environ() -> dict[str, str]:
     return {**os.environ, "PATH": SEARCH, "CGO_ENABLED": "0"}
 
@@ -144,6 +172,10 @@ def main() -> None:
         build()
     else:
         _say(f"NOT BUILT: Go {'.'.join(map(str, GO))} or newer is needed")
+    if azurite().exists() or shutil.which("npm", path=SEARCH):
+        install_azurite()
+    else:
+        _say(f"NOT RUN: the tests of Azure's storage, for want of npm, to install {AZURITE}")
     if lacks := missing():
         _say(f"NOT RUN: the tests on the engine, for want of {', '.join(lacks)}")
 

@@ -82,7 +82,7 @@ def engine() -> Iterator[Engine]:
         with ExitStack() as stack:
             stack.callback(remove_cgroups, folder)  # after the namespace has ended
             space = stack.enter_context(namespace(folder))
-            ports = _free_ports(7)
+            ports = free_ports(7)
             bucket = start_storage(space, ports[0])
             registry = start_registry(space, ports[1])
             (folder / "image").mkdir()
@@ -101,7 +101,8 @@ def engine() -> Iterator[Engine]:
         shutil.rmtree(folder)
 
 
-def _free_ports(count: int) -> list[int]:
+def free_ports(count: int) -> list[int]:
+    """Ports of the loopback that nobody listens at."""
     with ExitStack() as stack:
         sockets = [stack.enter_context(socket.socket()) for _ in range(count)]
         for each in sockets:

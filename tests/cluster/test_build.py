@@ -50,5 +50,6 @@ print(build.missing())
     assert done.returncode == 0, done.stderr
     assert "NOT BUILT: Go" in done.stderr
     assert "NOT RUN: the tests on the engine" in done.stderr
+    assert "NOT RUN: the tests of Azure's storage, for want of npm" in done.stderr
     for lack in ("etcd (Debian's etcd-server)", "containerd", "kubelet (not built)"):
         assert lack in done.stderr and lack in done.stdout
