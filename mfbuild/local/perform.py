@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import signal
 from collections.abc import Iterator
-from contextlib import closing, contextmanager
+from contextlib import closing, contextmanager, nullcontext
 
 from mfbuild.local.executor import Place, Processes
 from mfbuild.local.places import Request
@@ -16,12 +16,14 @@ from mfbuild.report import PlainReporter
 def perform(
     state: RunState, runnable: Runnable, request: Request, place: Place, reporter: PlainReporter
 ) -> None:
-    """Run what `state` is the record of, as far as it is not done.
+    """Run what `state` is the record of, as far as it is not done, and write down how that ended.
 
     RunError if it fails, Interrupted on ^C and SIGTERM; nothing that was started runs on.
     """
     executor = Processes(place, state.folder / "launchers", reporter.note)
-    with terminable(), closing(executor):
+    # A single step leaves the record of the run itself as it is.
+    recorded = nullcontext() if request.step else state.recorded()
+    with terminable(), recorded, closing(executor):
         if not (request.step or state.is_resumed):
             executor.ahead(runnable.first_image)
         # What follows takes a while to import; the launcher starts meanwhile.

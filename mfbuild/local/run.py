@@ -31,16 +31,12 @@ def run(
     executor: Executor,
     reporter: PlainReporter,
 ) -> None:
-    """Run what is not done yet of `runnable`, and write down how that ended.
+    """Run what is not done yet of `runnable`, and write down how that ended, if not by an error.
 
     RunError if the run fails, Interrupted on ^C; nothing that was started runs on.
     """
-    if request.step:  # the record of the run itself stays as it is
-        if failure := _drive(state, runnable, request, executor, reporter):
-            raise _told(failure, state, request)
-        return
-    with state.recorded():
-        failure = _drive(state, runnable, request, executor, reporter)
+    failure = _drive(state, runnable, request, executor, reporter)
+    if not request.step:
         attempt = failure.attempt if failure else None
         state.update(
             phase="failed" if failure else "succeeded",
