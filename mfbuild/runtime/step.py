@@ -177,7 +177,11 @@ class Step:
             place = replace(place, count=_number_of_splits(graph, store, place))
         try:
             paths = parents(graph, place, lambda specs: done(store, specs))
+            if run.onto and (missing := sorted(set(paths) - done(store, paths))):
+                raise LookupError(f"{missing[0]} is not done in the datastore")
         except LookupError as error:
+            if run.onto:  # nobody is at that run, which would mend it
+                raise NonRecoverable("NoParent", error.args[0]) from error
             raise Failure(error.args[0]) from error
         inside = follows_foreach(graph, place) and not place.iteration
         return ",".join(paths), place.path[-1] if inside else None
@@ -267,7 +271,7 @@ def _number_of_splits(graph: Any, store: Any, place: Place) -> int | None:
         return None
     task = task_id(place.run, foreach, place.path)
     if not _is_done(store, pathspec(place.run, foreach, task)):
-        raise Failure(f"step `{foreach}` of run `{place.run}` is not done")
+        raise NonRecoverable("NoParent", f"step `{foreach}` of run `{place.run}` is not done")
     splits: int = store.get_task_datastore(place.run, foreach, task)["_foreach_num_splits"]
     return splits
 

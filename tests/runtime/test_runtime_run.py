@@ -224,10 +224,15 @@ def test_a_single_step_on_what_a_run_has_left(containers: Containers) -> None:
 
 def test_a_step_has_no_run_to_stand_on(containers: Containers) -> None:
     succeed(containers, "start")
-    code, _, err = containers.run(f"join {given(onto={'run': 'flyte-none'})}")
-    assert (code, "step `start` of run `flyte-none` is not done" in err) == (1, True)
-    code, _, err = containers.run(f"end {given(onto={'run': RUN})}")
-    assert code == 1 and "step `end` has no parent" in err
+    for step, run, told in (
+        ("join", "flyte-none", "step `start` of run `flyte-none` is not done"),
+        ("end", RUN, "step `end` has no parent"),
+    ):
+        task = f"{step} {given(onto={'run': run})}"
+        assert containers.run(task)[0] == 0
+        error = containers.error(task).error
+        assert (error.code, error.kind) == ("NoParent", ContainerError.NON_RECOVERABLE)
+        assert told in error.message
 
 
 RESUMED = {"FLYTE_INTERNAL_EXECUTION_ID": "f2"}

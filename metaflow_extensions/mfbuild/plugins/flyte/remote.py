@@ -173,12 +173,13 @@ def top_level_words() -> tuple[str, ...]:
 
 
 _NOT_THE_FLOWS = {
-    **{"--branch": 1, "--production": 0},
+    **{"--branch": 1, "--production": 0, "--environment": 1},
     **{"--quiet": 0, "--not-quiet": 0, "--pylint": 0, "--no-pylint": 0},
 }
 """Metaflow's options that shape no flow, and how many words follow each.
 
-@project's branch belongs to the deployment, so that a version may have many.
+@project's branch belongs to the deployment, so that a version may have many. Images hold what @pypi
+asks for whatever the environment is here.
 """
 
 
