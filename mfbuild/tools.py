@@ -29,7 +29,7 @@ def _tool(version: int, where: str) -> Tool:
 
 TOOLS: Mapping[str, Tool] = {
     "debian.layer": _tool(1, "mfbuild.debian.layer:run"),
-    "flyte.compile": _tool(2, "mfbuild.flyte.tool:run"),
+    "flyte.compile": _tool(3, "mfbuild.flyte.tool:run"),
     "oci.copy": _tool(1, "mfbuild.oci.tree:copy"),
     "oci.image": _tool(1, "mfbuild.oci.image:image"),
     "oci.index": _tool(1, "mfbuild.oci.image:index"),

@@ -43,7 +43,7 @@ def parameters_of(inputs: ParameterMap) -> tuple[ParameterSpec, ...]:
             found.append(
                 ParameterSpec(
                     name=said["name"],
-                    variable=input_name(said["name"]),
+                    variable=said.get("variable", input_name(said["name"])),
                     type=said["type"],
                     required=parameter.required,
                     has_default=not parameter.required,
@@ -67,7 +67,11 @@ def _type(parameter: ParameterSpec) -> LiteralType:
 
 
 def _annotation(parameter: ParameterSpec) -> TypeAnnotation:
-    said: dict[str, str | bool | None] = {"name": parameter.name, "type": parameter.type}
+    said: dict[str, str | bool | None] = {
+        "name": parameter.name,
+        "variable": parameter.variable,
+        "type": parameter.type,
+    }
     if parameter.type == "file":
         said |= {"is_text": parameter.is_text, "encoding": parameter.encoding}
     found = TypeAnnotation()

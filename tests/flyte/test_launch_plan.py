@@ -94,13 +94,16 @@ def test_a_required_parameter_has_no_default() -> None:
     assert default_of(required=True, has_default=False, default=None) == (TEXT, None)
 
 
+RATE = parameter(name="learning-rate", variable="rate")
+
+
 def test_flyte_takes_no_dashes() -> None:
-    spec = replace(flow(step(kind="end")), parameters=(parameter(name="learning-rate"),))
+    spec = replace(flow(step(kind="end")), parameters=(RATE,))
     compiled = compile_flow(spec)
     assert "learning_rate" in compiled.tasks["start"].interface.inputs.variables
     assert "learning_rate" in set(workflow_inputs(compiled.workflow.nodes))
     (found,) = parameters_of(compiled.launch_plan.default_inputs)
-    assert [found.name, found.variable] == ["learning-rate", "learning_rate"]
+    assert [found.name, found.variable] == ["learning-rate", "rate"]
 
 
 def test_a_registered_file_says_how_it_is_read() -> None:

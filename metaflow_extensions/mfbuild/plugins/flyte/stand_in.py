@@ -83,7 +83,9 @@ def _text(flow: str, project: str, parameters: Sequence[ParameterSpec]) -> str:
     """The stand-in's source; names and help may have come from anybody, and are quoted."""
     if not flow.isidentifier():
         raise FlyteException(f"`{flow}` is no flow of Metaflow.")
-    lines = [f"    parameter_{n} = {_parameter(p)}" for n, p in enumerate(parameters)]
+    if wrong := [p.variable for p in parameters if not p.variable.isidentifier()]:
+        raise FlyteException(f"`{wrong[0]}` is no variable of a flow.")
+    lines = [f"    {p.variable} = {_parameter(p)}" for p in parameters]
     return "\n".join(
         [
             "from metaflow import FlowSpec, IncludeFile, JSONType, Parameter, project, step",
