@@ -223,7 +223,7 @@ def test_help_has_examples_and_every_verb(mfbuild: Runner, tmp_path: Path) -> No
     from mfbuild.cli.main import VERBS
 
     whole = mfbuild("--help", cwd=tmp_path).out
-    assert "exit codes: 0 done; 1 the build failed" in whole
+    assert "exit codes: 0 done; 1 the build, push or run failed" in whole
     for verb in VERBS:
         assert f"  {verb}" in whole
         done = mfbuild(verb, "--help", cwd=tmp_path)

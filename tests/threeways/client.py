@@ -22,7 +22,8 @@ def tasks_of(run: Any) -> dict[str, list[tuple[Any, ...]]]:
 
 def _task(task: Any) -> tuple[Any, ...]:
     place = tuple(frame.index for frame in task["_foreach_stack"].data)
-    artifacts = {artifact.id: _plain(artifact) for artifact in task}
+    # In one order, by which tasks of the same place are sorted: the datastore lists them in any.
+    artifacts = {a.id: _plain(a) for a in sorted(task, key=lambda artifact: str(artifact.id))}
     return place, task.current_attempt + 1, task.successful, artifacts
 
 
