@@ -129,9 +129,9 @@ def test_the_same_again_is_the_same(flyte: Place) -> None:
 def test_what_cannot_be_started(flyte: Place) -> None:
     with pytest.raises(Refusal) as caught:
         flyte.executions.start(ID, PLAN, inputs(other="c"))
-    name = flyte.double.endpoint
-    assert str(caught.value) == f"`{name}` refuses to start launch plan `flow`: invalid input other"
-    with pytest.raises(Refusal, match="refuses to start launch plan `none`: "):
+    refuses = f"`{flyte.double.endpoint}` refuses to start launch plan `flow` as `r1`"
+    assert str(caught.value) == f"{refuses}: invalid input other"
+    with pytest.raises(Refusal, match="refuses to start launch plan `none` as `r1`: "):
         flyte.executions.start(ID, identifier(LAUNCH_PLAN, "none"), inputs())
     assert flyte.executions.get(ID) is None
 

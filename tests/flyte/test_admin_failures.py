@@ -45,7 +45,7 @@ def test_what_may_pass(code: str, words: str, passes: bool) -> None:
         (
             "UNAVAILABLE",
             UPSTREAM,
-            f"`flyte.example.com` cannot be reached: {UPSTREAM}",
+            f"`flyte.example.com` gave no answer when asked to register task `a`: {UPSTREAM}",
             "the endpoint is from ~/.flyte/config.yaml",
         ),
         (
@@ -58,7 +58,8 @@ def test_what_may_pass(code: str, words: str, passes: bool) -> None:
         (
             "UNAVAILABLE",
             "",
-            "`flyte.example.com` cannot be reached: the connection broke",
+            "`flyte.example.com` gave no answer when asked to register task `a`: "
+            "the connection broke",
             "the endpoint is from ~/.flyte/config.yaml",
         ),
         (

@@ -118,8 +118,11 @@ def test_a_fault_that_passes_changes_nothing(flyte: Place, rpc: str, name: str) 
 
 
 STAYING: dict[str, tuple[Fault, str]] = {
-    "cut": (cut(), "cannot be reached: "),
-    "UNAVAILABLE": (answer(StatusCode.UNAVAILABLE), "cannot be reached: injected"),
+    "cut": (cut(), "gave no answer when asked to {doing}: "),
+    "UNAVAILABLE": (
+        answer(StatusCode.UNAVAILABLE),
+        "gave no answer when asked to {doing}: injected",
+    ),
     "RESOURCE_EXHAUSTED": (answer(StatusCode.RESOURCE_EXHAUSTED), "refuses to {doing}: injected"),
     "DEADLINE_EXCEEDED": (
         answer(StatusCode.DEADLINE_EXCEEDED),

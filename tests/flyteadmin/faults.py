@@ -5,6 +5,7 @@ from __future__ import annotations
 import threading
 from collections import Counter
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -35,11 +36,11 @@ Fault = Callable[[Call], Any]
 
 
 def cut(*, after: bool = False) -> Fault:
-    """The connection breaks, before the call took effect or after."""
+    """The connection breaks, before the call took effect or after, whatever it was answered."""
 
     def fault(call: Call) -> Any:
         if after:
-            call.perform()
+            _perform(call)
         call.cut()
         raise Cut
 
@@ -51,10 +52,16 @@ def answer(code: StatusCode, message: str = "injected", *, after: bool = False) 
 
     def fault(call: Call) -> Any:
         if after:
-            call.perform()
+            _perform(call)
         raise Refused(code, message)
 
     return fault
+
+
+def _perform(call: Call) -> None:
+    """Do what a call asks for; what it would have been answered is lost."""
+    with suppress(Refused):
+        call.perform()
 
 
 def delay(until: threading.Event, *, after: bool = False) -> Fault:
@@ -64,9 +71,13 @@ def delay(until: threading.Event, *, after: bool = False) -> Fault:
     """
 
     def fault(call: Call) -> Any:
-        response = call.perform() if after else None
-        until.wait(60)
-        return response if after else call.perform()
+        if not after:
+            until.wait(60)
+        try:
+            return call.perform()
+        finally:
+            if after:
+                until.wait(60)
 
     return fault
 
@@ -109,6 +120,12 @@ class Faults:
                 self._always.pop(rpc, None)
             else:
                 self._always[rpc] = fault
+
+    def clear(self) -> None:
+        """Take all faults away."""
+        with self._lock:
+            self._waiting.clear()
+            self._always.clear()
 
     def answer(self, call: Call) -> Any:
         """Count a call and answer it, as its fault says if it has one."""

@@ -47,7 +47,7 @@ class AdminExecutions:
             inputs=inputs,
         )
         try:
-            doing = f"start {described(of)}"
+            doing = f"start {described(of)} as `{id.name}`"
             self._client.call(self._client.admin.CreateExecution, request, doing)
         except Refusal as refusal:
             if refusal.code != "ALREADY_EXISTS":

@@ -67,7 +67,11 @@ class Failure:
         """The error that this means; `doing` is what was asked, as in `register task `x``."""
         name = f"`{settings.endpoint}`"
         if self.code == "UNAVAILABLE":
-            return FlyteError(f"{name} cannot be reached: {self._cause}", hint=self._way(settings))
+            failed = "cannot be reached"
+            if not self._is_of_connecting:
+                failed = f"gave no answer when asked to {doing}"
+            message = f"{name} {failed}: {self._cause}"
+            return FlyteError(message, hint=self._way(settings))
         if self.code == "DEADLINE_EXCEEDED":
             message = f"{name} did not answer in time when asked to {doing}"
             return FlyteError(message, hint=self._way(settings))
@@ -90,7 +94,7 @@ class Failure:
             return f"if it is not to, the endpoint is `http://{settings.endpoint}`"
         if self._is_of_connecting and _TLS.search(self.words):
             return "trust its authority with `admin.caCertFilePath` of flytekit's configuration"
-        if settings.insecure and self.words.endswith("Socket closed"):
+        if self._is_of_connecting and settings.insecure and self.words.endswith("Socket closed"):
             return f"if it speaks TLS, the endpoint is `https://{settings.endpoint}`"
         return f"the endpoint is from {settings.source}"
 
