@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Protocol
 
@@ -15,6 +16,7 @@ if TYPE_CHECKING:
     from mfbuild.bundle.remote import RemoteBundle
     from mfbuild.local.embedded.backend import EmbeddedBackend
     from mfbuild.oci.registry import Repository
+    from mfbuild.oci.transport import Registry
 
     Source = Bundle | RemoteBundle
 
@@ -37,19 +39,23 @@ class Bundles(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class InRegistry:
-    """The bundles of a domain with a registry; `registry` is that of BUILD.toml, where it says."""
+    """The bundles of a domain with a registry; `registry` is that of BUILD.toml, where it says.
+
+    `open` makes the client of a registry by its host, a Registry if it is not said otherwise.
+    """
 
     registry: str | None
     jobs: int
     reporter: PlainReporter
+    open: Callable[[str], Registry] | None = None
 
     def put(self, bundle: Source, repository: str | None) -> bool:
         from mfbuild.bundle.remote import push_bundle
 
-        return push_bundle(bundle, _open(repository), jobs=self.jobs, reporter=self.reporter)
+        return push_bundle(bundle, self._open(repository), jobs=self.jobs, reporter=self.reporter)
 
     def has(self, manifest: BundleManifest, repository: str | None) -> bool:
-        return _open(repository).find(manifest.version) is not None
+        return self._open(repository).find(manifest.version) is not None
 
     def find(self, flow: str, version: str) -> Source | None:
         from mfbuild.bundle.remote import find_remote
@@ -59,7 +65,15 @@ class InRegistry:
                 "nothing says which registry has the bundles",
                 hint="set `registry` in BUILD.toml, or MFBUILD_REGISTRY",
             )
-        return find_remote(_open(f"{self.registry}/{flow.lower()}"), version)
+        return find_remote(self._open(f"{self.registry}/{flow.lower()}"), version)
+
+    def _open(self, repository: str | None) -> Repository:
+        from mfbuild.oci.registry import Repository
+        from mfbuild.oci.transport import Registry
+
+        assert repository, "BUG: where a real Flyte runs there is a registry"
+        host, _, path = repository.partition("/")
+        return Repository((self.open or Registry)(host), path)
 
 
 @dataclass(frozen=True, slots=True)
@@ -103,12 +117,3 @@ def content(bundle: Source, descriptor: Descriptor) -> bytes:
     if isinstance(bundle, Bundle):
         return b"".join(bundle.layout.chunks(descriptor))
     return bundle.read(descriptor)
-
-
-def _open(repository: str | None) -> Repository:
-    from mfbuild.oci.registry import Repository
-    from mfbuild.oci.transport import Registry
-
-    assert repository, "BUG: where a real Flyte runs there is a registry"
-    host, _, path = repository.partition("/")
-    return Repository(Registry(host), path)

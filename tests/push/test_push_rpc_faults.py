@@ -1,0 +1,196 @@
+"""Each call of a push to Flyte, failing in each way: the push ends right, or the next one does."""
+
+from __future__ import annotations
+
+import re
+import threading
+import traceback
+from collections.abc import Iterator
+from contextlib import suppress
+from typing import Any
+
+import pytest
+from grpc import StatusCode
+
+from mfbuild.errors import FlyteError
+from mfbuild.flyte.admin import upload
+from tests.flyteadmin.faults import PUT, Call, Fault, answer, cut, delay
+from tests.flyteadmin.refusals import Refused
+from tests.push.faulty import Faulty, faulty
+
+pytestmark = pytest.mark.tools
+
+CALLS = {
+    "GetLaunchPlan": "find launch plan `TrainFlow`",
+    "CreateUploadLocation": "take the file `code.tar.gz`",
+    "GetTask": "find task `TrainFlow.STEP`",
+    "CreateTask": "register task `TrainFlow.STEP`",
+    "GetWorkflow": "find workflow `TrainFlow`",
+    "CreateWorkflow": "register workflow `TrainFlow`",
+    "CreateLaunchPlan": "register launch plan `TrainFlow`",
+    "UpdateLaunchPlan": "activate launch plan `TrainFlow`",
+}
+"""Every RPC of a push, with what people are told that was asked."""
+
+
+def codes(*wanted: StatusCode) -> dict[str, Fault]:
+    return {
+        f"{code.name} {'after' if after else 'before'}": answer(code, after=after)
+        for code in wanted
+        for after in (False, True)
+    }
+
+
+CUTS = {"cut before": cut(), "cut after": cut(after=True)}
+UNAVAILABLE = codes(StatusCode.UNAVAILABLE)
+PASSING = {
+    **CUTS,
+    **UNAVAILABLE,
+    **codes(StatusCode.DEADLINE_EXCEEDED, StatusCode.RESOURCE_EXHAUSTED),
+}
+
+
+@pytest.fixture(scope="module")
+def place(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Faulty]:
+    with faulty(tmp_path_factory.mktemp("faulty")) as running:
+        yield running
+
+
+@pytest.fixture
+def flyte(place: Faulty) -> Faulty:
+    place.restore()
+    return place
+
+
+def failure(flyte: Faulty) -> str:
+    """What a push that fails says; the next one, which nothing disturbs, completes it."""
+    token = flyte.tokens.read_text()
+    with pytest.raises(FlyteError) as caught:
+        flyte.push(flyte.new)
+    error = caught.value
+    [problem] = error.problems
+    assert problem.message == str(error)
+    shown = "".join(traceback.format_exception(error)) + (problem.hint or "")
+    assert token not in shown and "signature=" not in shown
+    flyte.check_kept()
+    flyte.calm()
+    flyte.push(flyte.new)
+    flyte.check_ends_right()
+    told = str(error).replace(f"`{flyte.double.endpoint}`", "FLYTE")
+    return re.sub(r"TrainFlow\.(start|fit|end)`", "TrainFlow.STEP`", told)
+
+
+@pytest.mark.parametrize("name", PASSING)
+@pytest.mark.parametrize("rpc", CALLS)
+def test_a_fault_that_passes(flyte: Faulty, rpc: str, name: str) -> None:
+    flyte.double.faults.add(rpc, PASSING[name])
+    assert flyte.push(flyte.new).active
+    assert flyte.waited
+    flyte.check_kept()
+    flyte.check_ends_right()
+
+
+SAYS = {
+    "cut": "FLYTE gave no answer when asked to {doing}: ",
+    "UNAVAILABLE": "FLYTE gave no answer when asked to {doing}: injected",
+    "DEADLINE_EXCEEDED": "FLYTE did not answer in time when asked to {doing}",
+    "RESOURCE_EXHAUSTED": "FLYTE refuses to {doing}: injected",
+}
+
+
+@pytest.mark.parametrize("name", PASSING)
+@pytest.mark.parametrize("rpc", CALLS)
+def test_a_fault_that_stays(flyte: Faulty, rpc: str, name: str) -> None:
+    flyte.double.faults.always(rpc, PASSING[name])
+    told = failure(flyte)
+    assert told.startswith(SAYS[name.split()[0]].format(doing=CALLS[rpc]))
+
+
+@pytest.mark.parametrize("rpc", CALLS)
+def test_permission_that_is_denied(flyte: Faulty, rpc: str) -> None:
+    flyte.double.faults.always(rpc, answer(StatusCode.PERMISSION_DENIED, "not you"))
+    assert failure(flyte) == f"FLYTE refuses to {CALLS[rpc]}: not you"
+    assert flyte.waited == []
+
+
+@pytest.mark.parametrize("after", [False, True])
+@pytest.mark.parametrize("rpc", [*CALLS, PUT])
+def test_a_token_that_expires_in_the_middle(flyte: Faulty, rpc: str, after: bool) -> None:
+    def expire(call: Call) -> Any:
+        if after:
+            with suppress(Refused):
+                call.perform()
+        flyte.renew()
+        return call.perform()
+
+    flyte.double.faults.add(rpc, expire)
+    flyte.push(flyte.new)
+    assert flyte.waited == []
+    flyte.check_kept()
+    flyte.check_ends_right()
+
+
+def test_a_token_that_is_not_accepted(flyte: Faulty) -> None:
+    flyte.tokens.write_text("of-somebody-else")
+    with pytest.raises(FlyteError, match="does not accept the token that `cat` prints") as caught:
+        flyte.push(flyte.new)
+    assert "of-somebody-else" not in "".join(traceback.format_exception(caught.value))
+    assert flyte.standing().entities == flyte.began.entities
+    flyte.renew()
+    flyte.push(flyte.new)
+    flyte.check_ends_right()
+
+
+@pytest.mark.parametrize("rpc", CALLS)
+def test_a_server_that_is_slow(flyte: Faulty, rpc: str) -> None:
+    awake = threading.Event()
+    flyte.double.faults.add(rpc, delay(awake, after=True))
+    try:
+        flyte.push(flyte.new, seconds=1.0)
+        assert flyte.waited
+        flyte.check_kept()
+    finally:
+        awake.set()
+    flyte.check_ends_right()
+
+
+def status(code: int, words: str) -> Fault:
+    """An answer of the bucket."""
+    return lambda call: (code, f"<Error><Code>{words}</Code></Error>")
+
+
+PUTS = {
+    **CUTS,
+    **UNAVAILABLE,
+    "403": status(403, "AccessDenied"),  # an address that has expired
+    "429": status(429, "SlowDown"),
+    "500": status(500, "InternalError"),
+}
+
+
+@pytest.mark.parametrize("name", PUTS)
+def test_an_upload_that_fails_once(flyte: Faulty, name: str) -> None:
+    flyte.double.faults.add(PUT, PUTS[name])
+    flyte.push(flyte.new)
+    assert len(flyte.waited) == 1
+    flyte.check_kept()
+    flyte.check_ends_right()
+
+
+@pytest.mark.parametrize("name", PUTS)
+def test_an_upload_that_always_fails(flyte: Faulty, name: str) -> None:
+    flyte.double.faults.always(PUT, PUTS[name])
+    told = failure(flyte)
+    assert told.startswith("`127.0.0.1`, Flyte's bucket, does not take the file `code.tar.gz`: ")
+
+
+def test_a_bucket_that_is_slow(flyte: Faulty, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(upload, "TIMEOUT", (5.0, 0.5))
+    awake = threading.Event()
+    flyte.double.faults.add(PUT, delay(awake))
+    try:
+        flyte.push(flyte.new)
+        assert flyte.waited
+    finally:
+        awake.set()
+    flyte.check_ends_right()

@@ -1,0 +1,188 @@
+"""Each call that starts a version or promotes it, failing in each way."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator
+from typing import Any
+
+import pytest
+from grpc import StatusCode
+
+from mfbuild.errors import FlyteError
+from mfbuild.flyte.admin.failures import Refusal
+from mfbuild.push.deployment import Deployment
+from mfbuild.push.names import FlowWord, find_launch_plan
+from mfbuild.push.promote import promote
+from mfbuild.push.push import Pushed
+from mfbuild.push.runs import trigger, wait
+from tests.flyteadmin.faults import Call, Fault, answer, cut
+from tests.push.conftest import PROJECT
+from tests.push.faulty import Faulty, Standing, faulty
+
+pytestmark = pytest.mark.tools
+
+NAME = "r1"
+STARTING = {
+    "ListLaunchPlans": "list the versions of `TrainFlow`",
+    "CreateExecution": f"start launch plan `TrainFlow` as `{NAME}`",
+    "GetExecution": f"find the execution `{NAME}`",
+    "ListNodeExecutions": f"list the tasks of the execution `{NAME}`",
+}
+PROMOTING = {
+    "ListLaunchPlans": "list the versions of `TrainFlow`",
+    "GetLaunchPlan": "find launch plan `TrainFlow`",
+    "UpdateLaunchPlan": "activate launch plan `TrainFlow`",
+}
+PASSING: dict[str, Fault] = {
+    "cut before": cut(),
+    "cut after": cut(after=True),
+    **{
+        f"{code.name} {'after' if after else 'before'}": answer(code, after=after)
+        for code in (
+            StatusCode.UNAVAILABLE,
+            StatusCode.DEADLINE_EXCEEDED,
+            StatusCode.RESOURCE_EXHAUSTED,
+        )
+        for after in (False, True)
+    },
+}
+
+
+@pytest.fixture(scope="module")
+def place(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Faulty]:
+    with faulty(tmp_path_factory.mktemp("faulty")) as running:
+        yield running
+
+
+@pytest.fixture
+def flyte(place: Faulty) -> Faulty:
+    place.restore()
+    return place
+
+
+def soon(seconds: float) -> None:
+    """Let what runs go on, but not for so long."""
+    time.sleep(0.01)
+
+
+def run(flyte: Faulty) -> None:
+    """Start the active version, and wait until it has ended."""
+    place = flyte.place()
+    plan = find_launch_plan(place, PROJECT, "staging", FlowWord("TrainFlow"))
+    assert (plan.active, plan.id.version) == (True, flyte.old.manifest.version)
+    id = trigger(place, plan, [], name=NAME)
+    ended = wait(place.backend.executions, id, sleep=soon)
+    assert (ended.id, ended.of, ended.phase) == (id, plan.id, "succeeded")
+
+
+def started(flyte: Faulty) -> list[str]:
+    return [row.message.id.name for row in flyte.double.state.executions.in_order()]
+
+
+@pytest.mark.parametrize("name", PASSING)
+@pytest.mark.parametrize("rpc", STARTING)
+def test_a_start_under_a_fault_that_passes(flyte: Faulty, rpc: str, name: str) -> None:
+    flyte.double.faults.add(rpc, PASSING[name])
+    run(flyte)
+    assert flyte.waited
+    assert started(flyte) == [NAME]
+
+
+@pytest.mark.parametrize("name", PASSING)
+@pytest.mark.parametrize("rpc", STARTING)
+def test_a_start_under_a_fault_that_stays(flyte: Faulty, rpc: str, name: str) -> None:
+    """The error names the execution, which may have begun: under its name there is but one."""
+    flyte.double.faults.always(rpc, PASSING[name])
+    with pytest.raises(FlyteError) as caught:
+        run(flyte)
+    [problem] = caught.value.problems
+    assert STARTING[rpc] in problem.message
+    flyte.calm()
+    run(flyte)
+    assert started(flyte) == [NAME]
+
+
+@pytest.mark.parametrize("rpc", STARTING)
+def test_a_start_that_is_denied(flyte: Faulty, rpc: str) -> None:
+    flyte.double.faults.always(rpc, answer(StatusCode.PERMISSION_DENIED, "not you"))
+    with pytest.raises(Refusal, match=f"refuses to {STARTING[rpc]}: not you"):
+        run(flyte)
+    assert flyte.waited == []
+
+
+@pytest.mark.parametrize("rpc", STARTING)
+def test_a_token_that_expires_while_something_is_started(flyte: Faulty, rpc: str) -> None:
+    def expire(call: Call) -> Any:
+        flyte.renew()
+        return call.perform()
+
+    flyte.double.faults.add(rpc, expire)
+    run(flyte)
+    assert started(flyte) == [NAME]
+
+
+def test_another_ones_execution_of_that_name_is_not_taken_for_ones_own(flyte: Faulty) -> None:
+    flyte.push(flyte.new)
+    place = flyte.place()
+    old = find_launch_plan(
+        place, PROJECT, "staging", FlowWord("TrainFlow", flyte.old.manifest.version)
+    )
+    new = find_launch_plan(place, PROJECT, "staging", FlowWord("TrainFlow"))
+    id = trigger(place, old, [], name=NAME)
+    flyte.double.faults.add("CreateExecution", cut(after=True))
+    with pytest.raises(FlyteError, match=f"an execution `{NAME}` of something else is there"):
+        trigger(place, new, [], name=NAME)
+    assert wait(place.backend.executions, id, sleep=soon).of == old.id
+
+
+def bring(flyte: Faulty) -> Pushed:
+    """Promote the version that is active in staging."""
+    return promote(
+        FlowWord("TrainFlow"),
+        (flyte.place(), PROJECT, "staging"),
+        flyte.place("production"),
+        Deployment(PROJECT, "production", "robot"),
+        activate=True,
+    )
+
+
+@pytest.fixture
+def promoted(flyte: Faulty) -> tuple[Standing, Standing]:
+    """What there is before the new version is promoted, and what an undisturbed promotion leaves;
+    `flyte` is where it is not promoted yet."""
+    flyte.push(flyte.new)
+    before = flyte.standing()
+    bring(flyte)
+    after = flyte.standing()
+    flyte.restore()
+    flyte.push(flyte.new)
+    return before, after
+
+
+@pytest.mark.parametrize("name", PASSING)
+@pytest.mark.parametrize("rpc", PROMOTING)
+def test_a_promotion_under_a_fault_that_passes(
+    flyte: Faulty, promoted: tuple[Standing, Standing], rpc: str, name: str
+) -> None:
+    flyte.double.faults.add(rpc, PASSING[name])
+    assert bring(flyte).active
+    assert flyte.waited
+    assert flyte.standing() == promoted[1]
+
+
+@pytest.mark.parametrize("name", PASSING)
+@pytest.mark.parametrize("rpc", PROMOTING)
+def test_a_promotion_under_a_fault_that_stays(
+    flyte: Faulty, promoted: tuple[Standing, Standing], rpc: str, name: str
+) -> None:
+    flyte.double.faults.always(rpc, PASSING[name])
+    with pytest.raises(FlyteError) as caught:
+        bring(flyte)
+    [problem] = caught.value.problems
+    assert PROMOTING[rpc] in problem.message
+    flyte.standing().check_between(*promoted)
+    flyte.calm()
+    bring(flyte)
+    assert flyte.standing() == promoted[1]
+    assert bring(flyte).sent == ()
