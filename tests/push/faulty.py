@@ -4,17 +4,22 @@ from __future__ import annotations
 
 import copy
 import shutil
+import tempfile
 import time
-from collections.abc import Iterator
+import traceback
+from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
 from io import StringIO
 from pathlib import Path
 from typing import Any
 
+import pytest
 from flyteidl.admin.launch_plan_pb2 import ACTIVE
+from grpc import StatusCode
 
 from mfbuild.bundle.read import Bundle
+from mfbuild.errors import MfbuildError
 from mfbuild.flyte.admin.backend import AdminBackend
 from mfbuild.flyte.admin.client import Client
 from mfbuild.flyte.admin.executions import AdminExecutions
@@ -24,13 +29,16 @@ from mfbuild.oci.auth import Credentials
 from mfbuild.oci.transport import Registry
 from mfbuild.push.bundles import InRegistry
 from mfbuild.push.deployment import Deployment
+from mfbuild.push.names import FlowWord
 from mfbuild.push.places import Place
+from mfbuild.push.promote import promote
 from mfbuild.push.push import Pushed, push
 from mfbuild.report import PlainReporter
-from tests.flyteadmin.bucket import LoopbackBucket
+from tests.flyteadmin.bucket import LoopbackBucket, Object
 from tests.flyteadmin.double import Double, flyteadmin
+from tests.flyteadmin.faults import Fault, answer, cut
 from tests.flyteadmin.script import Script
-from tests.flyteadmin.state import Table
+from tests.flyteadmin.state import Row, Table
 from tests.proxy import Proxy, proxied
 from tests.push.conftest import PROJECT, S3
 from tests.push.pushing import DOMAINS, make_bundle
@@ -59,12 +67,22 @@ class Standing:
         assert self.active == before.active or self == after
 
 
+@dataclass(frozen=True)
+class _Saved:
+    """What there was, to be brought back; `images` is a copy of the registry's files."""
+
+    standing: Standing
+    tables: tuple[dict[tuple[str, ...], Row], ...]
+    uploads: dict[str, Object]
+    images: Path
+
+
 @dataclass
 class Faulty:
     """A double of flyteadmin that wants a token, and a docker-registry behind a proxy.
 
-    `old` and `new` are versions of one flow. `began` is where all starts: the old one is active in
-    staging and production; `undisturbed` is what a push of the new one to staging leaves.
+    `old` and `new` are versions of one flow; the old one is active in staging and production.
+    `tokens` is the file with the token that is accepted; `waited` what clients would have waited.
     """
 
     folder: Path
@@ -76,25 +94,27 @@ class Faulty:
     def __post_init__(self) -> None:
         self.tokens = self.folder / "token"
         self.renew()
-        self.old = self.bundle("old")
-        self.new = self.bundle("new", packages={"fit": "pandas==2"})
+        self.old, self.new = self._bundle("old"), self._bundle("new", {"fit": "pandas==2"})
         self.push(self.old)
         self.push(self.old, "production")
-        self.began = self.standing()
-        self._tables = [copy.deepcopy(table.rows) for table in self._kept()]
-        self._uploads = dict(self._bucket.objects)
-        shutil.copytree(self._repositories, self.folder / "began")
-        self.push(self.new)
-        self.undisturbed = self.standing()
 
-    def bundle(self, code: str, **changes: Any) -> Bundle:
-        """A bundle of TrainFlow with another file of code."""
-        files = {"train.py": code.encode()}
-        return make_bundle(self.folder / code, code=files, domains=self.domains, **changes)
+    def begin(self, do: Callable[[], Pushed]) -> None:
+        """Let all begin as it is now; `do` is what is disturbed then, and is to end as now."""
+        self.do = do
+        self._began = self._saved()
+        do()
+        self.undisturbed = self.standing()
+        self.restore()
+
+    @property
+    def began(self) -> Standing:
+        return self._began.standing
 
     def renew(self) -> None:
         """Let the token expire, of which there is a new one."""
-        self.tokens.write_text(self.double.authority.expire())
+        written = self.tokens.with_suffix(".new")
+        written.write_text(self.double.authority.expire())
+        written.rename(self.tokens)
 
     def place(self, domain: str = "staging", *, seconds: float = 10.0) -> Place:
         """The place as `place_of` makes it, whose clients hardly wait before they try again."""
@@ -110,23 +130,28 @@ class Faulty:
         place = self.place(domain, seconds=seconds)
         return push(bundle, Deployment(PROJECT, domain, "alice"), place, activate=True)
 
+    def promote(self) -> Pushed:
+        """Promote the version that is active in staging, and activate it."""
+        origin = (self.place(), PROJECT, "staging")
+        deployment = Deployment(PROJECT, "production", "robot")
+        word = FlowWord("TrainFlow")
+        return promote(word, origin, self.place("production"), deployment, activate=True)
+
     def restore(self) -> None:
-        """Bring Flyte and its bucket back to where all began, and nothing fails."""
+        """Bring all back to where it began; nothing fails."""
         self.calm()
         self.double.calls.clear()
         self.proxy.seen.clear()
         self.waited.clear()
-        for table, rows in zip(self._kept(), self._tables, strict=True):
+        for table, rows in zip(self._tables, self._began.tables, strict=True):
             table.rows = copy.deepcopy(rows)
         state = self.double.state
         for table in (state.executions, state.node_executions, state.task_executions):
             table.rows.clear()
-        self._bucket.objects = dict(self._uploads)
-
-    def restore_images(self) -> None:
-        """The same for the registry."""
-        shutil.rmtree(self._repositories)
-        shutil.copytree(self.folder / "began", self._repositories)
+        self._bucket.objects = dict(self._began.uploads)
+        if self._images() != self.began.images:
+            shutil.rmtree(self._repositories)
+            shutil.copytree(self._began.images, self._repositories)
 
     def calm(self) -> None:
         """Nothing fails any more."""
@@ -134,26 +159,48 @@ class Faulty:
         self.proxy.rule = lambda seen: None
 
     def standing(self) -> Standing:
-        rows = [(t.kind, key, row) for t in self._kept() for key, row in t.rows.items()]
+        """What there is now."""
         plans = self.double.state.launch_plans.rows
-        registry = self.folder / "registry"
         return Standing(
-            {(kind, *key): row.digest for kind, key, row in rows},
+            {(t.kind, *key): row.digest for t in self._tables for key, row in t.rows.items()},
             {key: found.data for key, found in self._bucket.objects.items()},
-            frozenset(f"{path} {link}" for path in self._paths for link in state(registry, path)),
+            self._images(),
             {key for key, row in plans.items() if row.message.closure.state == ACTIVE},
         )
 
     def check_kept(self) -> None:
-        """What a push that failed, or did not, left is on the way to what it should leave."""
+        """What was disturbed, and may have failed, is on the way to what it should leave."""
         self.standing().check_between(self.began, self.undisturbed)
 
     def check_ends_right(self) -> None:
-        """What a push left is what an undisturbed one would have, and another sends nothing."""
+        """All is as it would be undisturbed, and to do it again sends nothing."""
         assert self.standing() == self.undisturbed
-        again = self.push(self.new)
+        again = self.do()
         assert (again.sent, again.sent_images, again.active) == ((), False, True)
         assert self.standing() == self.undisturbed
+
+    def failure(self, kind: type[MfbuildError]) -> str:
+        """What is said when it fails, of one problem and with no secret, `FLYTE` for the endpoint.
+
+        Done again with nothing disturbed, it ends right.
+        """
+        told = problem_of(kind, self.do, self.tokens.read_text())
+        self.check_kept()
+        self.calm()
+        self.do()
+        self.check_ends_right()
+        return told.replace(f"`{self.double.endpoint}`", "FLYTE")
+
+    def _bundle(self, code: str, packages: dict[str, str] | None = None) -> Bundle:
+        files = {"train.py": code.encode()}
+        folder = self.folder / code
+        return make_bundle(folder, code=files, packages=packages, domains=self.domains)
+
+    def _saved(self) -> _Saved:
+        copied = Path(tempfile.mkdtemp(dir=self.folder)) / "images"
+        shutil.copytree(self._repositories, copied)
+        tables = tuple(copy.deepcopy(table.rows) for table in self._tables)
+        return _Saved(self.standing(), tables, dict(self._bucket.objects), copied)
 
     def _pause(self, seconds: float) -> None:
         self.waited.append(seconds)
@@ -162,7 +209,8 @@ class Faulty:
     def _open(self, host: str) -> Registry:
         return Registry(host, lambda host: Credentials(USER, PASSWORD), self.waited.append)
 
-    def _kept(self) -> tuple[Table, ...]:
+    @property
+    def _tables(self) -> tuple[Table, ...]:
         state = self.double.state
         return state.tasks, state.workflows, state.launch_plans
 
@@ -175,10 +223,21 @@ class Faulty:
     def _repositories(self) -> Path:
         return self.folder / "registry/data/docker/registry/v2/repositories"
 
-    @property
-    def _paths(self) -> Iterator[str]:
-        for domain in self.domains.values():
-            yield f"{domain['registry'].partition('/')[2]}/trainflow"
+    def _images(self) -> frozenset[str]:
+        paths = [f"{domain}/trainflow" for domain in self.domains]
+        registry = self.folder / "registry"
+        return frozenset(f"{path} {link}" for path in paths for link in state(registry, path))
+
+
+def problem_of(kind: type[MfbuildError], do: Callable[[], object], token: str) -> str:
+    """The only problem of the error that `do` raises; it shows no secret."""
+    with pytest.raises(kind) as caught:
+        do()
+    [problem] = caught.value.problems
+    shown = "".join(traceback.format_exception(caught.value)) + (problem.hint or "")
+    secrets = (token, PASSWORD, Credentials(USER, PASSWORD).basic(), "signature=")
+    assert [secret for secret in secrets if secret in shown] == []
+    return problem.message
 
 
 @contextmanager
@@ -195,3 +254,13 @@ def faulty(folder: Path) -> Iterator[Faulty]:
             for name, value in DOMAINS.items()
         }
         yield Faulty(folder, double, proxy, domains)
+
+
+def grpc_faults() -> dict[str, Fault]:
+    """What may pass: the connection breaks, or an error that says so, before and after."""
+    codes = (StatusCode.UNAVAILABLE, StatusCode.DEADLINE_EXCEEDED, StatusCode.RESOURCE_EXHAUSTED)
+    found = {"cut before": cut(), "cut after": cut(after=True)}
+    for code in codes:
+        found[f"{code.name} before"] = answer(code)
+        found[f"{code.name} after"] = answer(code, after=True)
+    return found

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import re
 import threading
-import traceback
 from collections.abc import Iterator
 from contextlib import suppress
 from typing import Any
@@ -14,9 +13,9 @@ from grpc import StatusCode
 
 from mfbuild.errors import FlyteError
 from mfbuild.flyte.admin import upload
-from tests.flyteadmin.faults import PUT, Call, Fault, answer, cut, delay
+from tests.flyteadmin.faults import PUT, Call, Fault, answer, delay
 from tests.flyteadmin.refusals import Refused
-from tests.push.faulty import Faulty, faulty
+from tests.push.faulty import Faulty, faulty, grpc_faults, problem_of
 
 pytestmark = pytest.mark.tools
 
@@ -33,58 +32,29 @@ CALLS = {
 """Every RPC of a push, with what people are told that was asked."""
 
 
-def codes(*wanted: StatusCode) -> dict[str, Fault]:
-    return {
-        f"{code.name} {'after' if after else 'before'}": answer(code, after=after)
-        for code in wanted
-        for after in (False, True)
-    }
-
-
-CUTS = {"cut before": cut(), "cut after": cut(after=True)}
-UNAVAILABLE = codes(StatusCode.UNAVAILABLE)
-PASSING = {
-    **CUTS,
-    **UNAVAILABLE,
-    **codes(StatusCode.DEADLINE_EXCEEDED, StatusCode.RESOURCE_EXHAUSTED),
-}
+PASSING = grpc_faults()
 
 
 @pytest.fixture(scope="module")
-def place(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Faulty]:
-    with faulty(tmp_path_factory.mktemp("faulty")) as running:
-        yield running
+def running(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Faulty]:
+    with faulty(tmp_path_factory.mktemp("faulty")) as place:
+        domain = place.domains["staging"]
+        place.place().bundles.put(place.new, f"{domain['registry']}/trainflow")
+        place.begin(lambda: place.push(place.new))
+        yield place
 
 
 @pytest.fixture
-def flyte(place: Faulty) -> Faulty:
-    place.restore()
-    return place
-
-
-def failure(flyte: Faulty) -> str:
-    """What a push that fails says; the next one, which nothing disturbs, completes it."""
-    token = flyte.tokens.read_text()
-    with pytest.raises(FlyteError) as caught:
-        flyte.push(flyte.new)
-    error = caught.value
-    [problem] = error.problems
-    assert problem.message == str(error)
-    shown = "".join(traceback.format_exception(error)) + (problem.hint or "")
-    assert token not in shown and "signature=" not in shown
-    flyte.check_kept()
-    flyte.calm()
-    flyte.push(flyte.new)
-    flyte.check_ends_right()
-    told = str(error).replace(f"`{flyte.double.endpoint}`", "FLYTE")
-    return re.sub(r"TrainFlow\.(start|fit|end)`", "TrainFlow.STEP`", told)
+def flyte(running: Faulty) -> Faulty:
+    running.restore()
+    return running
 
 
 @pytest.mark.parametrize("name", PASSING)
 @pytest.mark.parametrize("rpc", CALLS)
 def test_a_fault_that_passes(flyte: Faulty, rpc: str, name: str) -> None:
     flyte.double.faults.add(rpc, PASSING[name])
-    assert flyte.push(flyte.new).active
+    assert flyte.do().active
     assert flyte.waited
     flyte.check_kept()
     flyte.check_ends_right()
@@ -102,14 +72,15 @@ SAYS = {
 @pytest.mark.parametrize("rpc", CALLS)
 def test_a_fault_that_stays(flyte: Faulty, rpc: str, name: str) -> None:
     flyte.double.faults.always(rpc, PASSING[name])
-    told = failure(flyte)
+    told = re.sub(r"TrainFlow\.(start|fit|end)`", "TrainFlow.STEP`", flyte.failure(FlyteError))
     assert told.startswith(SAYS[name.split()[0]].format(doing=CALLS[rpc]))
 
 
 @pytest.mark.parametrize("rpc", CALLS)
 def test_permission_that_is_denied(flyte: Faulty, rpc: str) -> None:
     flyte.double.faults.always(rpc, answer(StatusCode.PERMISSION_DENIED, "not you"))
-    assert failure(flyte) == f"FLYTE refuses to {CALLS[rpc]}: not you"
+    words = re.escape(CALLS[rpc]).replace("STEP", "(start|fit|end)")
+    assert re.fullmatch(f"FLYTE refuses to {words}: not you", flyte.failure(FlyteError))
     assert flyte.waited == []
 
 
@@ -124,7 +95,7 @@ def test_a_token_that_expires_in_the_middle(flyte: Faulty, rpc: str, after: bool
         return call.perform()
 
     flyte.double.faults.add(rpc, expire)
-    flyte.push(flyte.new)
+    flyte.do()
     assert flyte.waited == []
     flyte.check_kept()
     flyte.check_ends_right()
@@ -132,12 +103,11 @@ def test_a_token_that_expires_in_the_middle(flyte: Faulty, rpc: str, after: bool
 
 def test_a_token_that_is_not_accepted(flyte: Faulty) -> None:
     flyte.tokens.write_text("of-somebody-else")
-    with pytest.raises(FlyteError, match="does not accept the token that `cat` prints") as caught:
-        flyte.push(flyte.new)
-    assert "of-somebody-else" not in "".join(traceback.format_exception(caught.value))
-    assert flyte.standing().entities == flyte.began.entities
+    told = problem_of(FlyteError, flyte.do, "of-somebody-else")
+    assert told == f"`{flyte.double.endpoint}` does not accept the token that `cat` prints"
+    assert flyte.standing() == flyte.began
     flyte.renew()
-    flyte.push(flyte.new)
+    flyte.do()
     flyte.check_ends_right()
 
 
@@ -160,8 +130,7 @@ def status(code: int, words: str) -> Fault:
 
 
 PUTS = {
-    **CUTS,
-    **UNAVAILABLE,
+    **{name: fault for name, fault in PASSING.items() if name.startswith(("cut", "UNAVAILABLE"))},
     "403": status(403, "AccessDenied"),  # an address that has expired
     "429": status(429, "SlowDown"),
     "500": status(500, "InternalError"),
@@ -171,7 +140,7 @@ PUTS = {
 @pytest.mark.parametrize("name", PUTS)
 def test_an_upload_that_fails_once(flyte: Faulty, name: str) -> None:
     flyte.double.faults.add(PUT, PUTS[name])
-    flyte.push(flyte.new)
+    flyte.do()
     assert len(flyte.waited) == 1
     flyte.check_kept()
     flyte.check_ends_right()
@@ -180,7 +149,7 @@ def test_an_upload_that_fails_once(flyte: Faulty, name: str) -> None:
 @pytest.mark.parametrize("name", PUTS)
 def test_an_upload_that_always_fails(flyte: Faulty, name: str) -> None:
     flyte.double.faults.always(PUT, PUTS[name])
-    told = failure(flyte)
+    told = flyte.failure(FlyteError)
     assert told.startswith("`127.0.0.1`, Flyte's bucket, does not take the file `code.tar.gz`: ")
 
 
@@ -189,7 +158,7 @@ def test_a_bucket_that_is_slow(flyte: Faulty, monkeypatch: pytest.MonkeyPatch) -
     awake = threading.Event()
     flyte.double.faults.add(PUT, delay(awake))
     try:
-        flyte.push(flyte.new)
+        flyte.do()
         assert flyte.waited
     finally:
         awake.set()

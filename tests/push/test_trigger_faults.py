@@ -1,4 +1,4 @@
-"""Each call that starts a version or promotes it, failing in each way."""
+"""Each call that starts a version and waits for it, failing in each way."""
 
 from __future__ import annotations
 
@@ -11,14 +11,11 @@ from grpc import StatusCode
 
 from mfbuild.errors import FlyteError
 from mfbuild.flyte.admin.failures import Refusal
-from mfbuild.push.deployment import Deployment
 from mfbuild.push.names import FlowWord, find_launch_plan
-from mfbuild.push.promote import promote
-from mfbuild.push.push import Pushed
 from mfbuild.push.runs import trigger, wait
-from tests.flyteadmin.faults import Call, Fault, answer, cut
+from tests.flyteadmin.faults import Call, answer, cut
 from tests.push.conftest import PROJECT
-from tests.push.faulty import Faulty, Standing, faulty
+from tests.push.faulty import Faulty, faulty, grpc_faults, problem_of
 
 pytestmark = pytest.mark.tools
 
@@ -29,36 +26,20 @@ STARTING = {
     "GetExecution": f"find the execution `{NAME}`",
     "ListNodeExecutions": f"list the tasks of the execution `{NAME}`",
 }
-PROMOTING = {
-    "ListLaunchPlans": "list the versions of `TrainFlow`",
-    "GetLaunchPlan": "find launch plan `TrainFlow`",
-    "UpdateLaunchPlan": "activate launch plan `TrainFlow`",
-}
-PASSING: dict[str, Fault] = {
-    "cut before": cut(),
-    "cut after": cut(after=True),
-    **{
-        f"{code.name} {'after' if after else 'before'}": answer(code, after=after)
-        for code in (
-            StatusCode.UNAVAILABLE,
-            StatusCode.DEADLINE_EXCEEDED,
-            StatusCode.RESOURCE_EXHAUSTED,
-        )
-        for after in (False, True)
-    },
-}
+PASSING = grpc_faults()
 
 
 @pytest.fixture(scope="module")
-def place(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Faulty]:
-    with faulty(tmp_path_factory.mktemp("faulty")) as running:
-        yield running
+def running(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Faulty]:
+    with faulty(tmp_path_factory.mktemp("faulty")) as place:
+        place.begin(lambda: place.push(place.new))
+        yield place
 
 
 @pytest.fixture
-def flyte(place: Faulty) -> Faulty:
-    place.restore()
-    return place
+def flyte(running: Faulty) -> Faulty:
+    running.restore()
+    return running
 
 
 def soon(seconds: float) -> None:
@@ -94,10 +75,8 @@ def test_a_start_under_a_fault_that_passes(flyte: Faulty, rpc: str, name: str) -
 def test_a_start_under_a_fault_that_stays(flyte: Faulty, rpc: str, name: str) -> None:
     """The error names the execution, which may have begun: under its name there is but one."""
     flyte.double.faults.always(rpc, PASSING[name])
-    with pytest.raises(FlyteError) as caught:
-        run(flyte)
-    [problem] = caught.value.problems
-    assert STARTING[rpc] in problem.message
+    told = problem_of(FlyteError, lambda: run(flyte), flyte.tokens.read_text())
+    assert STARTING[rpc] in told
     flyte.calm()
     run(flyte)
     assert started(flyte) == [NAME]
@@ -134,55 +113,3 @@ def test_another_ones_execution_of_that_name_is_not_taken_for_ones_own(flyte: Fa
     with pytest.raises(FlyteError, match=f"an execution `{NAME}` of something else is there"):
         trigger(place, new, [], name=NAME)
     assert wait(place.backend.executions, id, sleep=soon).of == old.id
-
-
-def bring(flyte: Faulty) -> Pushed:
-    """Promote the version that is active in staging."""
-    return promote(
-        FlowWord("TrainFlow"),
-        (flyte.place(), PROJECT, "staging"),
-        flyte.place("production"),
-        Deployment(PROJECT, "production", "robot"),
-        activate=True,
-    )
-
-
-@pytest.fixture
-def promoted(flyte: Faulty) -> tuple[Standing, Standing]:
-    """What there is before the new version is promoted, and what an undisturbed promotion leaves;
-    `flyte` is where it is not promoted yet."""
-    flyte.push(flyte.new)
-    before = flyte.standing()
-    bring(flyte)
-    after = flyte.standing()
-    flyte.restore()
-    flyte.push(flyte.new)
-    return before, after
-
-
-@pytest.mark.parametrize("name", PASSING)
-@pytest.mark.parametrize("rpc", PROMOTING)
-def test_a_promotion_under_a_fault_that_passes(
-    flyte: Faulty, promoted: tuple[Standing, Standing], rpc: str, name: str
-) -> None:
-    flyte.double.faults.add(rpc, PASSING[name])
-    assert bring(flyte).active
-    assert flyte.waited
-    assert flyte.standing() == promoted[1]
-
-
-@pytest.mark.parametrize("name", PASSING)
-@pytest.mark.parametrize("rpc", PROMOTING)
-def test_a_promotion_under_a_fault_that_stays(
-    flyte: Faulty, promoted: tuple[Standing, Standing], rpc: str, name: str
-) -> None:
-    flyte.double.faults.always(rpc, PASSING[name])
-    with pytest.raises(FlyteError) as caught:
-        bring(flyte)
-    [problem] = caught.value.problems
-    assert PROMOTING[rpc] in problem.message
-    flyte.standing().check_between(*promoted)
-    flyte.calm()
-    bring(flyte)
-    assert flyte.standing() == promoted[1]
-    assert bring(flyte).sent == ()
