@@ -48,17 +48,10 @@ def _table(plans: Sequence[LaunchPlan]) -> str:
 
 
 def _words(plan: LaunchPlan) -> list[str]:
+    from mfbuild.push.register import person
+
     created = plan.created.astimezone().strftime("%Y-%m-%d %H:%M:%S") if plan.created else ""
-    person = _person(plan)
-    return [plan.id.version, created, person.get("user", ""), _schedule(plan)]
-
-
-def _person(plan: LaunchPlan) -> dict[str, str]:
-    from mfbuild.flyte.names import PERSON
-    from mfbuild.push.register import fixed
-
-    found: dict[str, str] = json.loads(fixed(plan.spec, PERSON) or "{}")
-    return found
+    return [plan.id.version, created, person(plan.spec).get("user", ""), _schedule(plan)]
 
 
 def _schedule(plan: LaunchPlan) -> str:
@@ -66,8 +59,8 @@ def _schedule(plan: LaunchPlan) -> str:
 
 
 def _json(plan: LaunchPlan) -> dict[str, object]:
-    person = _person(plan)
-    person.pop("production_token", None)
+    from mfbuild.push.register import person
+
     return {
         "name": plan.id.name,
         "version": plan.id.version,
@@ -76,5 +69,5 @@ def _json(plan: LaunchPlan) -> dict[str, object]:
         "active": plan.active,
         "created": plan.created.isoformat() if plan.created else None,
         "schedule": _schedule(plan) or None,
-        "person": person,
+        "person": person(plan.spec),
     }

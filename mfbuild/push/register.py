@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
+from typing import Any
 
 from flyteidl.admin.launch_plan_pb2 import LaunchPlanSpec
 from flyteidl.admin.task_pb2 import TaskSpec
 from flyteidl.admin.workflow_pb2 import WorkflowSpec
 from flyteidl.core.identifier_pb2 import Identifier, ResourceType
 
+from mfbuild.engine.model import canonical
 from mfbuild.errors import FlyteError, Problem
 from mfbuild.flyte.backend import LaunchPlan, Registrations
 from mfbuild.flyte.compare import differences
@@ -78,15 +81,16 @@ def accept(wanted: LaunchPlanSpec, found: LaunchPlan) -> tuple[str, ...]:
     here.CopyFrom(wanted)
     there.CopyFrom(found.spec)
     problems, notes = [], []
-    for name in (CODE, PLAN, PERSON):
+    for name in (CODE, PLAN):
         own, other = fixed(wanted, name), fixed(found.spec, name)
         if own.partition("#")[2] != other.partition("#")[2]:
             problems.append(f"`{name}` is another one: `{other}`, not `{own}`")
-        elif own != other and name == PERSON:
-            notes.append(f"{describe(found.id)} was registered as {other}")
         elif own != other:
             notes.append(f"{describe(found.id)} has its {name} at {other.partition('#')[0]}")
-        for spec in (here, there):
+    if fixed(wanted, PERSON) != fixed(found.spec, PERSON):
+        notes.append(f"{describe(found.id)} was registered as {canonical(person(found.spec))}")
+    for spec in (here, there):
+        for name in (CODE, PLAN, PERSON):
             spec.fixed_inputs.literals.pop(name, None)
     problems += differences(here, there)
     if problems:
@@ -98,6 +102,16 @@ def fixed(spec: LaunchPlanSpec, name: str) -> str:
     """A text that a launch plan fixes; "" where it does not."""
     literals = spec.fixed_inputs.literals
     return literals[name].scalar.primitive.string_value if name in literals else ""
+
+
+def person(spec: LaunchPlanSpec) -> dict[str, Any]:
+    """In whose name a launch plan runs, as it may be shown: without the production token."""
+    try:
+        found = json.loads(fixed(spec, PERSON))
+    except ValueError:
+        found = None
+    values = found if isinstance(found, dict) else {}  # what others have registered may be anything
+    return {name: value for name, value in values.items() if name != "production_token"}
 
 
 def describe(identifier: Identifier) -> str:

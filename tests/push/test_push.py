@@ -131,6 +131,15 @@ def test_who_pushed_first_is_told_and_kept(target: Target, tmp_path: Path) -> No
     )
 
 
+def test_a_persons_words_are_nobody_elses_digest_and_the_token_is_not_told(
+    target: Target, tmp_path: Path
+) -> None:
+    bundle = make_bundle(tmp_path / "a", domains=target.domains)
+    send(target, bundle, tags=("a#b",), production_token="production-secret")
+    (note,) = send(target, bundle, tags=("a#c",), production_token="another-secret").notes
+    assert note.endswith('was registered as {"tags":["a#b"],"user":"alice"}')
+
+
 def test_another_content_under_the_same_version_is_refused(target: Target, tmp_path: Path) -> None:
     bundle = make_bundle(tmp_path / "a", domains=target.domains)
     pushed = send(target, bundle)
