@@ -248,11 +248,11 @@ class Registry:
         known = self._lookup(self.host)
         if challenge.scheme == "basic":
             return known.basic() if known else None
-        realm = challenge.parameters.get("realm", "")
-        realm = _as_sent(realm) if "://" in realm else realm
+        named = challenge.parameters.get("realm", "")
+        realm = _as_sent(named) if "://" in named else ""
         where = urlsplit(realm)
         if where.scheme != "https" and not (where.scheme == "http" and where.hostname in LOCAL):
-            raise FetchError(f"`{self.host}` names a token server that is not https: `{realm}`")
+            raise FetchError(f"`{self.host}` names a token server that is not https: `{named}`")
         service = challenge.parameters.get("service")
         return self._token(realm, scope, {"service": service} if service else {}, known)
 

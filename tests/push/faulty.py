@@ -241,10 +241,14 @@ def problem_of(kind: type[MfbuildError], do: Callable[[], object], token: str) -
 
 
 @contextmanager
-def faulty(folder: Path) -> Iterator[Faulty]:
-    """Run a Flyte and a registry with the old version, which nothing disturbs yet."""
+def faulty(folder: Path, *, login: bool = False, auth: str = "") -> Iterator[Faulty]:
+    """Run a Flyte and a registry with the old version, which nothing disturbs yet.
+
+    `login` and `auth` are docker_registry's.
+    """
     with ExitStack() as stack:
-        registry = stack.enter_context(docker_registry(folder / "registry"))
+        found = docker_registry(folder / "registry", login=login, auth=auth)
+        registry = stack.enter_context(found)
         proxy = stack.enter_context(proxied(registry))
         double = stack.enter_context(
             flyteadmin(folder / "admin", projects=[PROJECT], token="not yet", executor=Script())

@@ -30,6 +30,9 @@ TIMEOUT = (15.0, 120.0)
 
 _LOCAL = ("localhost", "127.0.0.1", "::1")
 _EXISTS = re.compile(r"already exists at location \[([^\]\s]+)\]")
+_URL = re.compile(r"[a-z][a-z0-9+.-]*://[^\s#\x00-\x1f\x7f]+")
+"""What is inside a bucket; without a fragment, which is the digest's place."""
+
 _S3_CODE = re.compile(rb"<Code>([A-Za-z]{1,60})</Code>")
 
 
@@ -60,7 +63,8 @@ def upload(client: Client, project: str, domain: str, name: str, data: bytes) ->
         if failure is None:
             return str(location.native_url)
         if failure.is_final or attempt == ATTEMPTS:
-            bucket = f"`{urlsplit(location.signed_url).hostname}`, Flyte's bucket,"
+            host = _host(location.signed_url)
+            bucket = f"`{host}`, Flyte's bucket," if host else "Flyte's bucket"
             raise FlyteError(f"{bucket} does not take the file `{name}`: {failure.reason}")
         client.pause(attempt)
         attempt += 1
@@ -69,15 +73,23 @@ def upload(client: Client, project: str, domain: str, name: str, data: bytes) ->
 def _locate(
     client: Client, request: CreateUploadLocationRequest
 ) -> CreateUploadLocationResponse | str:
-    """Where to send the file; its URL if it is there already."""
+    """Where to send the file; its URL if it is there already.
+
+    FlyteError for a URL that is none: a version that was registered with it could never run.
+    """
     doing = f"take the file `{request.filename}`"
+    found: CreateUploadLocationResponse | str
     try:
-        return client.call(client.data.CreateUploadLocation, request, doing)
+        found = client.call(client.data.CreateUploadLocation, request, doing)
     except Refusal as refusal:
-        found = _EXISTS.search(refusal.words)
-        if refusal.code != "ALREADY_EXISTS" or found is None:
+        exists = _EXISTS.search(refusal.words)
+        if refusal.code != "ALREADY_EXISTS" or exists is None:
             raise
-        return found[1]
+        found = exists[1]
+    if not _URL.fullmatch(found if isinstance(found, str) else found.native_url):
+        name = f"`{client.settings.endpoint}`"
+        raise FlyteError(f"{name} gives an address that is none for the file `{request.filename}`")
+    return found
 
 
 def _headers(location: CreateUploadLocationResponse, md5: bytes) -> Mapping[str, str]:
@@ -102,7 +114,7 @@ def _put(url: str, headers: Mapping[str, str], data: bytes, settings: Settings) 
     if settings.insecure_skip_verify:
         urllib3.disable_warnings(urllib3.exceptions.InsecureRequestWarning)
         verify = False
-    local = urlsplit(url).hostname in _LOCAL
+    local = _host(url) in _LOCAL
     try:
         response = requests.put(
             url,
@@ -120,13 +132,21 @@ def _put(url: str, headers: Mapping[str, str], data: bytes, settings: Settings) 
         return _Failure("it did not answer in time")
     except requests.ConnectionError:
         return _Failure("it could not be reached, or broke the connection")
-    except requests.RequestException as error:
+    except (requests.RequestException, ValueError) as error:
+        # Addresses and headers that cannot be sent; not all of them are checked by requests.
         return _Failure(type(error).__name__, is_final=True)
     if response.status_code in (200, 201):
         return None
     code = _S3_CODE.search(response.content[:4096])
     reason = f"`{response.status_code}`{f' {code[1].decode()}' if code else ''}"
     return _Failure(reason, is_final=response.status_code not in PASSING)
+
+
+def _host(url: str) -> str | None:
+    try:
+        return urlsplit(url).hostname
+    except ValueError:
+        return None
 
 
 def _as_it_is(request: T) -> T:
