@@ -14,10 +14,12 @@ import sys
 import tempfile
 from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 from timing import Timed, in_turn, table, times
 
 ITEMS, STEPS = 200, 100
+RUN = "flyte-bench"
 THREE = """
 from metaflow import FlowSpec, step
 
@@ -134,42 +136,59 @@ def against_metaflow(
 
 def step_cpu(folder: Path, runs: int) -> list[list[str]]:
     """Rows of the CPU seconds of one step by the runtime, and by Metaflow's own command line."""
-    from mfbuild.engine.store import Store
-    from mfbuild.local.toolbox import lay_toolbox
-    from mfbuild.runtime.ids import parameters_id, task_id
-
-    (bundle,) = json.loads(
-        subprocess.check_output(
-            [sys.executable, "-m", "mfbuild", "package", "--json", "-q", "three.py"], cwd=folder
-        )
-    )["bundles"]
-    manifest = json.loads((folder / bundle["path"] / "bundle.json").read_text())
-    digest = manifest["code"]["digest"].partition(":")[2]
-    code = f"{folder / bundle['path']}/blobs/sha256/{digest}#sha256={digest}"
-    run = "flyte-bench"
-    ids = [task_id(run, step, (), 0) for step in ("start", "middle")]
-    flow = [sys.executable, "three.py", "--quiet", "--no-pylint"]
-    first = f"--task-id={parameters_id(ids[0])}"
-    own: list[list[str]] = [[*flow, "init", f"--run-id={run}", first]]
-    before = [f"_parameters/{parameters_id(ids[0])}", f"start/{ids[0]}"]
-    for step, task, parent in zip(("start", "middle"), ids, before, strict=True):
-        own.append(
-            [*flow, "step", step, f"--run-id={run}", f"--task-id={task}", "--retry-count=0",
-             f"--input-paths={run}/{parent}", "--max-user-code-retries=0"]
-        )  # fmt: skip
-    for command in own[:2]:
+    first, *steps = metaflows_own(folder)
+    for command in (first, steps[0]):
         cpu(command, folder, {})
-    with Store.open(folder / "store") as store:
-        library = lay_toolbox(store) / "lib"
-    ours = [sys.executable, "-m", "mfbuild_runtime", "middle", "--code", code, "--run", run]
-    env = {"PYTHONPATH": str(library), "MFBUILD_FLOW_FILE": "three.py",
-           "MFBUILD_WORKDIR": str(folder)}  # fmt: skip
-    rounds = [(cpu(ours, folder, env), cpu(own[2], folder, {})) for _ in range(runs + 1)][1:]
+    ours, env = by_the_runtime(folder)
+    rounds = [(cpu(ours, folder, env), cpu(steps[1], folder, {})) for _ in range(runs + 1)][1:]
     return [
         ["one step by the runtime, CPU s", figures([a for a, _ in rounds])],
         ["python three.py step, CPU s", figures([b for _, b in rounds])],
         ["one step: CPU s more (bar 0.15)", figures([a - b for a, b in rounds])],
     ]
+
+
+def metaflows_own(folder: Path) -> list[list[str]]:
+    """The commands that a scheduler gives Metaflow for `init`, `start` and `middle`."""
+    from mfbuild.runtime.ids import parameters_id, task_id
+
+    start, middle = (task_id(RUN, step, (), 0) for step in ("start", "middle"))
+    first = parameters_id(start)
+    flow = [sys.executable, "three.py", "--quiet", "--no-pylint"]
+    made = [[*flow, "init", f"--run-id={RUN}", f"--task-id={first}"]]
+    parents = (f"_parameters/{first}", f"start/{start}")
+    for step, task, parent in zip(("start", "middle"), (start, middle), parents, strict=True):
+        made.append(
+            [*flow, "step", step, f"--run-id={RUN}", f"--task-id={task}", "--retry-count=0",
+             f"--input-paths={RUN}/{parent}", "--max-user-code-retries=0"]
+        )  # fmt: skip
+    return made
+
+
+def by_the_runtime(folder: Path) -> tuple[list[str], dict[str, str]]:
+    """What a container runs for `middle`, and its variables."""
+    from mfbuild.engine.store import Store
+    from mfbuild.local.toolbox import lay_toolbox
+
+    bundle = packaged(folder, "three.py")
+    digest = manifest(bundle)["code"]["digest"].partition(":")[2]
+    code = f"{bundle}/blobs/sha256/{digest}#sha256={digest}"
+    with Store.open(folder / "store") as store:
+        library = lay_toolbox(store) / "lib"
+    env = {"PYTHONPATH": str(library), "MFBUILD_FLOW_FILE": "three.py",
+           "MFBUILD_WORKDIR": str(folder)}  # fmt: skip
+    module = [sys.executable, "-m", "mfbuild_runtime"]
+    return [*module, "middle", "--code", code, "--run", RUN], env
+
+
+def packaged(folder: Path, flow: str) -> Path:
+    """The bundle of a flow."""
+    command = [sys.executable, "-m", "mfbuild", "package", "-q", flow]
+    return Path(subprocess.check_output(command, cwd=folder, text=True).strip())
+
+
+def manifest(bundle: Path) -> Any:
+    return json.loads((bundle / "bundle.json").read_text())
 
 
 def cpu(command: Sequence[str], folder: Path, env: Mapping[str, str]) -> float:
@@ -185,21 +204,9 @@ def cpu(command: Sequence[str], folder: Path, env: Mapping[str, str]) -> float:
 
 def compiling(folder: Path, runs: int) -> list[list[str]]:
     """A row of the seconds that a flow of STEPS steps takes from FlowSpec to templates."""
-    (bundle,) = json.loads(
-        subprocess.check_output(
-            [sys.executable, "-m", "mfbuild", "package", "--json", "-q", "long.py"], cwd=folder
-        )
-    )["bundles"]
-    spec = json.loads((folder / bundle["path"] / "bundle.json").read_text())["spec"]
-    found = [
-        float(
-            subprocess.run(
-                [sys.executable, "-c", COMPILING], input=json.dumps(spec), text=True,
-                check=True, stdout=subprocess.PIPE,
-            ).stdout
-        )
-        for _ in range(runs)
-    ]  # fmt: skip
+    spec = json.dumps(manifest(packaged(folder, "long.py"))["spec"])
+    command = [sys.executable, "-c", COMPILING]
+    found = [float(subprocess.check_output(command, input=spec, text=True)) for _ in range(runs)]
     return [[f"compiling {STEPS} steps, imports and all, s (bar 0.2)", figures(found)]]
 
 
