@@ -14,7 +14,7 @@ PACKAGES = ("mfbuild", "build_rules", "metaflow_extensions")
 
 RINGS = (
     ("mfbuild.runtime",),  # the image's own: imports nothing of ours
-    ("mfbuild.errors", "mfbuild.__init__"),
+    ("mfbuild.errors", "mfbuild.signals", "mfbuild.__init__"),
     ("mfbuild.engine",),
     ("mfbuild.oci",),
     ("mfbuild.python", "mfbuild.debian", "mfbuild.flow", "mfbuild.flyte"),

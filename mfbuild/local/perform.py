@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
-import signal
-from collections.abc import Iterator
-from contextlib import closing, contextmanager, nullcontext
+from contextlib import closing, nullcontext
 
 from mfbuild.local.executor import Place, Processes
 from mfbuild.local.places import Request
 from mfbuild.local.runnable import Runnable
 from mfbuild.local.state import RunState
 from mfbuild.report import PlainReporter
+from mfbuild.signals import terminable
 
 
 def perform(
@@ -31,17 +30,3 @@ def perform(
 
         run(state, runnable, request, executor, reporter)
     place.forget(state.folder)
-
-
-@contextmanager
-def terminable() -> Iterator[None]:
-    """SIGTERM ends what was started, as ^C does."""
-
-    def interrupt(number: int, frame: object) -> None:
-        raise KeyboardInterrupt
-
-    before = signal.signal(signal.SIGTERM, interrupt)
-    try:
-        yield
-    finally:
-        signal.signal(signal.SIGTERM, before)

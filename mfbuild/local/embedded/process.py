@@ -13,10 +13,11 @@ from mfbuild.local import hold
 from mfbuild.local.embedded.files import FLYTE, Files
 from mfbuild.local.embedded.registrations import EmbeddedRegistrations
 from mfbuild.local.embedded.requests import runnable
-from mfbuild.local.perform import perform, terminable
+from mfbuild.local.perform import perform
 from mfbuild.local.places import Request, place_for
 from mfbuild.local.state import RunState
 from mfbuild.report import PlainReporter
+from mfbuild.signals import terminable
 
 OUTPUT = "output"
 _MAIN = Path(__file__).with_name("__main__.py")
