@@ -11,6 +11,7 @@ from pathlib import Path
 
 from mfbuild import __version__
 from mfbuild.errors import MfbuildError
+from mfbuild.signals import terminable
 
 VERBS = {
     "package": "make the bundle of one or more flows: images, code tarball, version",
@@ -55,7 +56,8 @@ def main(argv: Sequence[str] | None = None) -> int:
         print("error: Windows is not supported as a host: use WSL, Linux or macOS", file=sys.stderr)
         return 2
     try:
-        return _run(words)
+        with terminable():
+            return _run(words)
     except MfbuildError as error:
         print_problems(error)
         return error.exit_code
@@ -81,22 +83,26 @@ def print_problems(error: MfbuildError) -> None:
 
 
 def _run(words: Sequence[str]) -> int:
-    verb = next((w for w in words if not w.startswith("-")), None)
-    parser = _parser(verb)
-    arguments, rest = parser.parse_known_args(words)
-    if arguments.verb is None:
+    verb = words[0] if words else None
+    parser, verbs = _parsers()
+    if verb not in VERBS:
+        parser.parse_args(words)
         parser.print_help(sys.stderr)
         return 2
-    module = importlib.import_module(f"mfbuild.cli.{arguments.verb}")
-    if rest and not hasattr(module, "TAKES_PARAMETERS"):
-        parser.error(f"unrecognized arguments: {' '.join(rest)}")
+    module = importlib.import_module(f"mfbuild.cli.{verb}")
+    of_verb = verbs[verb]
+    module.arguments(of_verb)
+    if hasattr(module, "TAKES_PARAMETERS"):
+        arguments, rest = of_verb.parse_known_args(words[1:])
+    else:
+        arguments, rest = of_verb.parse_intermixed_args(words[1:]), []
     arguments.rest = rest
     code: int = module.run(arguments)
     return code
 
 
-def _parser(verb: str | None) -> argparse.ArgumentParser:
-    """The parser; only the module of `verb` is imported, so that the others cost nothing."""
+def _parsers() -> tuple[argparse.ArgumentParser, dict[str, argparse.ArgumentParser]]:
+    """The parser, and those of the verbs, which have no arguments yet: their modules add these."""
     parser = argparse.ArgumentParser(
         prog="mfbuild",
         description="Package Metaflow flows for Flyte.",
@@ -105,16 +111,15 @@ def _parser(verb: str | None) -> argparse.ArgumentParser:
     )
     parser.add_argument("--version", action="version", version=f"mfbuild {__version__}")
     verbs = parser.add_subparsers(dest="verb", metavar="VERB")
-    for name, text in VERBS.items():
-        sub = verbs.add_parser(
+    return parser, {
+        name: verbs.add_parser(
             name,
             help=text,
             formatter_class=argparse.RawDescriptionHelpFormatter,
             allow_abbrev=False,  # `--max` may be a Parameter of a flow
         )
-        if name == verb:
-            importlib.import_module(f"mfbuild.cli.{name}").arguments(sub)
-    return parser
+        for name, text in VERBS.items()
+    }
 
 
 def _bug(words: Sequence[str]) -> int:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import signal
 import sys
 from pathlib import Path
 from types import ModuleType
@@ -48,6 +49,50 @@ def test_every_problem_is_printed_with_place_and_hint(
         "",
         "error: one is `bad`\n  at flow.py:3\n  hint: mend it\nerror: two too\n",
     )
+
+
+def test_options_may_stand_between_arguments(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    module = ModuleType("mfbuild.cli.verify")
+
+    def arguments(parser: argparse.ArgumentParser) -> None:
+        parser.add_argument("first")
+        parser.add_argument("second", nargs="?")
+        parser.add_argument("more", nargs="*")
+        parser.add_argument("-f", action="store_true")
+
+    def run(args: argparse.Namespace) -> int:
+        sys.stdout.write(f"{args.first} {args.second} {args.more} {args.f}\n")
+        return 0
+
+    vars(module).update(arguments=arguments, run=run)
+    monkeypatch.setitem(sys.modules, "mfbuild.cli.verify", module)
+    assert main(["verify", "a", "-f", "b", "c"]) == 0
+    assert main(["verify", "a"]) == 0
+    assert capsys.readouterr().out == "a b ['c'] True\na None [] False\n"
+    with pytest.raises(SystemExit) as exited:
+        main(["verify", "a", "--nope"])
+    assert exited.value.code == 2
+    assert capsys.readouterr().err.startswith("usage: mfbuild verify ")
+
+
+def test_sigterm_ends_as_an_interrupt_does(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    before = signal.getsignal(signal.SIGTERM)
+    verb(monkeypatch, BundleError("it was not"))
+    run = sys.modules["mfbuild.cli.verify"].run
+
+    def killed(args: argparse.Namespace) -> int:
+        signal.raise_signal(signal.SIGTERM)
+        code: int = run(args)
+        return code
+
+    monkeypatch.setattr(sys.modules["mfbuild.cli.verify"], "run", killed)
+    assert main(["verify", "x"]) == 130
+    assert capsys.readouterr().err == "error: interrupted\n"
+    assert signal.getsignal(signal.SIGTERM) is before
 
 
 @pytest.mark.parametrize(
