@@ -55,8 +55,13 @@ def package(
 
 
 def note_latest(root: Path, made: Sequence[Latest]) -> None:
-    """Write down what was packaged last, for a push that names nothing; BundleError."""
-    value = [{"label": m.label, "path": str(m.path), "policy": m.policy} for m in made]
+    """Write down what was packaged last in `root`, for a push that names nothing; BundleError.
+
+    A workspace may be moved: the paths in it begin at its root.
+    """
+    value = [
+        {"label": m.label, "path": str(m.path.relative_to(root)), "policy": m.policy} for m in made
+    ]
     try:
         write_atomically(root / LATEST, json.dumps(value, indent=1).encode())
     except OSError as error:
@@ -67,13 +72,18 @@ def read_latest(root: Path) -> tuple[Latest, ...]:
     """What was packaged last; UsageError if nothing was, or if it is gone."""
     try:
         value = json.loads((root / LATEST).read_bytes())
-        found = tuple(Latest(v["label"], Path(v["path"]), v["policy"]) for v in value)
+        found = tuple(Latest(v["label"], root / v["path"], v["policy"]) for v in value)
     except FileNotFoundError:
         found = ()
-    except (ValueError, KeyError, TypeError) as error:
-        raise UsageError(f"`{LATEST}` cannot be read: {error}") from error
-    if not all(latest.path.exists() for latest in found) or not found:
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        reason = getattr(error, "strerror", None) or error
+        hint = "name a flow: mfbuild push flow.py"
+        raise UsageError(f"`{LATEST}` cannot be read: {reason}", hint=hint) from error
+    if not found:
         raise UsageError("nothing was packaged here yet", hint="name a flow: mfbuild push flow.py")
+    if gone := [latest for latest in found if not latest.path.exists()]:
+        hint = f"make it again: mfbuild push {gone[0].label}"
+        raise UsageError(f"`{gone[0].path}`, which was packaged last, is gone", hint=hint)
     return found
 
 
