@@ -120,7 +120,7 @@ class EmbeddedRegistrations:
     def _active(self, identifier: Identifier) -> str | None:
         """The active version of the launch plan of this name."""
         data = read(self._marker(identifier))
-        return data.decode().strip() if data is not None else None
+        return data.decode("utf-8", "replace").strip() if data is not None else None
 
     def _read(self, path: Path, active: str | None) -> LaunchPlan:
         stored = _decoded(path, Stored)

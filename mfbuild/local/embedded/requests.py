@@ -12,6 +12,7 @@ from pathlib import Path
 from flyteidl.admin.execution_pb2 import ExecutionCreateRequest, ExecutionSpec
 from flyteidl.core.identifier_pb2 import Identifier, ResourceType
 from flyteidl.core.literals_pb2 import Literal, LiteralMap
+from google.protobuf.message import DecodeError
 
 from mfbuild.errors import FlyteError, Problem
 from mfbuild.flow.spec import FlowSpec
@@ -48,9 +49,16 @@ def encoded(asked: ExecutionCreateRequest) -> bytes:
 
 
 def read_request(folder: Path) -> ExecutionCreateRequest | None:
-    """The request of the run in `folder`; None if it is of nothing that is registered."""
+    """The request of the run in `folder`; None if it is of nothing that is registered.
+
+    FlyteError if it is damaged.
+    """
     data = read(folder / REQUEST)
-    return None if data is None else ExecutionCreateRequest.FromString(data)
+    try:
+        return None if data is None else ExecutionCreateRequest.FromString(data)
+    except DecodeError as error:
+        where = str(folder / REQUEST)
+        raise FlyteError(f"the request of the run cannot be read: {error}", where=where) from error
 
 
 def begun(
