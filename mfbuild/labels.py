@@ -33,6 +33,14 @@ def find_flows(words: Sequence[str], root: Path) -> tuple[Path, ...]:
     return tuple(found)
 
 
+def find_flow(word: str, root: Path) -> Path:
+    """The one flow file that `word` names; UsageError as of `find_flows`, or for several."""
+    files = find_flows([word], root)
+    if len(files) != 1:
+        raise UsageError(f"`{word}` is {len(files)} flows, where one is needed")
+    return files[0]
+
+
 def flow_label(file: Path, root: Path) -> str:
     """The label of a flow file below `root`."""
     return f"//{file.relative_to(root).as_posix()}"

@@ -32,7 +32,7 @@ def run(args: argparse.Namespace) -> int:
 
 def switch(args: argparse.Namespace, *, active: bool) -> int:
     """Make the version that is named active, or the active one inactive."""
-    with options.session_of(args, options.workspace_of([])) as session:
+    with options.session_of(args, places.workspace(args.flow)) as session:
         from mfbuild.push.names import find_launch_plan
 
         word, spec = places.flow_word(args, session, args.flow)

@@ -37,13 +37,13 @@ def arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(args: argparse.Namespace) -> int:
-    with options.session_of(args, options.workspace_of([])) as session:
+    with options.session_of(args, places.workspace(args.before, args.after)) as session:
         from mfbuild.push.diff import changes, contents
 
         sides = [contents(_bundle(args, session, word)) for word in (args.before, args.after)]
     found = changes(*sides)
     if args.json:
-        print(json.dumps([asdict(change) for change in found]))
+        print(json.dumps({"changes": [asdict(change) for change in found]}))
     elif found:
         print("\n".join(str(change) for change in found))
     else:

@@ -55,12 +55,12 @@ def run(args: argparse.Namespace) -> int:
         place = places.place(args, session, domain, spec)
         deployment = places.deployment(args, session, place, domain, spec)
         made = export(bundle, deployment, None if args.blobs else place, blobs=args.blobs)
+    from mfbuild.oci.archive import write_whole
+
     try:
-        args.output.write_bytes(made.archive)
         for name, data in made.blobs.items():
-            file = args.output.with_name(f"{args.output.name}.blobs") / name
-            file.parent.mkdir(parents=True, exist_ok=True)
-            file.write_bytes(data)
+            write_whole(args.output.with_name(f"{args.output.name}.blobs") / name, [data])
+        write_whole(args.output, [made.archive])
     except OSError as error:
         raise BundleError(f"writing `{args.output}`: {error.strerror or error}") from error
     for note in made.notes:

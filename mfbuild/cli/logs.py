@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from mfbuild.cli import options, places
+from mfbuild.errors import UsageError, did_you_mean
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -42,7 +43,7 @@ def arguments(parser: argparse.ArgumentParser) -> None:
         help="an interpreter that has Metaflow (default: the one that runs mfbuild)",
     )
     places.where(parser)
-    options.common(parser)
+    options.common(parser, json=False)
 
 
 def run(args: argparse.Namespace) -> int:
@@ -51,6 +52,8 @@ def run(args: argparse.Namespace) -> int:
         from mfbuild.push.sites import metaflow_settings
 
         place, found = places.execution(args, session)
+        if args.step and found.is_done:
+            _check_step(args.step, place, found.id)
         settings = metaflow_settings(session.config.domains[found.id.domain].metaflow)
         show_logs(
             args.python.absolute(),
@@ -62,6 +65,14 @@ def run(args: argparse.Namespace) -> int:
             folder=_folder(place, session, found.id),
         )
     return 0
+
+
+def _check_step(name: str, place: Place, id: ExecutionId) -> None:
+    """UsageError if an execution that has ended ran no step of this name."""
+    ran = {task.task.rpartition(".")[2] for task in place.backend.executions.tasks(id)}
+    if name not in ran:
+        hint = did_you_mean(name, sorted(ran)) if ran else None
+        raise UsageError(f"no step `{name}` has run in `{id.name}`", hint=hint)
 
 
 def _folder(place: Place, session: Session, id: ExecutionId) -> Path:

@@ -15,9 +15,12 @@ from mfbuild.loading import Options, Session
 from mfbuild.report import reporter
 
 
-def common(parser: argparse.ArgumentParser) -> None:
-    """How work is shown, and where it is kept."""
-    parser.add_argument("--json", action="store_true", help="print one JSON object as the result")
+def common(parser: argparse.ArgumentParser, *, json: bool = True) -> None:
+    """How work is shown, and where it is kept; `json`: whether the result can be an object."""
+    if json:
+        parser.add_argument(
+            "--json", action="store_true", help="print one JSON object as the result"
+        )
     parser.add_argument("-q", "--quiet", action="store_true", help="only warnings and errors")
     parser.add_argument(
         "--progress",
@@ -60,6 +63,13 @@ def building(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--refresh", action="store_true", help="load flows anew, deploy-time defaults with them"
     )
+
+
+def positive(text: str) -> int:
+    """The type of an argument that is a number of things."""
+    if not text.isdecimal() or int(text) < 1:
+        raise argparse.ArgumentTypeError(f"`{text}` is not a whole number of at least 1")
+    return int(text)
 
 
 def cache_flags(parser: argparse.ArgumentParser) -> None:

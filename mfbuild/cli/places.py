@@ -4,10 +4,14 @@ from __future__ import annotations
 
 import argparse
 import os
+import re
 from collections.abc import Mapping, Sequence
+from pathlib import Path
 from typing import TYPE_CHECKING
 
+from mfbuild.cli import options
 from mfbuild.config import Config
+from mfbuild.errors import UsageError
 
 if TYPE_CHECKING:
     from mfbuild.flow.spec import FlowSpec
@@ -19,6 +23,9 @@ if TYPE_CHECKING:
 
 _USERS = ("METAFLOW_USER", "SUDO_USER", "USERNAME", "USER")
 """Where Metaflow looks for the person's name (util.py, `get_username`)."""
+
+_FILE = re.compile(r"(.+?\.py|//.+?)((?:@[^@:/]*)?(?::[^@:/]*)?)")
+"""A word of a flow that is named by its file or label, and what comes after that."""
 
 
 def where(parser: argparse.ArgumentParser, *, several: bool = False) -> None:
@@ -45,9 +52,14 @@ def where(parser: argparse.ArgumentParser, *, several: bool = False) -> None:
 def metaflow(parser: argparse.ArgumentParser) -> None:
     """What a push sets for Metaflow, in no version."""
     parser.add_argument(
-        "--tag", dest="tags", action="append", default=[], help="a tag of every run; repeatable"
+        "--tag",
+        dest="tags",
+        action="append",
+        default=[],
+        metavar="TAG",
+        help="a tag of every run; repeatable",
     )
-    parser.add_argument("--namespace", help="Metaflow's namespace for the runs")
+    parser.add_argument("--namespace", metavar="NAME", help="Metaflow's namespace for the runs")
 
 
 def domains_of(args: argparse.Namespace, config: Config, spec: FlowSpec | None) -> Sequence[str]:
@@ -129,27 +141,42 @@ def deployment(
     )
 
 
-def flow_word(
-    args: argparse.Namespace, session: Session, text: str
-) -> tuple[FlowWord, FlowSpec | None]:
-    """`FLOW[@VERSION][:STEP]`, where FLOW is a registered name, or a file or label of a flow.
+def workspace(*words: str) -> Path:
+    """The workspace of flows that are named by file or by what they are registered as."""
+    return options.workspace_of([found[1] for word in words if (found := _FILE.fullmatch(word))])
 
+
+def flow_word(
+    args: argparse.Namespace, session: Session, text: str, *, single: bool = False
+) -> tuple[FlowWord, FlowSpec | None]:
+    """`FLOW[@VERSION]`, where FLOW is a registered name, or a file or label of a flow.
+
+    With `single`, `:STEP` may follow.
     A file stands for the name that it is registered under, with the prefix of @project.
     """
     from dataclasses import replace
 
     from mfbuild.push.names import FlowWord
 
-    name, mark, rest = text.partition(".py")
-    if not mark and not text.startswith("//"):
-        return FlowWord.parse(text), None
-    from mfbuild.labels import find_flows
+    found = _FILE.fullmatch(text)
+    if found is None:
+        return FlowWord.parse(text, single=single), None
+    from mfbuild.labels import find_flow
     from mfbuild.loading import load_flows
 
-    (file,) = find_flows([name + mark], session.config.root)
-    ((flow),) = load_flows(session, [file])
-    word = FlowWord.parse(f"{flow.spec.name}{rest}")
+    (flow,) = load_flows(session, [find_flow(found[1], session.config.root)])
+    word = FlowWord.parse(f"{flow.spec.name}{found[2]}", single=single)
     return replace(word, name=_named(args).prefix(flow.spec) + flow.spec.name), flow.spec
+
+
+def registered_word(text: str) -> FlowWord:
+    """`FLOW[@VERSION]`, where FLOW is a registered name alone."""
+    from mfbuild.push.names import FlowWord
+
+    if _FILE.fullmatch(text):
+        hint = "give the name that was pushed, as `mfbuild push` prints it"
+        raise UsageError(f"`{text}` is a file, and no registered name", hint=hint)
+    return FlowWord.parse(text, single=False)
 
 
 def owner(env: Mapping[str, str]) -> str | None:

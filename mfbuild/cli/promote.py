@@ -23,10 +23,16 @@ def arguments(parser: argparse.ArgumentParser) -> None:
     )
     parser.epilog = EPILOG
     parser.add_argument(
-        "flow", metavar="FLOW[@VERSION]", help="a registered name; default: its active version"
+        "flow",
+        metavar="FLOW[@VERSION]",
+        help="a registered name; default: its active version, else the newest",
     )
-    parser.add_argument("--from", dest="origin", required=True, metavar="DOMAIN")
-    parser.add_argument("--to", dest="target", required=True, metavar="DOMAIN")
+    parser.add_argument(
+        "--from", dest="origin", required=True, metavar="DOMAIN", help="where it is"
+    )
+    parser.add_argument(
+        "--to", dest="target", required=True, metavar="DOMAIN", help="where it goes"
+    )
     parser.add_argument(
         "-p", "--project", help="the Flyte project (default: [flyte] of BUILD.toml)"
     )
@@ -47,7 +53,6 @@ def run(args: argparse.Namespace) -> int:
 
     with options.session_of(args, options.workspace_of([])) as session:
         from mfbuild.push.dry_run import DryRun
-        from mfbuild.push.names import FlowWord
         from mfbuild.push.promote import promote
 
         if args.origin == args.target:
@@ -58,7 +63,7 @@ def run(args: argparse.Namespace) -> int:
         to = places.deployment(args, session, target, args.target, None)
         dry = DryRun(target) if args.dry_run else None
         pushed = promote(
-            FlowWord.parse(args.flow),
+            places.registered_word(args.flow),
             (origin, source.project, args.origin),
             dry.whole() if dry else target,
             to,

@@ -133,7 +133,7 @@ def _latest(args: argparse.Namespace, session: Session) -> Iterator[Wanted]:
     found = read_latest(session.config.root)
     for latest in found:
         bundle = read_bundle(latest.path)
-        session.reporter.note(f"pushing {bundle.manifest.flow} as packaged last: {latest.path}")
+        session.reporter.note(f"{bundle.manifest.flow} as packaged last: {latest.path}")
         spec = None if args.stale_ok else _current(args, latest.label, latest.policy, bundle)
         if not spec and not args.stale_ok:
             raise UsageError(

@@ -69,7 +69,10 @@ def where(parser: argparse.ArgumentParser) -> None:
         "image, by Docker, Podman or runc; host: this interpreter and its packages",
     )
     parser.add_argument(
-        "--max-workers", type=_positive, metavar="N", help="steps at once (default: one per CPU)"
+        "--max-workers",
+        type=options.positive,
+        metavar="N",
+        help="steps at once (default: one per CPU)",
     )
 
 
@@ -233,14 +236,11 @@ def packaged_for(
 
 def source_of(session: Session, word: str) -> Path:
     """The absolute path of the bundle or of the one flow that `word` names."""
-    from mfbuild.labels import find_flows
+    from mfbuild.labels import find_flow
 
     if is_bundle(word):
         return Path(word).absolute()
-    files = find_flows([word], session.config.root)
-    if len(files) != 1:
-        raise UsageError(f"`{word}` is {len(files)} flows; one can be run")
-    return files[0].absolute()
+    return find_flow(word, session.config.root).absolute()
 
 
 def is_bundle(word: str) -> bool:
@@ -279,9 +279,3 @@ def _words(words: Sequence[str]) -> list[tuple[str, str]]:
             raise UsageError(f"`{word}` is no option, or a parameter without its value")
         found.append((name[2:], value if equals else waiting.pop(0)))
     return found
-
-
-def _positive(text: str) -> int:
-    if not text.isdigit() or int(text) < 1:
-        raise argparse.ArgumentTypeError(f"`{text}` is not a whole number of at least 1")
-    return int(text)

@@ -30,7 +30,9 @@ def arguments(parser: argparse.ArgumentParser) -> None:
         "execution", nargs="?", metavar="EXECUTION", help="its name, or Metaflow's run id"
     )
     parser.add_argument("--flow", help="only executions of this registered name")
-    parser.add_argument("-n", type=int, default=20, help="how many to list (default: 20)")
+    parser.add_argument(
+        "-n", type=options.positive, default=20, help="how many to list (default: 20)"
+    )
     parser.add_argument(
         "--wait", action="store_true", help="until it has ended; exit 1 if it failed"
     )
@@ -44,7 +46,13 @@ def run(args: argparse.Namespace) -> int:
             place, project, domain = places.registered(args, session)
             executions = place.backend.executions
             listed = list(islice(executions.list(project, domain, args.flow), args.n))
-            print(json.dumps([_json(e, ()) for e in listed]) if args.json else _table(listed))
+            if args.json:
+                print(json.dumps({"executions": [_json(e, ()) for e in listed]}))
+            elif listed:
+                print("\n".join(_line(e) for e in listed))
+            else:
+                of = f" of `{args.flow}`" if args.flow else ""
+                session.reporter.note(f"there is no execution{of} in {project}/{domain} of {place}")
             return 0
         from mfbuild.cli.trigger import ended
         from mfbuild.push.progress import Board, task_lines
@@ -62,10 +70,6 @@ def run(args: argparse.Namespace) -> int:
         if args.wait:
             ended(found, found.id.name)
     return 0
-
-
-def _table(executions: Sequence[Execution]) -> str:
-    return "\n".join(_line(e) for e in executions) if executions else "nothing has run here yet"
 
 
 def _line(execution: Execution) -> str:

@@ -38,7 +38,9 @@ def arguments(parser: argparse.ArgumentParser) -> None:
         help="a registered name, or the flow's file; a version may be cut to its first digits",
     )
     parser.add_argument(
-        "--from-run", metavar="RUN", help="the run on whose artifacts a single STEP runs"
+        "--from-run",
+        metavar="RUN",
+        help="the run on whose artifacts a single STEP runs: an execution, or Metaflow's run id",
     )
     parser.add_argument(
         "--path",
@@ -63,12 +65,12 @@ def arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> int:
     pairs = parameter_pairs(args)
-    with options.session_of(args, options.workspace_of([])) as session:
+    with options.session_of(args, places.workspace(args.flow)) as session:
         from mfbuild.push.names import find_launch_plan
         from mfbuild.push.progress import Board
         from mfbuild.push.runs import wait
 
-        word, spec = places.flow_word(args, session, args.flow)
+        word, spec = places.flow_word(args, session, args.flow, single=True)
         domain = places.domains_of(args, session.config, spec)[0]
         place = places.place(args, session, domain, spec)
         to = places.deployment(args, session, place, domain, spec)
@@ -94,10 +96,11 @@ def _start(
     pairs: list[tuple[str, str]],
 ) -> ExecutionId:
     """A whole run, or one step on what a run has left."""
+    from mfbuild.flyte.backend import ExecutionId
     from mfbuild.push.runs import trigger
     from mfbuild.push.single import start_onto
 
-    if bool(step) != bool(args.from_run):
+    if bool(step) != bool(args.from_run) or (args.path and not step):
         raise UsageError(
             "a single step runs on the artifacts of a run: give both FLOW:STEP and --from-run"
         )
@@ -106,6 +109,8 @@ def _start(
     if pairs:
         raise UsageError("a single step has the parameters of its run", hint="leave them out")
     run = args.from_run.rpartition("/")[2]
+    if place.backend.executions.get(ExecutionId(plan.id.project, plan.id.domain, run)):
+        run = f"flyte-{run}"
     return start_onto(place, plan, step, run=run, path=args.path)
 
 

@@ -30,13 +30,14 @@ def arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(args: argparse.Namespace) -> int:
-    with options.session_of(args, options.workspace_of([])) as session:
+    with options.session_of(args, places.workspace(args.flow)) as session:
         from mfbuild.push.names import versions_of
 
         word, spec = places.flow_word(args, session, args.flow)
         place, project, domain = places.registered(args, session, spec)
         found = versions_of(place, project, domain, word)
-    print(json.dumps([_json(plan) for plan in found]) if args.json else _table(found))
+    told = {"versions": [_json(plan) for plan in found]}
+    print(json.dumps(told) if args.json else _table(found))
     return 0
 
 

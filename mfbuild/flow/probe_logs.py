@@ -12,6 +12,7 @@ import json
 import os
 import re
 import select
+import signal
 import sys
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
@@ -99,4 +100,5 @@ def _is_closed() -> bool:
 
 
 if __name__ == "__main__":
+    signal.signal(signal.SIGPIPE, signal.SIG_DFL)  # it ends without a word where nobody reads
     main()

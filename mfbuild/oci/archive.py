@@ -99,7 +99,7 @@ def write_archive(layout: Layout, destination: Path, images: Sequence[DockerImag
         *_members(layout, blobs),
     ]
     try:
-        _write_whole(destination, tar(members))
+        write_whole(destination, tar(members))
     except OSError as error:
         raise BundleError(f"writing `{destination}`: {error.strerror or error}") from error
     return destination
@@ -148,7 +148,8 @@ def _docker_image(
     return DockerImage(config, tuple(layers), tags)
 
 
-def _write_whole(destination: Path, chunks: Iterable[bytes]) -> None:
+def write_whole(destination: Path, chunks: Iterable[bytes]) -> None:
+    """Write a file, and its folder, so that it is there as a whole or as it was; OSError."""
     import tempfile
 
     destination.parent.mkdir(parents=True, exist_ok=True)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import signal
 import subprocess
 from collections.abc import Callable, Mapping
 from pathlib import Path
@@ -28,11 +29,15 @@ def show_logs(
     A datastore in files is the one that Metaflow would use in `folder`.
 
     With `follow`, goes on while that is at work, and prints what was written until it returned.
-    FlyteError where the datastore cannot be read.
+    FlyteError where the datastore cannot be read, BrokenPipeError where nobody reads stdout.
     """
     request = {"flow": flow, "run": run, "step": step, "follow": follow is not None}
     with subprocess.Popen(
-        [python, _PROBE, json.dumps(request)], stdin=subprocess.PIPE, env=dict(env), cwd=folder
+        [python, _PROBE, json.dumps(request)],
+        stdin=subprocess.PIPE,
+        env=dict(env),
+        cwd=folder,
+        start_new_session=True,  # ^C is for us, who end it
     ) as child:
         try:
             if follow:
@@ -41,6 +46,8 @@ def show_logs(
         except BaseException:
             child.terminate()
             raise
+    if child.returncode == -signal.SIGPIPE:
+        raise BrokenPipeError
     if child.returncode:
         raise FlyteError(
             f"the logs of `{run}` cannot be read from Metaflow's datastore",

@@ -25,13 +25,15 @@ class FlowWord:
     step: str | None = None
 
     @classmethod
-    def parse(cls, text: str) -> FlowWord:
-        """Read the word; UsageError for a version that is none."""
+    def parse(cls, text: str, *, single: bool = True) -> FlowWord:
+        """Read the word; UsageError for a version that is none, or a step where not `single`."""
         rest, colon, step = text.partition(":")
         name, at, version = rest.partition("@")
-        if not name or (colon and not step) or (at and not _VERSION.match(version)):
+        wrong_step = colon and not (single and step)
+        if not name or wrong_step or (at and not _VERSION.match(version)):
+            form = "FLOW[@VERSION][:STEP]" if single else "FLOW[@VERSION]"
             raise UsageError(
-                f"`{text}` is not FLOW[@VERSION][:STEP]",
+                f"`{text}` is not {form}",
                 hint="a version is 4 to 40 hex digits, as `mfbuild versions` prints them",
             )
         return cls(name, version or None, step or None)
@@ -94,7 +96,7 @@ def find_execution(place: Place, project: str, domain: str, word: str) -> Execut
         return found
     recent = [execution.id.name for execution in _some(executions.list(project, domain))]
     hint = did_you_mean(name, recent) if recent else "nothing has run there yet"
-    raise UsageError(f"there is no execution `{name}` in {project}/{domain}", hint=hint)
+    raise UsageError(f"there is no execution `{name}` in {project}/{domain} of {place}", hint=hint)
 
 
 def _unknown(place: Place, project: str, domain: str, word: FlowWord) -> UsageError:
@@ -106,7 +108,7 @@ def _unknown(place: Place, project: str, domain: str, word: FlowWord) -> UsageEr
             hint=did_you_mean(project, sorted(known)) if known else None,
         )
     return UsageError(
-        f"nothing is registered as {what} in {project}/{domain}",
+        f"nothing is registered as {what} in {project}/{domain} of {place}",
         hint=f"register it first: mfbuild push --domain {domain}",
     )
 

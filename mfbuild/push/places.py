@@ -21,15 +21,15 @@ LOCAL = "local"
 
 @dataclass(frozen=True, slots=True)
 class Place:
-    """A backend, and where the bundles of its domain are kept."""
+    """A backend, and where the bundles of its domain are kept; `shown` is for people."""
 
     backend: Backend
     bundles: Bundles
     embedded: bool
+    shown: str
 
     def __str__(self) -> str:
-        """The place as people read it."""
-        return "the embedded backend (.mfbuild/flyte)" if self.embedded else self.backend.name
+        return self.shown
 
 
 def place_of(
@@ -51,12 +51,17 @@ def place_of(
         from mfbuild.flyte.admin.backend import connect
 
         bundles = InRegistry(chosen.registry or config.registry, config.jobs, reporter)
-        return Place(connect(settings), bundles, embedded=False)
+        backend = connect(settings)
+        return Place(backend, bundles, embedded=False, shown=backend.name)
     from mfbuild.local.embedded.backend import EmbeddedBackend
+    from mfbuild.local.embedded.files import FLYTE
 
     projects = {project or config.flyte_project or LOCAL: tuple(config.domains)}
-    backend = EmbeddedBackend(config.root, store, projects, None)
-    return Place(backend, Embedded(backend, config.jobs, reporter), embedded=True)
+    files = EmbeddedBackend(config.root, store, projects, None)
+    folder = files.root / FLYTE
+    here = folder.relative_to(Path.cwd()) if folder.is_relative_to(Path.cwd()) else folder
+    shown = f"the embedded backend ({here})"
+    return Place(files, Embedded(files, config.jobs, reporter), embedded=True, shown=shown)
 
 
 def domain_of(name: str, config: Config) -> Domain:

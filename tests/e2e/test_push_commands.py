@@ -34,7 +34,7 @@ def test_push_without_a_word_takes_what_was_packaged_last(
     done = mfbuild("push", cwd=folder)
     assert (done.code, done.out) == (0, f"SmallFlow@{packaged[1]}\n")
     said, told = done.err.splitlines()
-    assert said.startswith("pushing SmallFlow as packaged last: ")
+    assert said.startswith("SmallFlow as packaged last: ")
     where = "in local/development of the embedded backend (.mfbuild/flyte)"
     assert told.startswith(f"pushed SmallFlow@{packaged[1][:12]} {where}: ")
     assert " 4 registrations in " in told
@@ -76,7 +76,7 @@ def test_two_versions_from_their_push_to_production(
         "pushed"
     ]
     listed = mfbuild("versions", "flow.py", "-d", "staging", "--json", cwd=folder).json()
-    states = [(v["version"], v["active"]) for v in listed]
+    states = [(v["version"], v["active"]) for v in listed["versions"]]
     assert states == [(second["version"], False), (first, True)]
     told = mfbuild(
         *("diff", f"SmallFlow@{first[:8]}", f"SmallFlow@{second['version'][:8]}"),
@@ -113,7 +113,8 @@ def test_two_versions_from_their_push_to_production(
         (("push", "flow.tar"), "there is no bundle at `flow.tar`"),
         (
             ("versions", "Nope"),
-            "nothing is registered as `Nope` in local/development\n"
+            "nothing is registered as `Nope` in local/development of the embedded backend "
+            "(.mfbuild/flyte)\n"
             "  hint: register it first: mfbuild push --domain development",
         ),
         (("trigger", "SmallFlow@xyz"), "`SmallFlow@xyz` is not FLOW[@VERSION][:STEP]"),

@@ -109,7 +109,7 @@ def test_from_staging_to_production(mfbuild: Runner, servers: Servers, train: Pa
     assert servers.calls() == {**got, **sent}
 
     listed = mfbuild("versions", "TrainFlow", "-d", "staging", "--json", cwd=train).json()
-    assert [v["version"] for v in listed] == [version, first["version"]]
+    assert [v["version"] for v in listed["versions"]] == [version, first["version"]]
     difference = mfbuild("diff", f"TrainFlow@{first['version']}", "TrainFlow", "-d", "staging",
                          cwd=train)  # fmt: skip
     assert difference.out.startswith("code: file train.py "), difference.err
