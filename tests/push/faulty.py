@@ -123,7 +123,8 @@ class Faulty:
         client = Client(settings, self._pause, seconds)
         backend = AdminBackend("flyte", AdminRegistrations(client), AdminExecutions(client))
         registry, reporter = self.domains[domain]["registry"], PlainReporter(StringIO())
-        return Place(backend, InRegistry(registry, 2, reporter, self._open), embedded=False)
+        bundles = InRegistry(registry, 2, reporter, self._open)
+        return Place(backend, bundles, embedded=False, shown=backend.name)
 
     def push(self, bundle: Bundle, domain: str = "staging", *, seconds: float = 10.0) -> Pushed:
         """Push and activate."""
