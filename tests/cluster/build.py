@@ -154,6 +154,8 @@ def _missing_from_machine() -> Iterator[str]:
         yield "Linux"
     elif os.geteuid() != 0:
         yield "root"
+    elif subprocess.run(["unshare", "--pid", "--fork", "--mount", "true"]).returncode:
+        yield "namespaces, which root lacks in some containers"
     for name, package in COMMANDS.items():
         if not shutil.which(name, path=SEARCH):
             yield f"{name} (Debian's {package})"
