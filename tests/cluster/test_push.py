@@ -112,7 +112,7 @@ def test_a_flow_is_pushed_and_runs(shop: Shop) -> None:
     shown = shop.json("status", run, "-d", DOMAIN)
     assert (shown["phase"], shown["version"]) == ("succeeded", pushed["version"])
     assert steps(shown) == dict.fromkeys(("start", "train", "end"), "succeeded")
-    (listed, *_) = shop.json("status", "-d", DOMAIN, "--flow", "TrainFlow")
+    (listed, *_) = shop.json("status", "-d", DOMAIN, "--flow", "TrainFlow")["executions"]
     assert listed["name"] == shown["name"]
     logs = shop.mfbuild("logs", run, "end", "-d", DOMAIN)
     assert logs.returncode == 0, logs.stderr
