@@ -10,10 +10,11 @@ import time
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from functools import partial
+from pathlib import Path
 from typing import TYPE_CHECKING, TypeVar
 from urllib.parse import urlencode, urljoin, urlsplit
 
-from mfbuild.errors import FetchError
+from mfbuild.errors import FetchError, UsageError
 from mfbuild.oci.auth import Challenge, Credentials, Lookup, docker_credentials
 
 if TYPE_CHECKING:
@@ -239,6 +240,7 @@ class Registry:
             stream=True,
             timeout=STORING if body else TIMEOUT,
             proxies={"no_proxy": ",".join(LOCAL)} if local else None,
+            verify=ca_bundle(os.environ) if url.startswith("https:") else None,
         )
 
     def _authorize(self, challenge: Challenge | None, scope: str) -> str | None:
@@ -306,6 +308,19 @@ class Registry:
             tick(0)
             self._sleep(min(seconds, 0.25))
             seconds -= 0.25
+
+
+def ca_bundle(environ: Mapping[str, str]) -> str | None:
+    """The file or folder of authorities that requests goes by; None for its own.
+
+    UsageError if it is not there, over which requests would fail with an OSError.
+    """
+    for name in ("REQUESTS_CA_BUNDLE", "CURL_CA_BUNDLE"):
+        if path := environ.get(name):
+            if not Path(path).exists():
+                raise UsageError(f"`{name}` names `{path}`, which is not there")
+            return path
+    return None
 
 
 def location(response: requests.Response) -> str | None:

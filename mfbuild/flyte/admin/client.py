@@ -128,10 +128,14 @@ def _root_certificates(settings: Settings) -> bytes | None:
     if settings.ca_cert_file is None:
         return None
     try:
-        return settings.ca_cert_file.read_bytes()
+        found = settings.ca_cert_file.read_bytes()
     except OSError as error:
         message = f"the certificates `{settings.ca_cert_file}` cannot be read: {error.strerror}"
         raise UsageError(message, where=settings.source) from None
+    if b"-----BEGIN CERTIFICATE-----" not in found:
+        message = f"the file of certificates `{settings.ca_cert_file}` has none"
+        raise UsageError(message, where=settings.source)
+    return found
 
 
 def _shown_certificate(settings: Settings) -> bytes:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import hashlib
+import os
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -19,6 +20,7 @@ from mfbuild.errors import FlyteError
 from mfbuild.flyte.admin.client import ATTEMPTS, Client
 from mfbuild.flyte.admin.failures import Refusal
 from mfbuild.flyte.settings import Settings
+from mfbuild.oci.transport import ca_bundle
 
 T = TypeVar("T")
 
@@ -111,6 +113,8 @@ def _put(url: str, headers: Mapping[str, str], data: bytes, settings: Settings) 
     import urllib3
 
     verify: bool | str | None = str(settings.ca_cert_file) if settings.ca_cert_file else None
+    if verify is None and url.startswith("https:"):
+        verify = ca_bundle(os.environ)
     if settings.insecure_skip_verify:
         urllib3.disable_warnings(urllib3.exceptions.InsecureRequestWarning)
         verify = False
