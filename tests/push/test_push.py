@@ -140,6 +140,24 @@ def test_a_persons_words_are_nobody_elses_digest_and_the_token_is_not_told(
     assert note.endswith('was registered as {"tags":["a#b"],"user":"alice"}')
 
 
+def test_a_production_token_is_in_the_launch_plan_alone(target: Target, tmp_path: Path) -> None:
+    """Where Metaflow's own deployments have it too: with what runs in its name."""
+    bundle = make_bundle(tmp_path / "a", domains=target.domains)
+    pushed = send(target, bundle, production_token="production-secret", activate=True)
+    assert "production-secret" not in repr(pushed)
+    kinds = set()
+    if target.double:
+        state = target.double.state
+        for table in (state.tasks, state.workflows, state.launch_plans):
+            rows = "".join(str(row.message) for row in table.in_order())
+            kinds |= {table.kind.lower()} if "production-secret" in rows else set()
+    else:
+        for file in target.config.root.rglob("*"):
+            if file.is_file() and b"production-secret" in file.read_bytes():
+                kinds.add(file.relative_to(target.config.root / ".mfbuild/flyte").parts[2])
+    assert kinds == {"launch_plan"}
+
+
 def test_another_content_under_the_same_version_is_refused(target: Target, tmp_path: Path) -> None:
     bundle = make_bundle(tmp_path / "a", domains=target.domains)
     pushed = send(target, bundle)
