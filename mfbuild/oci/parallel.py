@@ -6,10 +6,12 @@ import threading
 from collections import deque
 from collections.abc import Callable, Collection
 from queue import SimpleQueue
-from typing import TypeVar
+from typing import TYPE_CHECKING, TypeVar
 
 from mfbuild.errors import Interrupted
-from mfbuild.oci.transport import Tick
+
+if TYPE_CHECKING:
+    from mfbuild.oci.transport import Tick
 
 T = TypeVar("T")
 

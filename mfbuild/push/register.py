@@ -4,9 +4,8 @@ from __future__ import annotations
 
 import json
 from collections.abc import Sequence
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from flyteidl.admin.launch_plan_pb2 import LaunchPlanSpec
 from flyteidl.admin.task_pb2 import TaskSpec
@@ -18,7 +17,11 @@ from mfbuild.errors import FlyteError, Problem
 from mfbuild.flyte.backend import LaunchPlan, Registrations
 from mfbuild.flyte.compare import differences
 from mfbuild.flyte.names import CODE, PERSON, PLAN
+from mfbuild.oci.parallel import for_each
 from mfbuild.push.entities import Entities
+
+if TYPE_CHECKING:
+    from mfbuild.oci.transport import Tick
 
 _AT_ONCE = 16
 """Calls at once: a server looks things up for most of their time."""
@@ -66,8 +69,14 @@ def register_tasks(
 def _register_tasks(
     registrations: Registrations, tasks: Sequence[tuple[Identifier, TaskSpec]]
 ) -> list[_Outcome]:
-    with ThreadPoolExecutor(_AT_ONCE, "register") as pool:
-        outcomes = list(pool.map(lambda task: _register(registrations, *task), tasks))
+    done: dict[int, _Outcome] = {}
+
+    def one(number: int, tick: Tick) -> None:
+        done[number] = _register(registrations, *tasks[number])
+
+    # Not a pool of concurrent.futures, which ^C would leave waiting for a silent server.
+    for_each(range(len(tasks)), one, _AT_ONCE)
+    outcomes = [done[number] for number in range(len(tasks))]
     _raise(outcomes)
     return outcomes
 

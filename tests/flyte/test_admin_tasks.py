@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import os
+import signal
+import threading
 from pathlib import Path
 from typing import Any
 
@@ -37,6 +40,7 @@ from tests.flyteadmin.entities import (
     launch_plan,
     simple_task,
 )
+from tests.flyteadmin.faults import Call
 from tests.flyteadmin.script import Script
 from tests.flyteadmin.state import now
 
@@ -214,3 +218,25 @@ def test_the_elements_of_an_array(tmp_path: Path) -> None:
             ("cells/1", "failed", 0, "[1]: no"),
             ("cells/2", "running", 1, None),
         ]
+
+
+def test_an_interrupt_does_not_wait_for_a_silent_server(tmp_path: Path) -> None:
+    awake = threading.Event()
+
+    def silent(call: Call) -> Any:
+        os.kill(os.getpid(), signal.SIGINT)
+        awake.wait(60)
+        return call.perform()
+
+    with scripted(tmp_path) as (flyte, client):
+        flyte.executions.start(ID, PLAN, inputs())
+        events = Events(client)
+        events.node("start", Nodes.RUNNING)
+        events.task("start", Tasks.RUNNING)
+        flyte.double.faults.always("ListTaskExecutions", silent)
+        try:
+            with pytest.raises(KeyboardInterrupt):
+                flyte.executions.tasks(ID)
+            assert flyte.double.calls["ListTaskExecutions"] == 1
+        finally:
+            awake.set()

@@ -18,6 +18,7 @@ import pytest
 
 from mfbuild.flyte.backend import Spec
 from mfbuild.push.push import push
+from tests.flyteadmin.faults import Call
 from tests.push.conftest import PROJECT, Target
 from tests.push.pushing import make_bundle
 from tests.push.test_push import send, states
@@ -131,3 +132,32 @@ def command_line(target: Target, bundle: Any) -> subprocess.Popen[bytes]:
         env=env,
         stdout=subprocess.DEVNULL,
     )
+
+
+@pytest.mark.tools
+@pytest.mark.parametrize("target", ["flyteadmin"], indirect=True)
+@pytest.mark.parametrize("rpc", ["GetLaunchPlan", "CreateTask", "CreateLaunchPlan", "PUT"])
+def test_a_push_is_interrupted_while_a_server_is_silent(
+    target: Target, tmp_path: Path, rpc: str
+) -> None:
+    assert target.double
+    bundle = make_bundle(tmp_path / "a", domains=target.domains)
+    asked, awake = threading.Event(), threading.Event()
+
+    def silent(call: Call) -> Any:
+        asked.set()
+        awake.wait(60)
+        return call.perform()
+
+    target.double.faults.always(rpc, silent)
+    process = command_line(target, bundle)
+    try:
+        assert asked.wait(30)
+        process.send_signal(signal.SIGINT)
+        assert process.wait(20) == 130
+    finally:
+        awake.set()
+        process.kill()
+        process.wait()
+    target.double.faults.clear()
+    assert send(target, bundle, activate=True).active

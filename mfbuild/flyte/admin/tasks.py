@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from datetime import datetime, timezone
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from flyteidl.admin import common_pb2, node_execution_pb2, task_execution_pb2
 from flyteidl.core.execution_pb2 import NodeExecution, TaskExecution
@@ -15,6 +14,10 @@ from flyteidl.core.identifier_pb2 import WorkflowExecutionIdentifier
 from mfbuild.flyte.admin.client import PAGE, Client
 from mfbuild.flyte.backend import Phase, TaskRun
 from mfbuild.flyte.names import END, START
+from mfbuild.oci.parallel import for_each
+
+if TYPE_CHECKING:
+    from mfbuild.oci.transport import Tick
 
 WORKERS = 8
 
@@ -47,12 +50,14 @@ def list_tasks(client: Client, execution: WorkflowExecutionIdentifier) -> Sequen
     """`Executions.tasks`: each node that runs a task, those that it started after it."""
     reader = _Reader(client, execution)
     found: dict[str, _Found] = {}
-    with ThreadPoolExecutor(WORKERS) as pool:
-        top = level = reader.children("", "")
-        while level:
-            answers = list(pool.map(reader.read, level))
-            found.update((node.path, answer) for node, answer in zip(level, answers, strict=True))
-            level = [child for answer in answers for child in answer.children]
+
+    def read(node: _Node, tick: Tick) -> None:
+        found[node.path] = reader.read(node)
+
+    top = level = reader.children("", "")
+    while level:
+        for_each(level, read, WORKERS)
+        level = [child for node in level for child in found[node.path].children]
     return list(_flat(top, found))
 
 
