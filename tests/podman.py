@@ -22,8 +22,9 @@ def podman() -> Iterator[dict[str, str]]:
     # Below pytest's own folders its sockets' paths would be too long.
     folder = Path(tempfile.mkdtemp(prefix="mfbuild-"))
     storage, settings = folder / "storage.conf", folder / "containers.conf"
+    # No overlay: the machine's own files may be one.
     storage.write_text(
-        f'[storage]\ndriver = "overlay"\ngraphroot = "{folder}/graph"\nrunroot = "{folder}/run"\n'
+        f'[storage]\ndriver = "vfs"\ngraphroot = "{folder}/graph"\nrunroot = "{folder}/run"\n'
     )
     # As root Podman raises these limits, which root may not do in every container.
     settings.write_text(
