@@ -20,6 +20,7 @@ from tests.push.faulty import Faulty, faulty, grpc_faults, problem_of
 pytestmark = pytest.mark.tools
 
 CALLS = {
+    "GetPublicClientConfig": "say how to log in",
     "GetLaunchPlan": "find launch plan `TrainFlow`",
     "CreateUploadLocation": "take the file `code.tar.gz`",
     "GetTask": "find task `TrainFlow.STEP`",
