@@ -13,6 +13,7 @@ from mfbuild.bundle.write import write_bundle
 from mfbuild.errors import BundleError
 from tests.layouts import Store, sample_bundle
 from tests.local.registering import backend
+from tests.push.pushing import make_bundle, train_flow
 
 
 def packaged(root: Path, code: bytes = b"code") -> Bundle:
@@ -38,6 +39,13 @@ def test_a_kept_bundle_is_found_when_dist_was_cleaned(tmp_path: Path) -> None:
     assert kept.keep_bundle(found) == path
     assert kept.find_bundle(flow, "0" * 40) is None
     assert kept.find_bundle("../bundles/TrainFlow", version) is None
+
+
+def test_a_flow_whose_name_has_letters_of_any_alphabet(tmp_path: Path) -> None:
+    bundle, kept = make_bundle(tmp_path, train_flow(name="Flüsse")), backend(tmp_path)
+    path = kept.keep_bundle(bundle)
+    found = kept.find_bundle("Flüsse", bundle.manifest.version)
+    assert found is not None and found.layout.path == path
 
 
 def test_a_bundle_in_one_file_is_kept_as_a_layout(tmp_path: Path) -> None:

@@ -7,7 +7,7 @@ from pathlib import Path
 
 from mfbuild.bundle.read import Bundle, read_bundle
 from mfbuild.bundle.write import bundle_is_whole, bundle_path, copy_bundle
-from mfbuild.local.embedded.files import BUNDLES, Files, component
+from mfbuild.local.embedded.files import BUNDLES, Files
 
 
 def keep(bundle: Bundle, files: Files) -> Path:
@@ -21,15 +21,18 @@ def keep(bundle: Bundle, files: Files) -> Path:
 
 def find(flow: str, version: str, files: Files) -> Bundle | None:
     """The bundle of a flow's version; None if none is kept, BundleError if it is damaged."""
+    if "/" in flow + version:  # neither has one: it would lead elsewhere
+        return None
     path = _path(flow, version, files)
     return read_bundle(path) if path.exists() else None
 
 
 def of_flow(flow: str, files: Files) -> Iterator[Bundle]:
     """Every kept bundle of a flow; BundleError if one is damaged."""
-    for path in sorted((files.root / BUNDLES).glob(f"{component(flow)}-*")):
-        yield read_bundle(path)
+    for path in sorted((files.root / BUNDLES).glob("*-*")):
+        if path.name.startswith(f"{flow}-"):
+            yield read_bundle(path)
 
 
 def _path(flow: str, version: str, files: Files) -> Path:
-    return bundle_path(component(flow), component(version), files.root / BUNDLES)
+    return bundle_path(flow, version, files.root / BUNDLES)
