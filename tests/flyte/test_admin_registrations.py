@@ -142,6 +142,11 @@ def test_a_project_that_is_not_there(flyte: Place) -> None:
         f"`{flyte.double.endpoint}` refuses to register task `start`: "
     )
     assert "nowhere" in str(caught.value)
+    assert caught.value.problems[0].hint == f"there are the projects {PROJECT}, other"
+    task.id.project, task.id.domain = PROJECT, "stagin"
+    with pytest.raises(Refusal) as caught:
+        flyte.registrations.create(task.id, TaskSpec(template=task))
+    assert caught.value.problems[0].hint == f"`{PROJECT}` has the domains {DOMAIN}, staging"
     assert flyte.waited == []
     assert list(flyte.registrations.launch_plans("nowhere", DOMAIN, "flow")) == []
 

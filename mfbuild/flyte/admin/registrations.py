@@ -61,8 +61,12 @@ class AdminRegistrations:
         except Refusal as refusal:
             if refusal.code == "ALREADY_EXISTS":
                 return False
-            if refusal.code == "INVALID_ARGUMENT" and _EXISTS in refusal.words:
-                return False
+            if refusal.code == "INVALID_ARGUMENT":
+                if _EXISTS in refusal.words:
+                    return False
+                hint = self._domain_hint(identifier.project, identifier.domain)
+                known = {"code": refusal.code, "words": refusal.words}
+                raise Refusal(str(refusal), **known, hint=hint) from None
             raise
         return True
 
@@ -90,6 +94,14 @@ class AdminRegistrations:
         request = launch_plan_pb2.LaunchPlanUpdateRequest(id=identifier, state=state)
         doing = f"{'' if active else 'de'}activate {described(identifier)}"
         self._client.call(self._client.admin.UpdateLaunchPlan, request, doing)
+
+    def _domain_hint(self, project: str, domain: str) -> str | None:
+        """The projects that there are where `project` is none, else the domains that it has."""
+        projects = self.projects()
+        if project in projects:
+            known = projects[project]
+            return None if domain in known else f"`{project}` has the domains {', '.join(known)}"
+        return f"there are the projects {', '.join(sorted(projects))}"
 
     def _creation(self, identifier: Identifier, spec: Spec) -> tuple[Any, Any]:
         """The method and the request that register `spec`."""
