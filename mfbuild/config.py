@@ -294,7 +294,8 @@ def _from_flags(flags: Mapping[str, Any], problems: list[Problem]) -> dict[str, 
     given = {k: v for k, v in flags.items() if k in _WORKSPACE and v is not None}
     for name, value in given.items():
         if reason := _WORKSPACE[name](value):
-            problems.append(Problem(f"`--{name.rstrip('s')}` {reason}"))
+            flag = "--platform" if name == "platforms" else f"--{name}"
+            problems.append(Problem(f"`{flag}` {reason}"))
     return {"workspace": given}
 
 

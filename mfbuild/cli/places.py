@@ -113,11 +113,11 @@ def place(
     """The backend and the bundles of a domain."""
     from mfbuild.push.places import place_of
 
-    project = _project(args, spec)
-    return place_of(domain, session.config, session.store, session.reporter, project)
+    said = project(args, spec)
+    return place_of(domain, session.config, session.store, session.reporter, said)
 
 
-def _project(args: argparse.Namespace, spec: FlowSpec | None) -> str | None:
+def project(args: argparse.Namespace, spec: FlowSpec | None) -> str | None:
     """The flag's project, else @flyte's."""
     given: str | None = args.project
     return given or (spec.flyte.project if spec and spec.flyte else None)
@@ -131,7 +131,7 @@ def deployment(
     from mfbuild.push.places import project_of
 
     return Deployment(
-        project=project_of(_project(args, spec), session.config, place),
+        project=project_of(project(args, spec), session.config, place),
         domain=domain,
         owner=owner(os.environ),
         namespace=getattr(args, "namespace", None),

@@ -10,12 +10,13 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from mfbuild.cli import options, places
-from mfbuild.errors import UsageError
+from mfbuild.errors import Problem, UsageError
 
 if TYPE_CHECKING:
     from mfbuild.flow.spec import FlowSpec
     from mfbuild.loading import Session
     from mfbuild.push.bundles import Source
+    from mfbuild.push.deployment import Deployment
     from mfbuild.push.places import Place
     from mfbuild.push.push import Pushed
     from mfbuild.report import PlainReporter
@@ -164,19 +165,42 @@ def _push_all(
     from mfbuild.push.dry_run import DryRun
     from mfbuild.push.push import push
 
-    known: dict[str, Place] = {}
+    for bundle, place, deployment in _checked(args, session, bundles):
+        began = time.monotonic()
+        dry = DryRun(place) if args.dry_run else None
+        activate = args.activate or session.config.domains[deployment.domain].activate
+        used = dry.whole() if dry else place
+        pushed = push(bundle, deployment, used, activate=activate)
+        calls = dry.calls if dry else None
+        tell(session.reporter, place, pushed, calls, time.monotonic() - began)
+        yield place, pushed, calls
+
+
+def _checked(
+    args: argparse.Namespace, session: Session, bundles: Sequence[Wanted]
+) -> list[tuple[Source, Place, Deployment]]:
+    """Each bundle with each place that it goes to.
+
+    UsageError, before anything is sent to any of them, names all that is missing.
+    """
+    from mfbuild.push.sites import site_of
+
+    found: list[tuple[Source, Place, Deployment]] = []
+    known: dict[tuple[str, str | None], Place] = {}
+    problems: list[Problem] = []
     for bundle, spec in bundles:
         for domain in places.domains_of(args, session.config, spec):
-            began = time.monotonic()
-            place = known[domain] = known.get(domain) or places.place(args, session, domain, spec)
+            key = domain, places.project(args, spec)
+            place = known[key] = known.get(key) or places.place(args, session, domain, spec)
             deployment = places.deployment(args, session, place, domain, spec)
-            dry = DryRun(place) if args.dry_run else None
-            activate = args.activate or session.config.domains[domain].activate
-            used = dry.whole() if dry else place
-            pushed = push(bundle, deployment, used, activate=activate)
-            calls = dry.calls if dry else None
-            tell(session.reporter, place, pushed, calls, time.monotonic() - began)
-            yield place, pushed, calls
+            try:
+                site_of(bundle.manifest, deployment, embedded=place.embedded)
+            except UsageError as error:
+                problems += error.problems
+            found.append((bundle, place, deployment))
+    if problems:
+        raise UsageError.all_of(list(dict.fromkeys(problems)))
+    return found
 
 
 def tell(

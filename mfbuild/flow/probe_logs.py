@@ -101,4 +101,7 @@ def _is_closed() -> bool:
 
 if __name__ == "__main__":
     signal.signal(signal.SIGPIPE, signal.SIG_DFL)  # it ends without a word where nobody reads
-    main()
+    try:
+        main()
+    except Exception as error:
+        sys.exit(f"{type(error).__name__}: {error}")  # of whatever storage it is

@@ -99,14 +99,20 @@ def find_execution(place: Place, project: str, domain: str, word: str) -> Execut
     raise UsageError(f"there is no execution `{name}` in {project}/{domain} of {place}", hint=hint)
 
 
-def _unknown(place: Place, project: str, domain: str, word: FlowWord) -> UsageError:
-    what = f"`{word.name}@{word.version}`" if word.version else f"`{word.name}`"
+def check_project(place: Place, project: str, domain: str) -> None:
+    """UsageError, with those that there are, if a project or a domain of it is not there."""
     known = place.backend.registrations.projects()
     if project not in known:
-        return UsageError(
-            f"there is no project `{project}` at {place}",
-            hint=did_you_mean(project, sorted(known)) if known else None,
-        )
+        hint = did_you_mean(project, sorted(known)) if known else None
+        raise UsageError(f"there is no project `{project}` at {place}", hint=hint)
+    if domain not in known[project]:
+        hint = did_you_mean(domain, sorted(known[project]))
+        raise UsageError(f"the project `{project}` has no domain `{domain}` at {place}", hint=hint)
+
+
+def _unknown(place: Place, project: str, domain: str, word: FlowWord) -> UsageError:
+    check_project(place, project, domain)
+    what = f"`{word.name}@{word.version}`" if word.version else f"`{word.name}`"
     return UsageError(
         f"nothing is registered as {what} in {project}/{domain} of {place}",
         hint=f"register it first: mfbuild push --domain {domain}",

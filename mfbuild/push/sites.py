@@ -60,7 +60,8 @@ def repository_of(manifest: BundleManifest, domain: str) -> str | None:
     try:
         found = Reference.parse(f"{registry}/{manifest.flow.lower()}")
     except ValueError as error:
-        raise UsageError(f"the registry of the domain `{domain}`: {error}") from None
+        hint = "write it without `https://`" if "://" in registry else None
+        raise UsageError(f"the registry of the domain `{domain}`: {error}", hint=hint) from None
     return found.repository
 
 

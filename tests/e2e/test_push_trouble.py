@@ -77,6 +77,21 @@ def test_a_flow_is_found_from_elsewhere_as_push_finds_it(mfbuild: Runner, tmp_pa
     assert told == {"changes": []}
 
 
+def test_each_flow_goes_to_its_own_project(mfbuild: Runner, tmp_path: Path) -> None:
+    for name, project in (("a", "first"), ("b", "second")):
+        text = FLOW.replace("class SmallFlow", f'@flyte(project="{project}")\nclass SmallFlow')
+        imported = text.replace("import FlowSpec", "import flyte, FlowSpec")
+        write_flow(tmp_path, {f"{name}.py": imported.replace("SmallFlow", f"Flow{name}")})
+    done = mfbuild("push", "a.py", "b.py", "--json", *AMD64, cwd=tmp_path)
+    assert [each["project"] for each in done.json()["pushed"]] == ["first", "second"]
+
+
+def test_nothing_is_pushed_where_one_domain_is_wrong(mfbuild: Runner, folder: Path) -> None:
+    words = ("push", "flow.py", *AMD64, "-q", "-d", "staging", "-d", "nope")
+    assert_refused(mfbuild(*words, cwd=folder), 2, "there is no domain `nope`")
+    assert mfbuild("versions", "SmallFlow", "-d", "staging", cwd=folder).code == 2
+
+
 def test_status_prints_executions_and_nothing_else(mfbuild: Runner, folder: Path) -> None:
     listed = mfbuild("status", "--json", cwd=folder).json()
     assert [e["name"] for e in listed["executions"]] == [execution(folder).name]
