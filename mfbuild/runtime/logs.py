@@ -46,6 +46,7 @@ class Stream:
         self.kept = kept
         self._forward = forward
         self._rest = b""
+        self._count = 0
 
     def feed(self, data: bytes) -> None:
         with contextlib.suppress(OSError):  # nobody reads it: the datastore's copy still counts
@@ -64,7 +65,12 @@ class Stream:
     def _keep(self, lines: Sequence[bytes]) -> None:
         mflog: Any = import_module("metaflow.mflog.mflog")
         now = datetime.now(timezone.utc)
-        text = b"".join(mflog.decorate(_SOURCE, line + b"\n", now=now) for line in lines)
+        text = b"".join(
+            # Metaflow sorts lines of one time by their ids, which it would draw.
+            mflog.decorate(_SOURCE, line + b"\n", now=now, lineid=b"%032x" % number)
+            for number, line in enumerate(lines, self._count)
+        )
+        self._count += len(lines)
         with contextlib.suppress(OSError):  # a full disk must not end the step
             self.kept.write(text)
 

@@ -45,6 +45,16 @@ def test_a_line_is_kept_once_it_has_ended(kept: Path) -> None:
     os.close(write)
 
 
+def test_lines_that_come_at_once_stay_in_their_order(kept: Path) -> None:
+    written = [b"%d" % number for number in range(50)]
+    with kept.open("wb", buffering=0) as file, Path(os.devnull).open("wb") as sink:
+        stream = Stream(sink.fileno(), file)
+        stream.feed(b"\n".join(written[:20]) + b"\n")
+        stream.feed(b"\n".join(written[20:]) + b"\n")
+    merge: Any = import_module("metaflow.mflog.mflog").merge_logs
+    assert [line.msg for line in merge([kept.read_bytes()])] == written
+
+
 @given(st.lists(st.binary(max_size=20), max_size=10))
 def test_it_does_not_matter_how_output_is_cut(chunks: list[bytes]) -> None:
     found = []
