@@ -23,6 +23,10 @@ from tests.threeways.seen import environment, options, python_for, run_by_metafl
 from tests.threeways.workspace import FLOWS, PARAMETERS, run_first, workspace
 
 FIRST = ("flows/nested_foreach.py", "flows/parameters.py", "examples/branch/flow.py")
+NOT_DEPLOYED = {
+    "tutorials/03-playlist-redux/playlist.py": "reads a run of another flow, in its own namespace"
+}
+"""What is deployed has a namespace of its own, that of its production token."""
 TYPED: Mapping[str, Mapping[str, Any]] = {
     "flows/parameters.py": {"needed": "given", "named": ["deploy", "named"]}
 }
@@ -54,7 +58,8 @@ def test_a_flow_leaves_what_it_leaves_with_metaflow(
         pytest.skip(f"{name} runs with MFBUILD_TEST_ALL=1")
     python = python_for(name, folder, mfbuild)
     runs = []
-    for way in (by_command_line, by_deployer):
+    ways = (by_command_line,) if name in NOT_DEPLOYED else (by_command_line, by_deployer)
+    for way in ways:
         for flow in run_first(name):
             run = way(folder, flow, tmp_path, mfbuild)
         runs.append(run.rpartition("/")[2])

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 
 import pytest
@@ -68,6 +69,35 @@ def test_somebody_else_needs_the_token(metaflow: Metaflow, flow: Path, tmp_path:
     succeed(done)
     succeed(metaflow(flow, "flyte", "create", **other))  # it was kept
     succeed(metaflow(flow, "flyte", "deactivate", **other))
+
+
+def test_what_nobody_has_deployed_is_nobody_s(metaflow: Metaflow, flow: Path) -> None:
+    """To run a flow takes no token, gives none, and leaves the one of what is deployed alone."""
+    other = {"METAFLOW_USER": "eve", "HOME": str(metaflow.root / "other")}
+    succeed(metaflow(flow, "flyte", "run", **other))
+    succeed(metaflow(flow, "flyte", "create"))
+    succeed(metaflow(flow, "flyte", "run", **other))
+    succeed(metaflow(flow, "flyte", "deactivate"))
+    refused = metaflow(flow, "flyte", "create", **other)
+    assert "deployed by the user ada" in text(refused)
+
+
+def test_runs_are_found_in_their_namespace(metaflow: Metaflow, flow: Path) -> None:
+    succeed(metaflow(flow, "flyte", "create"))
+    deployed = run_id(metaflow, flow)
+    file = metaflow.root / "own"
+    succeed(metaflow(flow, "flyte", "run", "--run-id-file", str(file), "--tag", "mine"))
+    code = (
+        "import metaflow, sys\n"
+        "flow = metaflow.Flow('Hello')\n"
+        "print([r.id for r in flow], metaflow.get_namespace(), 'mine' in flow[sys.argv[1]].tags)\n"
+        "metaflow.namespace('production:' + sys.argv[2])\n"
+        "print([r.id for r in metaflow.Flow('Hello')])"
+    )
+    (kept,) = (metaflow.root / "home/.metaflowconfig").glob("hello")
+    token = json.loads(kept.read_text())["production_token"]
+    found = succeed(metaflow.python("-c", code, file.read_text(), token)).out
+    assert found == f"{[file.read_text()]} user:ada True\n{[deployed]}\n"
 
 
 def test_tokens_are_made_anew_or_given(metaflow: Metaflow, flow: Path) -> None:

@@ -7,16 +7,36 @@ from typing import Any
 from metaflow import current
 from metaflow._vendor import click
 
-from .options import attribute_file, authorize, deploying, deployment_options, write_attributes
-from .remote import remote_of
+from .options import (
+    attribute_file,
+    authorize,
+    deploying,
+    run_options,
+    token_options,
+    write_attributes,
+)
+from .remote import Remote, remote_of
 
 
 @click.command(help="Deploy a new version of this workflow to Flyte.")
-@deployment_options
+@token_options
+@run_options
 @attribute_file
 @click.pass_obj
-def create(obj: Any, deployer_attribute_file: str | None = None, **given: Any) -> None:
+def create(
+    obj: Any,
+    authorize: str | None = None,
+    generate_new_token: bool = False,
+    given_token: str | None = None,
+    deployer_attribute_file: str | None = None,
+    **options: Any,
+) -> None:
     """Package, push and activate."""
+    from .tokens import token_for
+
+    def token(remote: Remote) -> str:
+        return token_for(obj, remote, authorize, given_token, generate_new_token)
+
     write_attributes(
         deployer_attribute_file,
         name=current.get("project_flow_name") or obj.flow.name,
@@ -24,7 +44,7 @@ def create(obj: Any, deployer_attribute_file: str | None = None, **given: Any) -
         metadata=obj.metadata.metadata_str(),
     )
     obj.echo(f"Deploying *{obj.flow.name}* to Flyte...", bold=True)
-    with deploying(obj, activate=True, **given) as (remote, plan):
+    with deploying(obj, token=token, **options) as (remote, plan):
         obj.echo(
             f"Workflow *{plan.id.name}* for flow *{obj.flow.name}* deployed to Flyte "
             f"successfully: version {plan.id.version[:12]} in {plan.id.project}/{plan.id.domain} "
@@ -37,7 +57,6 @@ def create(obj: Any, deployer_attribute_file: str | None = None, **given: Any) -
 @click.pass_obj
 def package(obj: Any) -> None:
     """The bundle of `mfbuild package`, with the command line's options."""
-
     with remote_of(obj) as remote:
         obj.echo_always(str(remote.package(remote.load()).layout.path), err=False)
 
@@ -60,11 +79,11 @@ def delete(obj: Any, authorize: str | None = None) -> None:
 
 def _deactivate(obj: Any, authorize: str | None, what: str) -> None:
     """Runs under way are not affected."""
-    from .tokens import check_token
+    from .tokens import check_token, deployed
 
     with remote_of(obj) as remote:
         plan = remote.launch_plan()
-        check_token(obj, remote, plan, authorize, what)
+        check_token(obj, remote, deployed(remote), authorize, what)
         if plan.active:
             remote.place.backend.registrations.set_active(plan.id, active=False)
             obj.echo(f"*{remote.name}* is active no more.", bold=True)

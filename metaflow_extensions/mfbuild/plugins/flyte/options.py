@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
@@ -15,55 +15,63 @@ if TYPE_CHECKING:
 
     from .remote import Remote
 
+Command = Callable[[Callable[..., Any]], Callable[..., Any]]
 
-def deployment_options(command: Callable[..., Any]) -> Callable[..., Any]:
-    """What `create`, `run` and `resume` may say of the deployment."""
-    options = (
-        click.option(
-            "--authorize",
-            default=None,
-            help="Authorize using this production token. You need this when you are re-deploying "
-            "an existing flow for the first time. The token is cached in METAFLOW_HOME, so you "
-            "only need to specify this once.",
-        ),
-        click.option(
-            "--generate-new-token",
-            is_flag=True,
-            help="Generate a new production token for this flow. This will move the production "
-            "flow to a new namespace.",
-        ),
-        click.option(
-            "--new-token",
-            "given_token",
-            default=None,
-            help="Use the given production token for this flow. This will move the production "
-            "flow to the given namespace.",
-        ),
-        click.option(
-            "--tag",
-            "tags",
-            multiple=True,
-            default=None,
-            help="Annotate all objects produced by runs on Flyte with the given tag. You can "
-            "specify this option multiple times to attach multiple tags.",
-        ),
-        click.option(
-            "--namespace",
-            "user_namespace",
-            default=None,
-            help="Change the namespace from the default (production token) to the given tag.",
-        ),
-        click.option(
-            "--max-workers",
-            default=None,
-            type=int,
-            help="Maximum number of nodes that run at once.",
-        ),
-    )
-    for option in reversed(options):
-        command = option(command)
-    return command
 
+def _together(*options: Command) -> Command:
+    """One decorator for several options, in the order in which help is to show them."""
+
+    def decorate(command: Callable[..., Any]) -> Callable[..., Any]:
+        for option in reversed(options):
+            command = option(command)
+        return command
+
+    return decorate
+
+
+token_options = _together(
+    click.option(
+        "--authorize",
+        default=None,
+        help="Authorize using this production token. You need this when you are re-deploying an "
+        "existing flow for the first time. The token is cached in METAFLOW_HOME, so you only need "
+        "to specify this once.",
+    ),
+    click.option(
+        "--generate-new-token",
+        is_flag=True,
+        help="Generate a new production token for this flow. This will move the production flow "
+        "to a new namespace.",
+    ),
+    click.option(
+        "--new-token",
+        "given_token",
+        default=None,
+        help="Use the given production token for this flow. This will move the production flow to "
+        "the given namespace.",
+    ),
+)
+
+run_options = _together(
+    click.option(
+        "--tag",
+        "tags",
+        multiple=True,
+        default=None,
+        help="Annotate all objects produced by runs on Flyte with the given tag. You can specify "
+        "this option multiple times to attach multiple tags.",
+    ),
+    click.option(
+        "--namespace",
+        "user_namespace",
+        default=None,
+        help="Change the namespace from the default (production token, or your own) to the given "
+        "tag.",
+    ),
+    click.option(
+        "--max-workers", default=None, type=int, help="Maximum number of nodes that run at once."
+    ),
+)
 
 attribute_file = click.option(
     "--deployer-attribute-file", default=None, type=str, hidden=True, help="For the Deployer API."
@@ -71,24 +79,30 @@ attribute_file = click.option(
 
 
 @contextmanager
-def deploying(obj: Any, *, activate: bool, **given: Any) -> Iterator[tuple[Remote, LaunchPlan]]:
-    """Check, package and push the flow: its counterpart, and its launch plan."""
+def deploying(
+    obj: Any,
+    *,
+    tags: Sequence[str] | None,
+    user_namespace: str | None,
+    max_workers: int | None,
+    token: Callable[[Remote], str] | None = None,
+) -> Iterator[tuple[Remote, LaunchPlan]]:
+    """Check, package and push the flow: its counterpart, and its launch plan.
+
+    With `token`, which gives the production token or refuses, it is the active version, and its
+    runs are in the token's namespace; else they are this person's own.
+    """
     from .deploy import deploy
     from .remote import remote_of
-    from .tokens import token_for
 
-    validate_tags(given["tags"])
+    validate_tags(tags)
     obj.check(obj.graph, obj.flow, obj.environment, pylint=obj.pylint)
-    with remote_of(
-        obj, tags=tuple(given["tags"] or ()), namespace=given["user_namespace"]
-    ) as remote:
+    with remote_of(obj, tags=tuple(tags or ()), namespace=user_namespace) as remote:
         loaded = remote.load()
-        token = token_for(
-            obj, remote, given["authorize"], given["given_token"], given["generate_new_token"]
-        )
-        remote = remote.with_token(token)
-        workers = given["max_workers"]
-        yield remote, deploy(remote, remote.package(loaded), max_workers=workers, activate=activate)
+        if token:
+            remote = remote.with_token(token(remote))
+        bundle = remote.package(loaded)
+        yield remote, deploy(remote, bundle, max_workers=max_workers, activate=token is not None)
 
 
 authorize = click.option("--authorize", default=None, help="Authorize using this production token.")

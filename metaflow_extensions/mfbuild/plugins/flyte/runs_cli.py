@@ -16,7 +16,7 @@ from metaflow._vendor import click
 from metaflow.exception import CommandException
 from metaflow.metaflow_config import UI_URL
 
-from .options import attribute_file, authorize, deploying, deployment_options, write_attributes
+from .options import attribute_file, authorize, deploying, run_options, write_attributes
 from .remote import PREFIX, Remote, remote_of
 
 if TYPE_CHECKING:
@@ -68,7 +68,7 @@ def trigger(
 @parameters.add_custom_parameters(deploy_mode=False)
 @click.command(help="Deploy the workflow, run it on Flyte, and wait until it has ended.")
 @run_id_file
-@deployment_options
+@run_options
 @attribute_file
 @click.pass_obj
 def run(
@@ -77,18 +77,15 @@ def run(
     deployer_attribute_file: str | None = None,
     **kwargs: Any,
 ) -> None:
-    """The active version stays what it is: what is run is what was written last."""
-    options = {name: kwargs.pop(name) for name in _DEPLOYMENT}
-    with deploying(obj, activate=False, **options) as (remote, plan):
+    """What is written now runs, as this person's own; the active version stays what it is."""
+    options = {name: kwargs.pop(name) for name in _RUN_OPTIONS}
+    with deploying(obj, **options) as (remote, plan):
         id = _start(obj, remote, plan, list(_given(obj, kwargs)))
         _tell_run(obj, remote, id, run_id_file, deployer_attribute_file)
         _wait(obj, remote, id)
 
 
-_DEPLOYMENT = (
-    *("authorize", "generate_new_token", "given_token", "tags", "user_namespace"),
-    "max_workers",
-)
+_RUN_OPTIONS = ("tags", "user_namespace", "max_workers")
 
 
 @click.command(help="Deploy the workflow, and go on with a run of it that failed on Flyte.")
@@ -99,7 +96,7 @@ _DEPLOYMENT = (
 @click.option(
     "--deployed", is_flag=True, help="With the deployed version, instead of the code as it is now."
 )
-@deployment_options
+@run_options
 @attribute_file
 @click.pass_obj
 def resume(
@@ -120,7 +117,7 @@ def resume(
     origin = run_id.rpartition("/")[2]
     pairs = parameters_of(obj, origin)
     with (
-        _deployed(obj) if deployed else deploying(obj, activate=False, **options) as (
+        _deployed(obj) if deployed else deploying(obj, **options) as (
             remote,
             plan,
         )

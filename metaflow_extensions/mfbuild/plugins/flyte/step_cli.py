@@ -122,9 +122,9 @@ def _follow(
             watched.goes_on,
         )
     if obj.metadata.TYPE == "local" and obj.flow_datastore.TYPE != "local":
-        sync_local_metadata_from_datastore(
-            DATASTORE_LOCAL_DIR, obj.flow_datastore.get_task_datastore(*names)
-        )
+        left = obj.flow_datastore.get_task_datastore(*names, attempt=attempt, allow_not_done=True)
+        if left.has_metadata("local_metadata"):  # else the pod shares the folder, or got nowhere
+            sync_local_metadata_from_datastore(DATASTORE_LOCAL_DIR, left)
     return watched.found
 
 

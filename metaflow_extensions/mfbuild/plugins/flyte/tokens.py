@@ -45,12 +45,14 @@ def holder_of(plan: LaunchPlan) -> Holder:
 
 
 def deployed(remote: Remote) -> LaunchPlan | None:
-    """The version that counts as the deployed one: the active one, else the newest."""
+    """The version that somebody has deployed: the active one, else the newest.
+
+    One without a token is not meant: it was pushed, or run by somebody who deployed nothing.
+    """
     to = remote.deployment
-    plans = list(
-        remote.place.backend.registrations.launch_plans(to.project, to.domain, remote.name)
-    )
-    return next((plan for plan in plans if plan.active), plans[0] if plans else None)
+    plans = remote.place.backend.registrations.launch_plans(to.project, to.domain, remote.name)
+    held = [plan for plan in plans if holder_of(plan).token]
+    return next((plan for plan in held if plan.active), held[0] if held else None)
 
 
 def check_token(
