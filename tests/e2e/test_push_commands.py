@@ -45,7 +45,7 @@ def test_push_without_a_word_takes_what_was_packaged_last(
 
 def test_a_bundle_that_is_older_than_its_sources(mfbuild: Runner, folder: Path) -> None:
     old = mfbuild.version("flow.py", *AMD64, cwd=folder)
-    (folder / "helper.py").write_text('GREETING = "good morning"\n')
+    (folder / "helper.py").write_text('GREETING = "good evening"\n')
     done = mfbuild("push", "-q", cwd=folder)
     assert (done.code, done.out) == (2, "")
     assert done.err == (
