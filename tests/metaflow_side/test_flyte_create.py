@@ -230,3 +230,41 @@ def test_packages_and_shows_what_it_would_deploy(metaflow: Metaflow, flow: Path)
     name = Path(path).name
     assert name.startswith("Hello-") and Path(path, "bundle.json").is_file()
     assert version(metaflow(flow, "flyte", "create")) == name.partition("-")[2][:12]
+
+
+CONFIGURED = """
+from metaflow import Config, FlowSpec, config_expr, flyte, resources, step
+
+
+@flyte(domain=config_expr("settings.domain"))
+class Configured(FlowSpec):
+    settings = Config("settings", default_value={"domain": "staging", "word": "", "memory": 1})
+
+    @resources(memory=config_expr("settings.memory"))
+    @step
+    def start(self):
+        self.word = self.settings.word
+        self.next(self.end)
+
+    @step
+    def end(self):
+        pass
+
+
+if __name__ == "__main__":
+    Configured()
+"""
+
+
+def test_a_config_of_the_command_line_is_deployed(metaflow: Metaflow) -> None:
+    flow = metaflow.root / "flows/configured.py"
+    flow.parent.mkdir()
+    flow.write_text(CONFIGURED)
+    default = version(metaflow(flow, "flyte", "create"))
+    (metaflow.root / "config.json").write_text('{"domain": "production", "word": "x", "memory": 7}')
+    given = ("--config", "settings", str(metaflow.root / "config.json"))
+    done = metaflow(flow, *given, "flyte", "create")
+    assert version(done) != default
+    assert " in local/production of " in text(done)
+    run = run_id(metaflow, flow, *given)
+    assert metaflow.client(f"run({run!r})['start'].task.data.word") == "x"

@@ -3,18 +3,20 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
+from functools import cached_property
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from mfbuild.bundle.read import Bundle
 from mfbuild.engine.store import Store
 from mfbuild.flyte.backend import ExecutionId
 from mfbuild.local.embedded import bundles
-from mfbuild.local.embedded.executions import EmbeddedExecutions
 from mfbuild.local.embedded.files import FLYTE, Files
 from mfbuild.local.embedded.registrations import EmbeddedRegistrations
-from mfbuild.local.embedded.standing import Log
-from mfbuild.local.places import default_place
-from mfbuild.local.state import RUNS
+
+if TYPE_CHECKING:
+    from mfbuild.local.embedded.executions import EmbeddedExecutions
+    from mfbuild.local.embedded.standing import Log
 
 
 class EmbeddedBackend:
@@ -30,13 +32,22 @@ class EmbeddedBackend:
         self, root: Path, store: Store, projects: Mapping[str, Sequence[str]], place: str | None
     ) -> None:
         self.root = root.absolute()
+        self._store, self._place = store.root.absolute(), place
         self._files = Files(self.root / FLYTE)
         self.registrations = EmbeddedRegistrations(self._files, projects)
-        self.executions = EmbeddedExecutions(
+
+    @cached_property
+    def executions(self) -> EmbeddedExecutions:
+        """Made, and imported, where something is to run: a push starts nothing."""
+        from mfbuild.local.embedded.executions import EmbeddedExecutions
+        from mfbuild.local.places import default_place
+        from mfbuild.local.state import RUNS
+
+        return EmbeddedExecutions(
             runs=self.root / RUNS,
             registrations=self.registrations,
-            store=store.root.absolute(),
-            place=place or default_place(),
+            store=self._store,
+            place=self._place or default_place(),
         )
 
     def keep_bundle(self, bundle: Bundle) -> Path:

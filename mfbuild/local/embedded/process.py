@@ -13,8 +13,6 @@ from mfbuild.local import hold
 from mfbuild.local.embedded.files import FLYTE, Files
 from mfbuild.local.embedded.registrations import EmbeddedRegistrations
 from mfbuild.local.embedded.requests import runnable
-from mfbuild.local.perform import perform
-from mfbuild.local.places import Request, place_for
 from mfbuild.local.state import RunState
 from mfbuild.report import PlainReporter
 from mfbuild.signals import terminable
@@ -68,6 +66,10 @@ def perform_registered(
     state: RunState, store: Store, reporter: PlainReporter, *, python: Path, workers: int
 ) -> None:
     """Run what `state` is the record of, a run of what is registered, as far as it is not done."""
+    # Who starts a run, or asks how it stands, needs none of these.
+    from mfbuild.local.perform import perform
+    from mfbuild.local.places import Request, place_for
+
     root = state.folder.parents[2]
     registrations = EmbeddedRegistrations(Files(root / FLYTE), {})
     found = runnable(state.folder, registrations)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 from typing import Any
 
 from metaflow._vendor import click
@@ -24,6 +25,8 @@ def cli() -> None:
 @click.pass_obj
 def flyte(obj: Any, project: str | None = None, domain: str | None = None) -> None:
     """What all of its commands know."""
+    # What Metaflow has made stays: no collection is to go through it while mfbuild is imported.
+    gc.freeze()
     obj.flyte_project, obj.flyte_domain = project, domain
     obj.flyte_words = top_level_words()
 
