@@ -5,7 +5,7 @@ from __future__ import annotations
 import threading
 from collections import deque
 from collections.abc import Callable, Collection
-from queue import SimpleQueue
+from queue import Empty, SimpleQueue
 from typing import TYPE_CHECKING, TypeVar
 
 from mfbuild.errors import Interrupted
@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     from mfbuild.oci.transport import Tick
 
 T = TypeVar("T")
+_LOOK = 0.5
 
 
 def for_each(items: Collection[T], work: Callable[[T, Tick], None], jobs: int) -> None:
@@ -46,9 +47,19 @@ def for_each(items: Collection[T], work: Callable[[T, Tick], None], jobs: int) -
     try:
         for thread in threads:
             thread.start()
-        failures = [error for _ in threads if (error := ended.get())]
+        failures = [error for _ in threads if (error := _next(ended))]
     except BaseException:
         cancelled.set()
         raise
     if failures:
         raise next((e for e in failures if not isinstance(e, Interrupted)), failures[0])
+
+
+def _next(ended: SimpleQueue[BaseException | None]) -> BaseException | None:
+    """What the next thread has ended with. A signal that another thread of the process was given
+    wakes nobody who waits without end, so this looks up now and then."""
+    while True:
+        try:
+            return ended.get(timeout=_LOOK)
+        except Empty:
+            continue
