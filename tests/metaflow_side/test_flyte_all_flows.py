@@ -72,13 +72,14 @@ def test_a_flow_leaves_what_it_leaves_with_metaflow(
 
 
 def by_command_line(folder: Path, flow: str, root: Path, mfbuild: Runner) -> str:
-    """The id of a run by `flow.py flyte run`, started in another folder."""
+    """The pathspec of a run by `flow.py flyte run`, started in another folder."""
     file, run_id = folder / flow, root / "flyte-run-id"
     given = options(PARAMETERS.get(flow, {}))
     words = [*top(file), "flyte", "run", "--run-id-file", str(run_id), *given]
     done = python(root, mfbuild, str(file), *words)
     assert done.returncode == 0, done.stderr
-    return run_id.read_text()
+    (found,) = root.glob(f".metaflow/*/{run_id.read_text()}")
+    return f"{found.parent.name}/{found.name}"
 
 
 def by_deployer(folder: Path, flow: str, root: Path, mfbuild: Runner) -> str:
