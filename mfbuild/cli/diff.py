@@ -5,11 +5,10 @@ from __future__ import annotations
 import argparse
 import json
 from dataclasses import asdict
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 from mfbuild.cli import options, places
-from mfbuild.cli.push import is_bundle
+from mfbuild.cli.push import bundle_at, is_bundle
 
 if TYPE_CHECKING:
     from mfbuild.loading import Session
@@ -52,15 +51,10 @@ def run(args: argparse.Namespace) -> int:
 
 
 def _bundle(args: argparse.Namespace, session: Session, word: str) -> Source:
-    from mfbuild.bundle.read import read_bundle
     from mfbuild.push.promote import registered_bundle
 
-    if word.startswith("oci://"):
-        from mfbuild.bundle.remote import open_remote
-
-        return open_remote(word)
     if is_bundle(word):
-        return read_bundle(Path(word))
+        return bundle_at(word)
     flow, spec = places.flow_word(args, session, word)
     place, project, domain = places.registered(args, session, spec)
     return registered_bundle(place, project, domain, flow)

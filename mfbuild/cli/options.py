@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import importlib
 import os
 import sys
 from collections.abc import Iterator, Mapping, Sequence
@@ -108,6 +109,12 @@ def workspace_of(words: Sequence[str]) -> Path:
 _FLAGS = ("base", "platforms", "pyc", "jobs", "store")
 _POLICY = (*_FLAGS[:3], "python", "flow_options")
 """The flags that shape a bundle."""
+
+
+def import_the_rest() -> None:
+    """What a build imports that has something to do: while the flow's process runs."""
+    for name in ("mfbuild.packaging", "concurrent.futures.thread", "deflate"):
+        importlib.import_module(name)
 
 
 def policy_of(arguments: argparse.Namespace) -> dict[str, object]:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import argparse
-import importlib
 import json
 import time
 from pathlib import Path
@@ -54,7 +53,7 @@ def run(args: argparse.Namespace) -> int:
     if args.output and len(files) != 1:
         raise UsageError(f"`--output` takes one flow, not {len(files)}")
     with options.session_of(args, root) as session:
-        loaded = load_flows(session, files, meanwhile=_import_the_rest)
+        loaded = load_flows(session, files, meanwhile=options.import_the_rest)
         from mfbuild.packaging import Latest, note_latest, package
 
         made = package(session, loaded)
@@ -69,12 +68,6 @@ def run(args: argparse.Namespace) -> int:
     else:
         print("\n".join(str(path) for _, path in made))
     return 0
-
-
-def _import_the_rest() -> None:
-    """What a build imports that has something to do: while the flow's process runs."""
-    for name in ("mfbuild.packaging", "concurrent.futures.thread", "deflate"):
-        importlib.import_module(name)
 
 
 def _extras(args: argparse.Namespace, session: Session, path: Path) -> tuple[str, ...]:

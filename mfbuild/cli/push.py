@@ -10,7 +10,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from mfbuild.cli import options, places
+from mfbuild.cli.run import is_bundle as is_local_bundle
 from mfbuild.errors import Problem, UsageError
+from mfbuild.oci.reference import REMOTE
 
 if TYPE_CHECKING:
     from mfbuild.flow.spec import FlowSpec
@@ -92,10 +94,19 @@ def run(args: argparse.Namespace) -> int:
 
 
 def is_bundle(word: str) -> bool:
-    """Whether `word` is a bundle, rather than a flow."""
-    if word.startswith("oci://"):
-        return True
-    return not word.startswith("//") and (Path(word).is_dir() or word.endswith(".tar"))
+    """Whether `word` is a bundle, here or in a registry, rather than a flow."""
+    return word.startswith(REMOTE) or is_local_bundle(word)
+
+
+def bundle_at(word: str) -> Source:
+    """The bundle that `word` names, where `is_bundle`."""
+    if word.startswith(REMOTE):
+        from mfbuild.bundle.remote import open_remote
+
+        return open_remote(word)
+    from mfbuild.bundle.read import read_bundle
+
+    return read_bundle(Path(word))
 
 
 def bundles_of(args: argparse.Namespace, session: Session) -> Iterator[Wanted]:
@@ -107,13 +118,8 @@ def bundles_of(args: argparse.Namespace, session: Session) -> Iterator[Wanted]:
     if not args.what:
         yield from _latest(args, session)
     for word in args.what:
-        if word.startswith("oci://"):
-            from mfbuild.bundle.remote import open_remote
-
-            remote = open_remote(word)
-            yield Wanted(remote, flow_of(remote.manifest))
-        elif is_bundle(word):
-            bundle = read_bundle(Path(word))
+        if is_bundle(word):
+            bundle = bundle_at(word)
             yield Wanted(bundle, flow_of(bundle.manifest))
     if flows:
         from mfbuild.labels import find_flows

@@ -40,13 +40,7 @@ def arguments(parser: argparse.ArgumentParser) -> None:
     )
     parser.epilog = EPILOG
     parser.add_argument("flow", metavar="FLOW|BUNDLE", help="a flow file, a label, or a bundle")
-    parser.add_argument(
-        "--param",
-        action="append",
-        default=[],
-        metavar="NAME=VALUE",
-        help="a Parameter of the flow; --NAME VALUE does the same after FLOW",
-    )
+    parameter_option(parser)
     parser.add_argument(
         "--step", metavar="NAME", help="only this step, on what a run has left: again, or at last"
     )
@@ -252,6 +246,17 @@ def is_bundle(word: str) -> bool:
 def workspace(word: str) -> Path:
     """The workspace of a run: the flow's; of a bundle, the one in which it is run."""
     return options.workspace_of([] if is_bundle(word) else [word])
+
+
+def parameter_option(parser: argparse.ArgumentParser) -> None:
+    """A Parameter by --param; `parameter_pairs` reads it, and those that are left over."""
+    parser.add_argument(
+        "--param",
+        action="append",
+        default=[],
+        metavar="NAME=VALUE",
+        help="a Parameter of the flow; --NAME VALUE does the same after FLOW",
+    )
 
 
 def parameter_pairs(args: argparse.Namespace) -> list[tuple[str, str]]:

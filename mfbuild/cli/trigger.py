@@ -7,7 +7,7 @@ import json
 from typing import TYPE_CHECKING
 
 from mfbuild.cli import options, places
-from mfbuild.cli.run import parameter_pairs
+from mfbuild.cli.run import parameter_option, parameter_pairs
 from mfbuild.errors import RunError, UsageError
 
 if TYPE_CHECKING:
@@ -49,13 +49,7 @@ def arguments(parser: argparse.ArgumentParser) -> None:
         metavar="I/J",
         help="where STEP stands inside foreaches: their split indices, outermost first",
     )
-    parser.add_argument(
-        "--param",
-        action="append",
-        default=[],
-        metavar="NAME=VALUE",
-        help="a Parameter of the flow; --NAME VALUE does the same after FLOW",
-    )
+    parameter_option(parser)
     parser.add_argument(
         "--wait", action="store_true", help="until it has ended; exit 1 if it failed"
     )

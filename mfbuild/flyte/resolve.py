@@ -46,8 +46,8 @@ class Site:
 @dataclass(frozen=True, slots=True)
 class Resolved:
     """Entities as Flyte takes them. `tasks` are by step, each with a version of its own;
-    `sub_workflows` are those that `workflow` needs; `plan` is the JSON value of the plan, whose
-    address `with_addresses` takes, or None."""
+    `sub_workflows` are those that `workflow` needs, inner ones first; `plan` is the JSON value of
+    the plan, whose address `with_addresses` takes, or None."""
 
     tasks: Mapping[str, TaskTemplate]
     workflow: WorkflowTemplate
@@ -85,7 +85,7 @@ def resolve(compiled: Compiled, site: Site, *, version: str) -> Resolved:
     return Resolved(
         tasks=tasks,
         workflow=workflow,
-        sub_workflows=tuple(parts[name] for name in sorted(used)),
+        sub_workflows=tuple(part for name, part in parts.items() if name in used),
         launch_plan_id=identifier,
         launch_plan=launch_plan,
         plan=whole_plan(compiled.flow, steps, tasks, parts),
@@ -109,7 +109,7 @@ def _task(step: str, template: TaskTemplate, site: Site) -> TaskTemplate:
     if site.image_pull_secrets:
         add_pull_secrets(task, site.image_pull_secrets)
     _place(task.id, site)
-    task.id.version = _own_version(task)
+    task.id.version = own_version(task)
     return task
 
 
@@ -120,7 +120,7 @@ def _parts(
     parts: dict[str, WorkflowTemplate] = {}
     for name in _inner_first(compiled):
         part = _workflow(compiled.parts[name], site, ids)
-        part.id.version = _own_version(part)
+        part.id.version = own_version(part)
         ids[part.id.name] = part.id
         parts[name] = part
     return parts
@@ -180,8 +180,8 @@ def _place(identifier: Identifier, site: Site) -> None:
     identifier.name = f"{site.prefix}{identifier.name}"
 
 
-def _own_version(template: Message) -> str:
-    """The digest of a template whose version is still blank."""
+def own_version(template: Message) -> str:
+    """The version of what has none of its own yet: the digest of its content."""
     return Digest.of(template.SerializeToString(deterministic=True)).hex[:VERSION_DIGITS]
 
 

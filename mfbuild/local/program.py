@@ -16,6 +16,7 @@ from mfbuild.engine.statcache import write_atomically
 from mfbuild.errors import BundleError
 from mfbuild.flow.spec import FlowSpec
 from mfbuild.flyte.compile import Compiled
+from mfbuild.flyte.launch_plan import address
 from mfbuild.flyte.literals import literal
 from mfbuild.flyte.names import CODE, PLAN, input_name
 from mfbuild.flyte.resolve import Resolved, Site, resolve
@@ -105,7 +106,7 @@ def lay(content: Extent, digest: Digest, target: Path) -> Literal:
             beside.unlink()
             raise BundleError(f"the {target.name} `{digest}` has changed", where=str(content.path))
         beside.replace(path)
-    return _address(path, digest)
+    return literal(address(path.as_uri(), digest))
 
 
 def _lay_plan(resolved: Resolved, target: Path) -> Literal:
@@ -114,8 +115,4 @@ def _lay_plan(resolved: Resolved, target: Path) -> Literal:
     plan = canonical(resolved.plan).encode()
     path = target.with_name(f"{target.name}-{Digest.of(plan).hex[:16]}")
     write_atomically(path, plan)
-    return _address(path, Digest.of(plan))
-
-
-def _address(path: Path, digest: Digest) -> Literal:
-    return literal(f"{path.as_uri()}#sha256={digest.hex}")
+    return literal(address(path.as_uri(), Digest.of(plan)))

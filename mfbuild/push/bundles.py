@@ -9,7 +9,6 @@ from typing import TYPE_CHECKING, Protocol
 from mfbuild.bundle.model import BundleManifest
 from mfbuild.bundle.read import Bundle
 from mfbuild.errors import UsageError
-from mfbuild.oci.types import Descriptor
 from mfbuild.report import PlainReporter
 
 if TYPE_CHECKING:
@@ -110,10 +109,3 @@ class Embedded:
         with tempfile.TemporaryDirectory(dir=self.backend.root / ".mfbuild") as folder:
             path = pull_bundle(reference, Path(folder), jobs=self.jobs, reporter=self.reporter)
             self.backend.keep_bundle(read_bundle(path))
-
-
-def content(bundle: Source, descriptor: Descriptor) -> bytes:
-    """A blob of a bundle, checked against its digest; BundleError or FetchError."""
-    if isinstance(bundle, Bundle):
-        return b"".join(bundle.layout.chunks(descriptor))
-    return bundle.read(descriptor)

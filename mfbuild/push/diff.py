@@ -14,7 +14,6 @@ from mfbuild.errors import BundleError
 from mfbuild.flow.spec import FlowSpec, StepSpec
 from mfbuild.oci.layout import children, json_object
 from mfbuild.oci.types import PACKAGES
-from mfbuild.push.bundles import content
 from mfbuild.push.sites import flow_of
 
 if TYPE_CHECKING:
@@ -69,15 +68,15 @@ def contents(bundle: Source) -> Contents:
     for step in manifest.steps.values():
         digest = str(step.image.digest)
         if digest not in known:
-            index = content(bundle, step.image)
+            index = bundle.read(step.image)
             first = children(step.image.media_type, index, digest)[0]
-            config = children(first.media_type, content(bundle, first), digest)[0]
-            known[digest] = _packages(content(bundle, config), digest)
+            config = children(first.media_type, bundle.read(first), digest)[0]
+            known[digest] = _packages(bundle.read(config), digest)
     return Contents(
         spec=flow_of(manifest),
         images={name: str(step.image.digest) for name, step in manifest.steps.items()},
         packages={name: known[str(s.image.digest)] for name, s in manifest.steps.items()},
-        code=_files(content(bundle, manifest.code)),
+        code=_files(bundle.read(manifest.code)),
         domains=manifest.domains,
     )
 

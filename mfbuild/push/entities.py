@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 from flyteidl.admin.launch_plan_pb2 import LaunchPlanSpec
@@ -26,43 +26,28 @@ class Entities:
 
 def entities(resolved: Resolved) -> Entities:
     """The entities of `resolved`, whose launch plan has its addresses."""
-    parts = {part.id.name: part for part in resolved.sub_workflows}
-    ordered = [*_inner_first(parts), resolved.workflow]
+    parts = resolved.sub_workflows
     return Entities(
         tasks=tuple((task.id, TaskSpec(template=task)) for task in resolved.tasks.values()),
         workflows=tuple(
-            (w.id, WorkflowSpec(template=w, sub_workflows=_inner_first(_run_by(w, parts))))
-            for w in ordered
+            (w.id, WorkflowSpec(template=w, sub_workflows=_run_by(w, parts)))
+            for w in (*parts, resolved.workflow)
         ),
         launch_plan=(resolved.launch_plan_id, resolved.launch_plan),
     )
 
 
 def _run_by(
-    workflow: WorkflowTemplate, parts: Mapping[str, WorkflowTemplate]
-) -> dict[str, WorkflowTemplate]:
-    """Those of `parts` that `workflow` runs, directly or not."""
-    found: dict[str, WorkflowTemplate] = {}
+    workflow: WorkflowTemplate, parts: Sequence[WorkflowTemplate]
+) -> list[WorkflowTemplate]:
+    """Those of `parts` that `workflow` runs, directly or not, in their order."""
+    by_name = {part.id.name: part for part in parts}
+    found: set[str] = set()
     waiting = [workflow]
     while waiting:
         for reference in references(waiting.pop().nodes):
             name = reference.name
             if reference.resource_type == ResourceType.WORKFLOW and name not in found:
-                found[name] = parts[name]
-                waiting.append(parts[name])
-    return found
-
-
-def _inner_first(parts: Mapping[str, WorkflowTemplate]) -> list[WorkflowTemplate]:
-    """`parts` by name, each after those that it runs."""
-    ordered: dict[str, WorkflowTemplate] = {}
-
-    def add(name: str) -> None:
-        if name not in ordered:
-            for inner in sorted(_run_by(parts[name], parts)):
-                add(inner)
-            ordered[name] = parts[name]
-
-    for name in sorted(parts):
-        add(name)
-    return list(ordered.values())
+                found.add(name)
+                waiting.append(by_name[name])
+    return [part for part in parts if part.id.name in found]

@@ -11,10 +11,10 @@ from flyteidl.core.identifier_pb2 import Identifier
 from mfbuild.engine.model import Digest, canonical
 from mfbuild.flyte.backend import LaunchPlan
 from mfbuild.flyte.compile import Compiled
+from mfbuild.flyte.launch_plan import address
 from mfbuild.flyte.names import CODE, PLAN
 from mfbuild.flyte.pods import image_of
 from mfbuild.flyte.resolve import Resolved, resolve
-from mfbuild.push.bundles import content
 from mfbuild.push.deployment import Deployment
 from mfbuild.push.entities import entities
 from mfbuild.push.places import Place
@@ -85,7 +85,7 @@ def push(bundle: Source, deployment: Deployment, place: Place, *, activate: bool
 def resolved_of(bundle: Source, deployment: Deployment, *, embedded: bool) -> Resolved:
     """The entities of a bundle for one deployment, their launch plan without addresses yet."""
     site = site_of(bundle.manifest, deployment, embedded=embedded)
-    templates = Compiled.decode(content(bundle, bundle.manifest.flyte))
+    templates = Compiled.decode(bundle.read(bundle.manifest.flyte))
     return resolve(templates, site, version=bundle.manifest.version)
 
 
@@ -99,7 +99,7 @@ def addressed(
 
     plan = _plan(resolved)
     return resolved.with_addresses(
-        code=address_of(f"{CODE}.tar.gz", content(bundle, bundle.manifest.code)),
+        code=address_of(f"{CODE}.tar.gz", bundle.read(bundle.manifest.code)),
         plan=address_of(f"{PLAN}.json", plan) if plan else "",
         person=deployment.person(),
     )
@@ -122,8 +122,3 @@ def _known(
         person=deployment.person(),
     )
     return accept(expected.launch_plan, found)
-
-
-def address(url: str, digest: Digest) -> str:
-    """`<url>#sha256=<hex>`: where a blob is, and what it must be (docs/flyte.md)."""
-    return f"{url}#sha256={digest.hex}"

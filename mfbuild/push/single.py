@@ -14,14 +14,14 @@ from flyteidl.core.types_pb2 import LiteralType, SimpleType
 from mfbuild.engine.model import canonical
 from mfbuild.errors import FlyteError, UsageError, did_you_mean
 from mfbuild.flyte.backend import ExecutionId, LaunchPlan
+from mfbuild.flyte.launch_plan import address
 from mfbuild.flyte.literals import literal, none
 from mfbuild.flyte.names import CODE, PERSON, RUN
 from mfbuild.local.state import new_name
-from mfbuild.push.bundles import content
 from mfbuild.push.deployment import Deployment, deployment_of
 from mfbuild.push.places import Place
 from mfbuild.push.promote import bundle_of
-from mfbuild.push.push import address, resolved_of
+from mfbuild.push.push import resolved_of
 from mfbuild.push.register import fixed, register_tasks
 from mfbuild.push.sites import repository_of
 
@@ -52,7 +52,7 @@ def push_tasks(bundle: Source, deployment: Deployment, place: Place, steps: Iter
     manifest, registrations = bundle.manifest, place.backend.registrations
     resolved = resolved_of(bundle, deployment, embedded=place.embedded)
     place.bundles.put(bundle, repository_of(manifest, deployment.domain))
-    code = content(bundle, manifest.code)
+    code = bundle.read(manifest.code)
     url = registrations.upload(deployment.project, deployment.domain, f"{CODE}.tar.gz", code)
     wanted = {step: resolved.tasks[step] for step in steps}
     register_tasks(registrations, [(t.id, TaskSpec(template=t)) for t in wanted.values()])

@@ -37,10 +37,9 @@ def deploy(
 
 def _in_this_name(remote: Remote, pushed: Identifier, max_workers: int | None) -> LaunchPlan:
     """`pushed`, or the launch plan of the same workflow that has this person and these workers."""
-    from mfbuild.engine.model import Digest
     from mfbuild.flyte.literals import literal
     from mfbuild.flyte.names import PERSON
-    from mfbuild.flyte.resolve import VERSION_DIGITS
+    from mfbuild.flyte.resolve import own_version
 
     registrations = remote.place.backend.registrations
     found = registrations.launch_plan(pushed)
@@ -54,6 +53,6 @@ def _in_this_name(remote: Remote, pushed: Identifier, max_workers: int | None) -
         return found
     beside = type(pushed)()
     beside.CopyFrom(pushed)
-    beside.version = Digest.of(spec.SerializeToString(deterministic=True)).hex[:VERSION_DIGITS]
+    beside.version = own_version(spec)
     registrations.create(beside, spec)
     return replace(found, id=beside, spec=spec)

@@ -59,9 +59,10 @@ class Remote:
 
     def load(self) -> LoadedFlow:
         """The flow as mfbuild reads it; no process is started where nothing has changed."""
+        from mfbuild.cli import options
         from mfbuild.loading import load_flows
 
-        (loaded,) = load_flows(self.session, [self.file], _import_the_rest)
+        (loaded,) = load_flows(self.session, [self.file], options.import_the_rest)
         return loaded
 
     def package(self, loaded: LoadedFlow) -> Bundle:
@@ -200,11 +201,3 @@ def shaping(words: Sequence[str]) -> tuple[str, ...]:
 
 def _is_flyte(spec: str) -> bool:
     return spec.partition(":")[0] == "flyte"
-
-
-def _import_the_rest() -> None:
-    """What a build imports that has something to do: while the flow's process runs."""
-    from importlib import import_module
-
-    for name in ("mfbuild.packaging", "concurrent.futures.thread", "deflate"):
-        import_module(name)
