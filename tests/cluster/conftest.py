@@ -10,6 +10,8 @@ import pytest
 
 from tests.cluster.build import missing, program
 from tests.cluster.engine import Engine, engine
+from tests.flyteadmin.double import Double
+from tests.flyteadmin.engine_executor import flyteadmin_on
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
@@ -26,6 +28,13 @@ def flyte(pytestconfig: pytest.Config) -> Iterator[Engine]:
         pytest.skip(f"the engine needs {', '.join(lacks)}")
     with engine() as running:
         yield running
+
+
+@pytest.fixture(scope="module")
+def admin(flyte: Engine, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Double]:
+    """The double of flyteadmin in front of it, to which it reports."""
+    with flyteadmin_on(flyte, tmp_path_factory.mktemp("flyteadmin")) as double:
+        yield double
 
 
 @pytest.fixture

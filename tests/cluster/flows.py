@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
+import pytest
 from flyteidl.core.literals_pb2 import LiteralMap
 
 from mfbuild.bundle.read import Bundle, read_bundle
@@ -18,15 +20,25 @@ from tests.cluster.engine import DOMAIN, PROJECT, Engine
 from tests.cluster.executions import Result
 from tests.cluster.kubernetes import SHARED
 from tests.e2e.conftest import Runner
+from tests.flyteadmin.double import Double
 from tests.threeways.seen import USER, Seen, seen
 
 MFBUILD = Runner(CACHE / "store")
 
 
-def policy(engine: Engine) -> str:
-    """The BUILD.toml of a workspace whose domain is the engine's."""
-    lines = [f"{name} = {json.dumps(value)}\n" for name, value in settings(engine).items()]
+def policy(engine: Engine, of_pods: Mapping[str, str] | None = None) -> str:
+    """The BUILD.toml of a workspace whose domain is the engine's; `of_pods` replaces `settings`."""
+    given = settings(engine) if of_pods is None else of_pods
+    lines = [f"{name} = {json.dumps(value)}\n" for name, value in given.items()]
     return f'[workspace]\nplatforms = ["linux/amd64"]\n[domain.{DOMAIN}.metaflow]\n{"".join(lines)}'
+
+
+def admin_policy(engine: Engine, admin: Double, of_pods: Mapping[str, str] | None = None) -> str:
+    """The same of a workspace that is pushed to the engine's registry, and to `admin`."""
+    return (
+        f'[flyte]\nproject = "{PROJECT}"\nendpoint = "http://{admin.endpoint}"\n'
+        f'[domain.{DOMAIN}]\nregistry = "{engine.registry}/flows"\n{policy(engine, of_pods)}'
+    )
 
 
 def settings(engine: Engine) -> dict[str, str]:
@@ -38,6 +50,12 @@ def settings(engine: Engine) -> dict[str, str]:
         "datastore_sysroot_local": SHARED,
         "s3_endpoint_url": engine.bucket.endpoint,
     }
+
+
+def only_with_all(config: pytest.Config, name: str, first: Sequence[str]) -> None:
+    """Skip the test of `name` that is not among the `first`, unless all were asked for."""
+    if name not in first and not config.getoption("all"):
+        pytest.skip(f"{name} runs with `scripts/test --cluster --all`")
 
 
 def package(flow: str, workspace: Path) -> Bundle:
@@ -87,15 +105,13 @@ def start(resolved: Resolved, engine: Engine, **parameters: str | int | float | 
     return engine.run(closure(resolved), inputs, parallelism=plan.max_parallelism)
 
 
-def seen_on(engine: Engine, flow: str, result: Result) -> Seen:
-    """A run on the engine, through Metaflow's Client, artifacts read from the engine's bucket."""
-    (found,) = seen(
-        flow,
-        [f"flyte-{result.execution}"],
-        engine.shared,
-        METAFLOW_DEFAULT_DATASTORE="s3",
-        METAFLOW_DATASTORE_SYSROOT_S3=f"s3://{engine.bucket.name}/metaflow",
-        METAFLOW_S3_ENDPOINT_URL=engine.bucket.endpoint,
-        **engine.bucket.pod_environment(),
-    )
-    return found
+def variables(engine: Engine, metadata: Path) -> dict[str, str]:
+    """Of a person's Metaflow that is set as the pods' is, but for its local metadata."""
+    here = settings(engine) | {"datastore_sysroot_local": str(metadata)}
+    named = {f"METAFLOW_{name.upper()}": value for name, value in here.items()}
+    return {**named, **engine.bucket.pod_environment(), "METAFLOW_USER": USER}
+
+
+def seen_on(engine: Engine, flow: str, *runs: str) -> list[Seen]:
+    """Runs on the engine, through Metaflow's Client, artifacts read from the engine's bucket."""
+    return seen(flow, runs, engine.shared, **variables(engine, engine.shared))

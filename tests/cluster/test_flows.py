@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from pathlib import Path
 
 import pytest
 
 from tests.cluster.engine import Engine
 from tests.cluster.executions import Result
-from tests.cluster.flows import MFBUILD, package, policy, push, seen_on, start
+from tests.cluster.flows import MFBUILD, only_with_all, package, policy, push, seen_on, start
 from tests.threeways.seen import Seen, python_for, run_by_metaflow, seen
 from tests.threeways.workspace import (
     FAILING_FLOW,
@@ -55,11 +54,6 @@ def test_a_flow_that_fails_has_the_attempts_and_the_state_that_it_has_with_metaf
     assert (result.phase == "succeeded") == found.successful == (failing == "nowhere"), result
 
 
-def only_with_all(config: pytest.Config, name: str, first: Sequence[str]) -> None:
-    if name not in first and not config.getoption("all"):
-        pytest.skip(f"{name} runs with `scripts/test --cluster --all`")
-
-
 def both(
     name: str, folder: Path, flyte: Engine, root: Path, **parameters: str
 ) -> tuple[Result, Seen]:
@@ -70,7 +64,7 @@ def both(
         bundle = package(flow, folder)
         result = start(push(bundle, flyte), flyte, **given)
         here = run_by_metaflow(flow, folder, root, given, python)
-    found = seen_on(flyte, bundle.manifest.flow, result)
+    (found,) = seen_on(flyte, bundle.manifest.flow, f"flyte-{result.execution}")
     assert [found] == seen(bundle.manifest.flow, [here], root), result
     assert len(result.pods) == found.attempts
     return result, found

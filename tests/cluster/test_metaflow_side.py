@@ -6,7 +6,7 @@ import json
 import os
 import subprocess
 import sys
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -15,10 +15,9 @@ import pytest
 
 from tests.cluster.build import CACHE
 from tests.cluster.engine import DOMAIN, PROJECT, Engine
-from tests.cluster.flows import settings
+from tests.cluster.flows import admin_policy, settings, variables
 from tests.flyteadmin.double import Double
-from tests.flyteadmin.engine_executor import flyteadmin_on
-from tests.threeways.seen import USER
+from tests.metaflow_side.flows import hello
 
 FLOW = """
 import os
@@ -68,6 +67,20 @@ print(run.status, run.run.data.hosts)
 """
 
 
+BRANCHES = """
+import sys
+from metaflow import Deployer
+runs = [
+    Deployer(sys.argv[1], show_output=False, branch=branch).flyte().create().trigger(who=branch)
+    for branch in ("one", "two")
+]
+for run in runs:
+    run.wait_for_completion(check_interval=1)
+    tags = [tag for tag in run.run.system_tags if tag.startswith("project_branch:")]
+    print(run.status, run.run.data.greeting, *tags)
+"""
+
+
 @dataclass(frozen=True)
 class Side:
     """A person's machine with a flow on it, whose Flyte is the engine's."""
@@ -86,10 +99,7 @@ class Side:
             cwd=self.folder.parent,
             env={
                 **os.environ,
-                **self.engine.bucket.pod_environment(),
-                **{f"METAFLOW_{n.upper()}": v for n, v in settings(self.engine).items()},
-                "METAFLOW_DATASTORE_SYSROOT_LOCAL": str(self.metadata),
-                "METAFLOW_USER": USER,
+                **variables(self.engine, self.metadata),
                 "MFBUILD_STORE": str(CACHE / "store"),
             },
             capture_output=True,
@@ -109,36 +119,25 @@ class Side:
         return json.loads(done.stdout)
 
 
-@pytest.fixture(scope="module")
-def double(flyte: Engine, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Double]:
-    with flyteadmin_on(flyte, tmp_path_factory.mktemp("flyteadmin")) as found:
-        yield found
-
-
 @pytest.fixture
-def side(flyte: Engine, double: Double, tmp_path: Path) -> Side:
+def side(flyte: Engine, admin: Double, tmp_path: Path) -> Side:
     """With metadata in a folder that it shares with the pods, as it would share a service."""
-    return workspace(flyte, double, tmp_path, settings(flyte), flyte.shared)
+    return workspace(flyte, admin, tmp_path, settings(flyte), flyte.shared)
 
 
 @pytest.fixture
-def apart(flyte: Engine, double: Double, tmp_path: Path) -> Side:
+def apart(flyte: Engine, admin: Double, tmp_path: Path) -> Side:
     """With local metadata, of which pods know nothing."""
     own = {n: v for n, v in settings(flyte).items() if n != "datastore_sysroot_local"}
-    return workspace(flyte, double, tmp_path, own, tmp_path)
+    return workspace(flyte, admin, tmp_path, own, tmp_path)
 
 
 def workspace(
-    engine: Engine, double: Double, root: Path, of_pods: Mapping[str, str], metadata: Path
+    engine: Engine, admin: Double, root: Path, of_pods: Mapping[str, str], metadata: Path
 ) -> Side:
     folder = root / "flows"
     folder.mkdir()
-    lines = [f"{name} = {json.dumps(value)}\n" for name, value in of_pods.items()]
-    (folder / "BUILD.toml").write_text(
-        f'[workspace]\nplatforms = ["linux/amd64"]\nregistry = "{engine.registry}/side"\n'
-        f'[flyte]\nproject = "{PROJECT}"\nendpoint = "http://{double.endpoint}"\n'
-        f"[domain.{DOMAIN}.metaflow]\n{''.join(lines)}"
-    )
+    (folder / "BUILD.toml").write_text(admin_policy(engine, admin, of_pods))
     return Side(folder, engine, metadata)
 
 
@@ -168,6 +167,22 @@ def test_the_deployer(side: Side) -> None:
     done = side.python("-c", DEPLOYER, str(side.folder / "flow.py"))
     assert done.returncode == 0, done.stderr
     assert done.stdout.endswith("Succeeded [True, True, True]\n")
+
+
+def test_two_branches_of_a_flow_in_a_package_at_once(side: Side) -> None:
+    """The flow imports its neighbour."""
+    above = f"from words import HELLO\n\n\n@flyte(domain={DOMAIN!r})\n@project(name='team')"
+    flow = hello(side.folder / "package/flow.py", above)
+    text = flow.read_text().replace("import FlowSpec", "import FlowSpec, project")
+    flow.write_text(text.replace('f"hello, ', 'HELLO + f"'))
+    flow.with_name("words.py").write_text("HELLO = 'good morning, '\n")
+    flow.with_name("__init__.py").touch()
+    done = side.python("-c", BRANCHES, str(flow))
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.splitlines()[-2:] == [
+        f"Succeeded good morning, {branch} project_branch:test.{branch}"
+        for branch in ("one", "two")
+    ]
 
 
 def test_a_step_of_a_local_run_is_a_pod(apart: Side) -> None:

@@ -7,7 +7,7 @@ import os
 import shutil
 import subprocess
 import sys
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -15,11 +15,10 @@ from typing import Any
 import pytest
 
 from tests.cluster.build import CACHE
-from tests.cluster.engine import DOMAIN, PROJECT, Engine
-from tests.cluster.flows import settings
+from tests.cluster.engine import DOMAIN, Engine
+from tests.cluster.flows import admin_policy
 from tests.cluster.namespace import wait
 from tests.flyteadmin.double import Double
-from tests.flyteadmin.engine_executor import flyteadmin_on
 from tests.threeways.seen import USER
 
 ROOT = Path(__file__).parents[2]
@@ -79,19 +78,13 @@ class Shop:
 
 
 @pytest.fixture(scope="module")
-def shop(flyte: Engine, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Shop]:
+def shop(flyte: Engine, admin: Double, tmp_path_factory: pytest.TempPathFactory) -> Shop:
     folder = tmp_path_factory.mktemp("shop")
     shutil.copy(ROOT / "examples/train/flow.py", folder / "train.py")
     shutil.copy(ROOT / "BUILD.lock", folder)
     (folder / "sleeping.py").write_text(SLEEPING)
-    with flyteadmin_on(flyte, tmp_path_factory.mktemp("flyteadmin")) as double:
-        lines = [f"{name} = {json.dumps(value)}\n" for name, value in settings(flyte).items()]
-        (folder / "BUILD.toml").write_text(
-            f'[workspace]\nplatforms = ["linux/amd64"]\nregistry = "{flyte.registry}/pushed"\n'
-            f'[flyte]\nproject = "{PROJECT}"\nendpoint = "http://{double.endpoint}"\n'
-            f"[domain.{DOMAIN}.metaflow]\n{''.join(lines)}"
-        )
-        yield Shop(folder, flyte, double)
+    (folder / "BUILD.toml").write_text(admin_policy(flyte, admin))
+    return Shop(folder, flyte, admin)
 
 
 def steps(shown: Mapping[str, Any]) -> dict[str, str]:
