@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 from mfbuild.cli import options
 from mfbuild.cli.run import enter, is_bundle, packaged_for, perform, told, where
 from mfbuild.errors import UsageError
+from mfbuild.report import reporter
 
 if TYPE_CHECKING:
     from mfbuild.local.state import RunInfo
@@ -45,7 +46,8 @@ _ANEW = {"phase": "running", "ended": None, "node": None, "reason": None}
 def run(args: argparse.Namespace) -> int:
     from mfbuild.local.state import RUNS, RunState, find_run, read_info
 
-    folder = find_run(options.workspace_of([]) / RUNS, args.run)
+    warn = reporter(args.progress, quiet=args.quiet).warn
+    folder = find_run(options.workspace_of([]) / RUNS, args.run, warn=warn)
     info = read_info(folder)
     if info.phase == "succeeded":
         raise UsageError(f"the run `{info.name}` has succeeded")

@@ -110,7 +110,8 @@ def _run_step(args: argparse.Namespace, session: Session, pairs: Sequence[tuple[
 
     if pairs:
         raise UsageError("a single step has the parameters of its run", hint="leave them out")
-    folder = find_run(session.config.root / RUNS, args.from_run, source_of(session, args.flow))
+    runs, warn = session.config.root / RUNS, session.reporter.warn
+    folder = find_run(runs, args.from_run, source_of(session, args.flow), warn=warn)
     info = read_info(folder)
     place, given = args.place or info.place, list(info.parameters.items())
     _, packaged = packaged_for(session, args.flow, place, given)

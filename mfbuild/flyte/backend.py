@@ -13,6 +13,8 @@ from flyteidl.admin.workflow_pb2 import WorkflowSpec
 from flyteidl.core.identifier_pb2 import Identifier, ResourceType
 from flyteidl.core.literals_pb2 import LiteralMap
 
+from mfbuild.engine.model import Digest
+
 Spec: TypeAlias = TaskSpec | WorkflowSpec | LaunchPlanSpec
 
 Phase = Literal["queued", "running", "succeeded", "failed", "aborted", "timed out", "skipped"]
@@ -41,6 +43,12 @@ class Registrations(Protocol):
         """The URL of `data`, which is uploaded unless it is there.
 
         The URL is a function of (project, domain, name, sha256 of data) and the backend's bucket.
+        """
+
+    def keeps(self, digest: Digest, size: int) -> bool:
+        """Whether what was uploaded with this content is there, as far as that is told for nothing.
+
+        A bucket is taken at its word: True.
         """
 
     def get(self, identifier: Identifier) -> TaskSpec | WorkflowSpec | None:

@@ -10,11 +10,11 @@ import json
 import os
 import secrets
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, get_args
 
 from mfbuild.engine.statcache import write_atomically
 from mfbuild.errors import Interrupted, MfbuildError, RunError, UsageError, did_you_mean
@@ -24,6 +24,7 @@ RUNS = ".mfbuild/runs"
 _ALPHABET = "abcdefghijklmnopqrstuvwxyz234567"
 RUN_JSON, JOURNAL = "run.json", "journal"
 _FORMAT = 1
+_NO_TIME = 1e11
 
 Phase = Literal["queued", "running", "succeeded", "failed", "interrupted", "aborted"]
 ENDED = ("succeeded", "failed", "interrupted", "aborted")
@@ -184,11 +185,34 @@ def read_info(folder: Path) -> RunInfo:
         value = json.loads((folder / RUN_JSON).read_bytes())
         if value.pop("format") != _FORMAT:
             raise ValueError("it has another format")
-        return RunInfo(**value)
+        info = RunInfo(**value)
+        times = (info.began, info.began if info.ended is None else info.ended)
+        if info.phase not in get_args(Phase) or not all(0 <= time < _NO_TIME for time in times):
+            raise ValueError("it is not one that mfbuild has written")
+        return info
     except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
         raise RunError(
             f"the record of the run cannot be read: {error}", where=str(folder)
         ) from error
+
+
+@contextmanager
+def damaged_left_out(folder: Path, warn: Callable[[str], None]) -> Iterator[None]:
+    """Let a list go on without the run in `folder`, and warn of it, where its files are damaged."""
+    try:
+        yield
+    except MfbuildError as error:
+        where = error.problems[0].where or folder
+        warn(f"left out the run `{folder.name}`: {error}, at {where}; remove {folder} to forget it")
+
+
+def read_infos(runs: Path, warn: Callable[[str], None]) -> dict[Path, RunInfo]:
+    """The record of every run below `runs`, by its folder; `warn` is told of each damaged one."""
+    found = {}
+    for path in sorted(runs.glob(f"*/{RUN_JSON}")):
+        with damaged_left_out(path.parent, warn):
+            found[path.parent] = read_info(path.parent)
+    return found
 
 
 def read_journal(folder: Path) -> list[Entry]:
@@ -206,22 +230,25 @@ def read_journal(folder: Path) -> list[Entry]:
     return entries
 
 
-def find_run(runs: Path, name: str | None, source: Path | None = None) -> Path:
+def find_run(
+    runs: Path, name: str | None, source: Path | None = None, *, warn: Callable[[str], None]
+) -> Path:
     """The folder of a run by its name, its Metaflow run id, or the beginning of either.
 
     It may be the folder itself. Without a name it is the latest one, of the flow or bundle
-    `source` if that is given. UsageError if there is none.
+    `source` if that is given; `warn` is told of each run whose record is damaged. UsageError if
+    there is none.
     """
     if name and "/" in name and (Path(name) / RUN_JSON).is_file():
         return Path(name).absolute()
-    folders = sorted(folder for folder in runs.glob("*") if (folder / RUN_JSON).is_file())
     if not name:
-        infos = {folder: read_info(folder) for folder in folders}
-        found = [f for f in folders if source is None or infos[f].source == str(source)]
+        infos = read_infos(runs, warn)
+        found = [f for f in infos if source is None or infos[f].source == str(source)]
         if not found:
             of_flow = f" of `{source.name}`" if source else ""
             raise UsageError(f"there is no run{of_flow} below `{runs}`")
         return max(found, key=lambda folder: infos[folder].began)
+    folders = sorted(path.parent for path in runs.glob(f"*/{RUN_JSON}"))
     wanted = name.rpartition("/")[2].removeprefix("flyte-")
     found = [folder for folder in folders if folder.name.startswith(wanted)]
     exact = [folder for folder in found if folder.name == wanted]

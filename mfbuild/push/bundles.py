@@ -93,7 +93,7 @@ class Embedded:
         return True
 
     def has(self, manifest: BundleManifest, repository: str | None) -> bool:
-        return self.backend.find_bundle(manifest.flow, manifest.version) is not None
+        return self.backend.keeps_bundle(manifest.flow, manifest.version)
 
     def find(self, flow: str, version: str) -> Source | None:
         return self.backend.find_bundle(flow, version)

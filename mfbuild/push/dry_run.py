@@ -69,6 +69,9 @@ class DryRun:
         self._say(f"upload {project}/{domain}/{digest[:12]}/{name} ({human_bytes(len(data))})")
         return f"{name}:{digest[:12]}"
 
+    def keeps(self, digest: Digest, size: int) -> bool:
+        return self.place.backend.registrations.keeps(digest, size)
+
     def get(self, identifier: Identifier) -> TaskSpec | WorkflowSpec | None:
         return self.place.backend.registrations.get(identifier)
 

@@ -57,7 +57,7 @@ def place_of(
     from mfbuild.local.embedded.files import FLYTE
 
     projects = {project or config.flyte_project or LOCAL: tuple(config.domains)}
-    files = EmbeddedBackend(config.root, store, projects, None)
+    files = EmbeddedBackend(config.root, store, projects, None, reporter.warn)
     folder = files.root / FLYTE
     here = folder.relative_to(Path.cwd()) if folder.is_relative_to(Path.cwd()) else folder
     shown = f"the embedded backend ({here})"

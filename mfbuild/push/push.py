@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 from flyteidl.core.identifier_pb2 import Identifier
 
 from mfbuild.engine.model import Digest, canonical
-from mfbuild.flyte.backend import LaunchPlan
+from mfbuild.flyte.backend import LaunchPlan, Registrations
 from mfbuild.flyte.compile import Compiled
 from mfbuild.flyte.launch_plan import address
 from mfbuild.flyte.names import CODE, PLAN
@@ -18,7 +18,7 @@ from mfbuild.flyte.resolve import Resolved, resolve
 from mfbuild.push.deployment import Deployment
 from mfbuild.push.entities import entities
 from mfbuild.push.places import Place
-from mfbuild.push.register import accept, fixed, register
+from mfbuild.push.register import accept, describe, fixed, register
 from mfbuild.push.sites import EMBEDDED, repository_of, site_of
 
 if TYPE_CHECKING:
@@ -50,25 +50,31 @@ def push(bundle: Source, deployment: Deployment, place: Place, *, activate: bool
     """Bring `bundle` to where `deployment` says, as far as it is not there, and activate it.
 
     The launch plan is registered last: where it is there, so is everything else; the images are
-    asked for once all the same, since a registry may have lost them. UsageError for what is
-    missing for that place; PushError and FlyteError for what cannot be sent or is another there.
+    asked for once all the same, since a registry may have lost them, and so are the code and the
+    plan where they are files that anybody may remove. UsageError for what is missing for that
+    place; PushError and FlyteError for what cannot be sent or is another there.
     """
+
+    def upload(name: str, data: bytes) -> str:
+        return registrations.upload(deployment.project, deployment.domain, name, data)
+
     manifest, registrations = bundle.manifest, place.backend.registrations
     repository = repository_of(manifest, deployment.domain)
     resolved = resolved_of(bundle, deployment, embedded=place.embedded)
     found = registrations.launch_plan(resolved.launch_plan_id)
     sent_images = place.bundles.put(bundle, repository)
     if found is None:
-
-        def upload(name: str, data: bytes) -> str:
-            return registrations.upload(deployment.project, deployment.domain, name, data)
-
         registered = register(
             registrations, entities(addressed(bundle, resolved, deployment, upload))
         )
         sent, notes = registered.sent, registered.notes
     else:
         sent, notes = (), _known(bundle, resolved, deployment, found)
+        if not _is_kept(bundle, resolved, registrations):
+            addressed(bundle, resolved, deployment, upload)
+            notes += (f"the code of {describe(found.id)} was lost, and was sent again",)
+        if sent_images:
+            notes += (f"the images of {describe(found.id)} were lost, and were sent again",)
     active = found is not None and found.active
     if activate and not active:
         registrations.set_active(resolved.launch_plan_id, active=True)
@@ -108,6 +114,14 @@ def addressed(
 def _plan(resolved: Resolved) -> bytes | None:
     """The bytes of the plan; None where no container starts others."""
     return None if resolved.plan is None else canonical(resolved.plan).encode()
+
+
+def _is_kept(bundle: Source, resolved: Resolved, registrations: Registrations) -> bool:
+    """Whether the code and the plan are where a push has brought them."""
+    code, plan = bundle.manifest.code, _plan(resolved)
+    return registrations.keeps(code.digest, code.size) and (
+        plan is None or registrations.keeps(Digest.of(plan), len(plan))
+    )
 
 
 def _known(

@@ -189,13 +189,37 @@ def test_what_was_packaged_last_cannot_be_read_or_is_gone(mfbuild: Runner, folde
     assert_refused(mfbuild("push", cwd=folder), 2, said)
 
 
+def test_a_damaged_record_leaves_the_list_of_the_others(mfbuild: Runner, folder: Path) -> None:
+    run = execution(folder)
+    bad = shutil.copytree(run, run.with_name("r0damaged"))
+    (bad / "run.json").write_bytes((bad / "run.json").read_bytes()[:40])
+    for words in ((), ("--flow", "SmallFlow")):
+        listed = mfbuild("status", "--json", *words, cwd=folder)
+        assert [e["name"] for e in listed.json()["executions"]] == [run.name]
+        (line,) = listed.err.splitlines()
+        assert line.startswith("warning: left out the run `r0damaged`: the record of the run")
+        assert line.endswith(f", at {bad}; remove {bad} to forget it")
+    whole = mfbuild("status", run.name, cwd=folder)
+    assert (whole.code, whole.err) == (0, "")
+    for verb in ("status", "terminate", "logs", "resume"):
+        done = mfbuild(verb, bad.name, cwd=folder)
+        assert_refused(done, 1, "the record of the run cannot be read: ")
+    latest = mfbuild("resume", cwd=folder)
+    assert latest.code == 2 and f"error: the run `{run.name}` has succeeded" in latest.err
+    assert latest.err.startswith("warning: left out the run `r0damaged`")
+
+
 def test_damaged_files_of_the_embedded_backend(mfbuild: Runner, folder: Path) -> None:
     run = execution(folder)
     (run / "request.pb").write_bytes(b"\xff\xff")
-    for words in (("status",), ("status", run.name), ("terminate", run.name), ("logs", run.name)):
+    for words in (("status", run.name), ("terminate", run.name), ("logs", run.name)):
         done = mfbuild(*words, cwd=folder)
         assert_refused(done, 1, "the request of the run cannot be read: ")
         assert str(run / "request.pb") in done.err
+    listed = mfbuild("status", cwd=folder)
+    assert (listed.code, listed.out) == (0, "")
+    assert listed.err.count("warning: ") == 1
+    assert f"warning: left out the run `{run.name}`: the request of the run" in listed.err
     (folder / FLYTE / "active").mkdir()
     (folder / FLYTE / "active/SmallFlow").write_bytes(b"\xff\xff")
     (listed,) = mfbuild("versions", "SmallFlow", "--json", cwd=folder).json()["versions"]

@@ -39,8 +39,12 @@ CODE = b"code of "
 def backend(root: Path, **changes: Any) -> EmbeddedBackend:
     """The backend of the workspace `root`; steps run in the interpreter of the tests."""
     with closing(Store.open(root / "store")) as store:
-        given: dict[str, Any] = {"projects": PROJECTS, "place": "host", **changes}
+        given = {"projects": PROJECTS, "place": "host", "warn": unwarned, **changes}
         return EmbeddedBackend(root, store, **given)
+
+
+def unwarned(message: str) -> None:
+    raise AssertionError(message)
 
 
 def resolved(version: str = FIRST, prefix: str = "", memory: int = 100, code: str = "") -> Resolved:

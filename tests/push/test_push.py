@@ -20,6 +20,7 @@ from mfbuild.push.names import FlowWord, find_launch_plan
 from mfbuild.push.promote import promote
 from mfbuild.push.push import Pushed, push, resolved_of
 from mfbuild.push.register import fixed
+from tests.flyte.shapes import foreach, plain, whole
 from tests.push.conftest import PROJECT, Target
 from tests.push.pushing import make_bundle, train_flow
 
@@ -62,6 +63,36 @@ def test_a_push_registers_everything_and_the_next_one_nothing(
     assert again.launch_plan == first.launch_plan
     if target.double:
         assert dict(target.double.calls) == {"GetLaunchPlan": 1}
+
+
+@pytest.mark.parametrize("target", ["local"], indirect=True)
+@pytest.mark.parametrize("damage", ["removed", "cut"])
+def test_what_the_embedded_backend_has_lost_is_sent_again(
+    tmp_path: Path, target: Target, damage: str
+) -> None:
+    with_plan = whole(foreach(foreach(plain)))
+    bundle = make_bundle(tmp_path / "a", with_plan, domains=target.domains)
+    first = send(target, bundle)
+    folder = target.config.root / ".mfbuild/flyte"
+    kept = folder / f"bundles/TrainFlow-{bundle.manifest.version}"
+    files = sorted(p for p in (*folder.glob("blobs/*"), *kept.rglob("*")) if p.is_file())
+    assert len(files) > 10
+    for file in files:
+        content = file.read_bytes()
+        file.unlink()
+        if damage == "cut":
+            file.write_bytes(content[:-1])
+        dry = DryRun(target.place())
+        push(bundle, target.deployment(), dry.whole(), activate=False)
+        assert [call.split()[0] for call in dry.calls] in (["push"], ["upload", "upload"])
+        again = send(target, bundle)
+        assert (again.sent, again.launch_plan) == ((), first.launch_plan)
+        (note,) = again.notes
+        assert again.sent_images == (kept in file.parents)
+        lost = "images" if again.sent_images else "code"
+        assert note.startswith(f"the {lost} of launch plan `flows/staging/TrainFlow@")
+        assert file.read_bytes() == content
+        assert send(target, bundle).notes == ()
 
 
 def test_one_line_of_a_step_registers_no_task_and_no_image(target: Target, tmp_path: Path) -> None:

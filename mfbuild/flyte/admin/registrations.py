@@ -9,6 +9,7 @@ from typing import Any
 from flyteidl.admin import common_pb2, launch_plan_pb2, project_pb2, task_pb2, workflow_pb2
 from flyteidl.core.identifier_pb2 import Identifier, ResourceType
 
+from mfbuild.engine.model import Digest
 from mfbuild.flyte.admin.client import PAGE, Client
 from mfbuild.flyte.admin.failures import Refusal
 from mfbuild.flyte.admin.upload import upload
@@ -37,6 +38,9 @@ class AdminRegistrations:
 
     def upload(self, project: str, domain: str, name: str, data: bytes) -> str:
         return upload(self._client, project, domain, name, data)
+
+    def keeps(self, digest: Digest, size: int) -> bool:
+        return True
 
     def get(self, identifier: Identifier) -> task_pb2.TaskSpec | workflow_pb2.WorkflowSpec | None:
         """As the port says; a workflow is as compiled, and `compare.differences` knows of that."""

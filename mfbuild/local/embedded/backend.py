@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -24,15 +24,21 @@ class EmbeddedBackend:
 
     `projects` are those of the configuration, with their domains; `place` is where steps run, one
     of `local.places.PLACES`; None: in their images, without a container where that is possible.
+    `warn` gets a sentence for each run that a list leaves out.
     """
 
     name = "local"
 
     def __init__(
-        self, root: Path, store: Store, projects: Mapping[str, Sequence[str]], place: str | None
+        self,
+        root: Path,
+        store: Store,
+        projects: Mapping[str, Sequence[str]],
+        place: str | None,
+        warn: Callable[[str], None],
     ) -> None:
         self.root = root.absolute()
-        self._store, self._place = store.root.absolute(), place
+        self._store, self._place, self._warn = store.root.absolute(), place, warn
         self._files = Files(self.root / FLYTE)
         self.registrations = EmbeddedRegistrations(self._files, projects)
 
@@ -48,11 +54,16 @@ class EmbeddedBackend:
             registrations=self.registrations,
             store=self._store,
             place=self._place or default_place(),
+            warn=self._warn,
         )
 
     def keep_bundle(self, bundle: Bundle) -> Path:
         """Keep a copy of a bundle, hard links where possible, and give its path; BundleError."""
         return bundles.keep(bundle, self._files)
+
+    def keeps_bundle(self, flow: str, version: str) -> bool:
+        """Whether the bundle of a flow's version is kept, with every file in its size."""
+        return bundles.is_whole(flow, version, self._files)
 
     def find_bundle(self, flow: str, version: str) -> Bundle | None:
         """The kept bundle of a flow's version; BundleError if it is damaged."""

@@ -14,9 +14,14 @@ def keep(bundle: Bundle, files: Files) -> Path:
     """A copy of `bundle` among those that are kept, written unless it is there; BundleError."""
     manifest = bundle.manifest
     path = _path(manifest.flow, manifest.version, files)
-    if not bundle_is_whole(path, manifest.version):
+    if not is_whole(manifest.flow, manifest.version, files):
         copy_bundle(manifest, bundle.layout, path.parent)
     return path
+
+
+def is_whole(flow: str, version: str, files: Files) -> bool:
+    """Whether the bundle of a flow's version is kept, with every file in its size."""
+    return bundle_is_whole(_path(flow, version, files), version)
 
 
 def find(flow: str, version: str, files: Files) -> Bundle | None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import signal
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -22,7 +22,16 @@ from mfbuild.local.embedded.registrations import EmbeddedRegistrations
 from mfbuild.local.embedded.requests import NAME, REQUEST, begun, encoded, request_of
 from mfbuild.local.embedded.standing import Log, execution_of, logs_of, tasks_of
 from mfbuild.local.progress import step_of
-from mfbuild.local.state import ENDED, RUN_JSON, RunInfo, RunState, read_info, write_info
+from mfbuild.local.state import (
+    ENDED,
+    RUN_JSON,
+    RunInfo,
+    RunState,
+    damaged_left_out,
+    read_info,
+    read_infos,
+    write_info,
+)
 
 _GRACE = 30.0
 _PAUSE = 0.05
@@ -31,12 +40,13 @@ _PAUSE = 0.05
 @dataclass(frozen=True, slots=True)
 class EmbeddedExecutions:
     """The Executions of a workspace. `runs` is the folder of its runs, `store` that of the store;
-    steps run in `place`."""
+    steps run in `place`; `warn` is told of runs whose files are damaged, where runs are listed."""
 
     runs: Path
     registrations: EmbeddedRegistrations
     store: Path
     place: str
+    warn: Callable[[str], None]
 
     def start(self, id: ExecutionId, of: Identifier, inputs: LiteralMap) -> None:
         """As in Executions: a process of its own performs the run, also when this one has ended."""
@@ -61,12 +71,13 @@ class EmbeddedExecutions:
         return found if found.id == id else None
 
     def list(self, project: str, domain: str, flow: str | None = None) -> Iterator[Execution]:
-        folders = {path.parent: read_info(path.parent) for path in self.runs.glob(f"*/{RUN_JSON}")}
-        for folder, info in sorted(folders.items(), key=lambda each: -each[1].began):
+        infos = read_infos(self.runs, self.warn)
+        for folder, info in sorted(infos.items(), key=lambda each: -each[1].began):
             if (info.project, info.domain) == (project, domain):
-                execution = execution_of(folder)
-                if flow is None or _is_of(execution, flow):
-                    yield execution
+                with damaged_left_out(folder, self.warn), explained(folder):
+                    execution = execution_of(folder)
+                    if flow is None or _is_of(execution, flow):
+                        yield execution
 
     def tasks(self, id: ExecutionId) -> Sequence[TaskRun]:
         over = self._found(id).is_done

@@ -51,6 +51,11 @@ class EmbeddedRegistrations:
                 place(scratch, path, data, 0o444)
         return path.absolute().as_uri()
 
+    def keeps(self, digest: Digest, size: int) -> bool:
+        """As in Registrations; nothing is read."""
+        path = self.files.root / BLOBS / digest.hex
+        return path.is_file() and path.stat().st_size == size
+
     def get(self, identifier: Identifier) -> TaskSpec | WorkflowSpec | None:
         is_task = identifier.resource_type == ResourceType.TASK
         return _decoded(self._path(identifier), TaskSpec if is_task else WorkflowSpec)
