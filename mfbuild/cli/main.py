@@ -6,8 +6,7 @@ import argparse
 import importlib
 import os
 import sys
-from collections.abc import Sequence
-from pathlib import Path
+from collections.abc import Mapping, Sequence
 
 from mfbuild import __version__
 from mfbuild.errors import MfbuildError
@@ -55,9 +54,10 @@ def main(argv: Sequence[str] | None = None) -> int:
     if sys.platform == "win32":
         print("error: Windows is not supported as a host: use WSL, Linux or macOS", file=sys.stderr)
         return 2
+    parser, verbs = _parsers()
     try:
         with terminable():
-            return _run(words)
+            return _run(words, parser, verbs)
     except MfbuildError as error:
         print_problems(error)
         return error.exit_code
@@ -68,8 +68,12 @@ def main(argv: Sequence[str] | None = None) -> int:
     except KeyboardInterrupt:
         print("error: interrupted", file=sys.stderr)
         return 130
-    except Exception:
-        return _bug(words)
+    except Exception as error:
+        from mfbuild.cli.bug import write_log
+
+        log = write_log(error, words, verbs.get(words[0], parser) if words else parser)
+        print(f"error: this is a bug in mfbuild; the log is {log}", file=sys.stderr)
+        return 3
 
 
 def print_problems(error: MfbuildError) -> None:
@@ -82,9 +86,12 @@ def print_problems(error: MfbuildError) -> None:
             print(f"  hint: {problem.hint}", file=sys.stderr)
 
 
-def _run(words: Sequence[str]) -> int:
+def _run(
+    words: Sequence[str],
+    parser: argparse.ArgumentParser,
+    verbs: Mapping[str, argparse.ArgumentParser],
+) -> int:
     verb = words[0] if words else None
-    parser, verbs = _parsers()
     if verb not in VERBS:
         parser.parse_args(words)
         parser.print_help(sys.stderr)
@@ -120,20 +127,3 @@ def _parsers() -> tuple[argparse.ArgumentParser, dict[str, argparse.ArgumentPars
         )
         for name, text in VERBS.items()
     }
-
-
-def _bug(words: Sequence[str]) -> int:
-    """An exception that nothing expected: exit 3, with a log that can be pasted in a report."""
-    import platform
-    import tempfile
-    import traceback
-
-    text = (
-        f"mfbuild {__version__}, Python {platform.python_version()}, {platform.platform()}\n"
-        f"command: {' '.join(words)}\n\n{traceback.format_exc()}"
-    )
-    descriptor, name = tempfile.mkstemp(prefix="mfbuild-bug-", suffix=".log")
-    with os.fdopen(descriptor, "w") as log:
-        log.write(text)
-    print(f"error: this is a bug in mfbuild; the log is {Path(name)}", file=sys.stderr)
-    return 3
