@@ -48,7 +48,7 @@ def arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> int:
     with options.session_of(args, options.workspace_of([])) as session:
-        from mfbuild.push.logs import show_logs
+        from mfbuild.push.logs import logs_of, show_logs
         from mfbuild.push.sites import metaflow_settings
 
         place, found = places.execution(args, session)
@@ -58,9 +58,7 @@ def run(args: argparse.Namespace) -> int:
         show_logs(
             args.python.absolute(),
             {**os.environ, **settings},
-            flow=found.flow,
-            run=f"flyte-{found.id.name}",
-            step=args.step,
+            logs_of(place.backend.executions, found, args.step),
             follow=_following(place, found.id) if args.follow else None,
             folder=_folder(place, session, found.id),
         )

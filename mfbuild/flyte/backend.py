@@ -142,6 +142,9 @@ class Executions(Protocol):
     def list(self, project: str, domain: str, flow: str | None = None) -> Iterator[Execution]:
         """The executions of a domain, or of one launch plan's name, newest first."""
 
+    def run_input(self, id: ExecutionId) -> str:
+        """What an execution was given as its input `run` (docs/flyte.md); "" if nothing."""
+
     def tasks(self, id: ExecutionId) -> Sequence[TaskRun]:
         """Every node that runs a task, those of sub-workflows and dynamic nodes included."""
 

@@ -1,4 +1,4 @@
-"""The logs of an execution: of the embedded backend's files, else of Metaflow's datastore."""
+"""The logs of an execution, which Metaflow's datastore has: where they are, and what they say."""
 
 from __future__ import annotations
 
@@ -6,32 +6,72 @@ import json
 import signal
 import subprocess
 from collections.abc import Callable, Mapping
+from dataclasses import asdict, dataclass
 from pathlib import Path
 
 from mfbuild.errors import FlyteError
 from mfbuild.flow import probe_logs
+from mfbuild.flyte.backend import Execution, Executions
+from mfbuild.runtime.run import Run
 
 _PROBE = Path(probe_logs.__file__)
+
+
+@dataclass(frozen=True, slots=True)
+class Logs:
+    """The logs of a run: of all tasks, of one `step`, or of an `attempt` of one `task` of it.
+
+    `datastore` is the type and the root of a datastore that is not the one of the settings.
+    """
+
+    flow: str
+    run: str
+    step: str | None = None
+    task: str | None = None
+    attempt: int | None = None
+    datastore: tuple[str, str] | None = None
+
+
+def logs_of(executions: Executions, execution: Execution, step: str | None = None) -> Logs:
+    """Where the tasks of an execution, or those of one step, write their logs.
+
+    The task of a local run writes into that one, in the datastore of whoever has started it.
+    FlyteError if what the execution was given cannot be read.
+    """
+    try:
+        run = Run.parse(executions.run_input(execution.id), execution.id.name)
+    except ValueError as error:
+        raise FlyteError(f"the run of `{execution.id.name}` is not known: {error}") from error
+    if run.task is None:
+        return Logs(execution.flow, run.id, step)
+    given = dict(option.partition("=")[::2] for option in run.task.options)
+    kind, root = given.get("--datastore"), given.get("--datastore-root")
+    return Logs(
+        flow=execution.flow,
+        run=run.id,
+        step=step or execution.of.name.rpartition(".")[2],
+        task=run.task.id,
+        attempt=run.task.attempt,
+        datastore=(kind, root) if kind and root else None,
+    )
 
 
 def show_logs(
     python: Path,
     env: Mapping[str, str],
+    logs: Logs,
     *,
-    flow: str,
-    run: str,
-    step: str | None,
     folder: Path,
     follow: Callable[[], None] | None = None,
 ) -> None:
-    """Print the logs of a run's tasks to stdout, read by `python` under Metaflow's settings `env`.
+    """Print `logs` to stdout, read by `python` under Metaflow's settings `env`.
 
     A datastore in files is the one that Metaflow would use in `folder`.
 
     With `follow`, goes on while that is at work, and prints what was written until it returned.
     FlyteError where the datastore cannot be read, BrokenPipeError where nobody reads stdout.
     """
-    request = {"flow": flow, "run": run, "step": step, "follow": follow is not None}
+    request = {**asdict(logs), "follow": follow is not None}
     with subprocess.Popen(
         [python, _PROBE, json.dumps(request)],
         stdin=subprocess.PIPE,
@@ -50,6 +90,6 @@ def show_logs(
         raise BrokenPipeError
     if child.returncode:
         raise FlyteError(
-            f"the logs of `{run}` cannot be read from Metaflow's datastore",
+            f"the logs of `{logs.flow}/{logs.run}` cannot be read from Metaflow's datastore",
             hint="its settings are those of the domain in BUILD.toml, and the credentials yours",
         )

@@ -115,6 +115,10 @@ def test_a_single_task(tmp_path: Path) -> None:
         assert ended(flyte).of == task
         [run] = flyte.executions.tasks(ID)
         assert (run.task, run.phase) == ("start", "succeeded")
+        assert flyte.executions.run_input(ID) == ""
+
+        with pytest.raises(FlyteError):
+            flyte.executions.run_input(ExecutionId(PROJECT, DOMAIN, "r2"))
 
 
 def test_the_same_again_is_the_same(flyte: Place) -> None:

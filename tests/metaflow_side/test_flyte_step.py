@@ -104,6 +104,16 @@ def test_only_the_steps_that_have_it_run_on_flyte(metaflow: Metaflow) -> None:
     assert sorted(logs) == ["body 0 attempt 0\n", "body 1 attempt 1\n"]
     user = metaflow.client(f"sorted(t for t in run({id!r})['body'].task.tags if 'user' in t)")
     assert user == ["user:ada"]
+    here = replace(metaflow, cwd=flow.parent)
+    runs = sorted(path.name for path in (flow.parent / ".mfbuild/runs").iterdir())
+    lines = [succeed(here.python("-m", "mfbuild", "logs", name)).out for name in runs]
+    said = sorted(line.partition(": ")[2] for out in lines for line in out.splitlines())
+    assert [line for line in said if line[:4] == "body"] == [
+        *("body 0 attempt 0", "body 1 attempt 0", "body 1 attempt 1"),
+    ]
+    assert [sum("body " in line for line in out.splitlines()) for out in lines] == [1, 1, 1]
+    (failed,) = [out for out in lines if "ValueError: on purpose" in out]
+    assert "body 1 attempt 0" in failed
 
 
 def test_every_step_may_run_on_flyte(metaflow: Metaflow) -> None:
@@ -228,6 +238,8 @@ def test_one_step_of_a_registered_flow_on_a_run(metaflow: Metaflow) -> None:
     assert data(metaflow, joined, "join", "attempts") == [[0, 1, 0]]
     assert metaflow.client(f"[s.id for s in run({joined!r})]") == ["join"]
     body = step("mixed.py:body", "--path", "2")
+    logs = succeed(here.python("-m", "mfbuild", "logs", body)).out
+    assert [line.partition(": ")[2] for line in logs.splitlines()] == ["body 2 attempt 0"]
     assert data(metaflow, body, "body", "twice") == [4]
     told = here.python(*words, "Mixed:bodi")
     assert (

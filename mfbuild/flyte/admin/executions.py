@@ -7,7 +7,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from flyteidl.admin import common_pb2, execution_pb2
 from flyteidl.core.execution_pb2 import WorkflowExecution
 from flyteidl.core.identifier_pb2 import Identifier, WorkflowExecutionIdentifier
-from flyteidl.core.literals_pb2 import LiteralMap
+from flyteidl.core.literals_pb2 import Literal, LiteralMap
 
 from mfbuild.errors import FlyteError
 from mfbuild.flyte.admin.client import PAGE, Client
@@ -15,6 +15,7 @@ from mfbuild.flyte.admin.failures import Refusal
 from mfbuild.flyte.admin.registrations import NEWEST_FIRST, described
 from mfbuild.flyte.admin.tasks import list_tasks, times
 from mfbuild.flyte.backend import Execution, ExecutionId, Phase, TaskRun
+from mfbuild.flyte.names import RUN
 
 PHASES: Mapping[int, Phase] = {
     WorkflowExecution.UNDEFINED: "queued",
@@ -79,6 +80,10 @@ class AdminExecutions:
         for found in self._client.pages(method, request, "executions", doing):
             yield _execution(found)
 
+    def run_input(self, id: ExecutionId) -> str:
+        inputs = self._inputs(id)
+        return inputs[RUN].scalar.primitive.string_value if RUN in inputs else ""
+
     def tasks(self, id: ExecutionId) -> Sequence[TaskRun]:
         return list_tasks(self._client, identifier(id))
 
@@ -98,11 +103,14 @@ class AdminExecutions:
         found = self.get(id)
         if found is None or found.of != of:
             return False
+        there = self._inputs(id)
+        return all(there.get(name) == value for name, value in inputs.literals.items())
+
+    def _inputs(self, id: ExecutionId) -> Mapping[str, Literal]:
         request = execution_pb2.WorkflowExecutionGetDataRequest(id=identifier(id))
         doing = f"tell the inputs of the execution `{id.name}`"
         data = self._client.call(self._client.admin.GetExecutionData, request, doing)
-        there = data.full_inputs.literals
-        return all(there.get(name) == value for name, value in inputs.literals.items())
+        return dict(data.full_inputs.literals)
 
 
 def identifier(id: ExecutionId) -> WorkflowExecutionIdentifier:

@@ -15,11 +15,12 @@ from flyteidl.core.literals_pb2 import LiteralMap
 from mfbuild.engine.statcache import write_atomically
 from mfbuild.errors import FlyteError
 from mfbuild.flyte.backend import Execution, ExecutionId, TaskRun
+from mfbuild.flyte.names import RUN
 from mfbuild.local import hold
 from mfbuild.local.embedded.files import explained, make, read
 from mfbuild.local.embedded.process import spawn
 from mfbuild.local.embedded.registrations import EmbeddedRegistrations
-from mfbuild.local.embedded.requests import NAME, REQUEST, begun, encoded, request_of
+from mfbuild.local.embedded.requests import NAME, REQUEST, begun, encoded, read_request, request_of
 from mfbuild.local.embedded.standing import Log, execution_of, logs_of, tasks_of
 from mfbuild.local.progress import step_of
 from mfbuild.local.state import (
@@ -78,6 +79,14 @@ class EmbeddedExecutions:
                     execution = execution_of(folder)
                     if flow is None or _is_of(execution, flow):
                         yield execution
+
+    def run_input(self, id: ExecutionId) -> str:
+        """As in Executions; where nobody has said it, the run id that was chosen instead."""
+        self._found(id)
+        folder = self.runs / id.name
+        asked = read_request(folder)
+        given = asked.inputs.literals[RUN].scalar.primitive.string_value if asked else ""
+        return given or read_info(folder).run
 
     def tasks(self, id: ExecutionId) -> Sequence[TaskRun]:
         over = self._found(id).is_done
