@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import os
 import threading
-import time
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 from urllib.parse import quote, urlsplit
@@ -13,6 +12,7 @@ from urllib.parse import quote, urlsplit
 from mfbuild.debian.apt import Mirror, mirrors
 from mfbuild.engine.model import Source
 from mfbuild.errors import FetchError
+from mfbuild.oci.transport import Passing, Tick, ca_bundle, pause
 
 if TYPE_CHECKING:
     from requests import Response, Session
@@ -22,15 +22,9 @@ _WAITS = (0.2, 1.0, 4.0)
 _PIECE = 1 << 18
 _connections = threading.local()
 
-Tick = Callable[[int], None]
-
 
 class Missing(FetchError):
     """The mirror does not have the file (404 or 410)."""
-
-
-class _Retry(Exception):
-    """This attempt failed; another one may not."""
 
 
 def fetch(source: Source, destination: Path, tick: Tick) -> None:
@@ -58,24 +52,16 @@ def download(
     """Write the file at `path` of `mirror`, at most `limit` bytes, to `destination`.
 
     A connection that breaks and an answer of 5xx or 429 are tried again after each of `waits`
-    seconds. Raises Missing, or FetchError.
+    seconds. Raises Missing, FetchError, or UsageError where there are no certificates to trust.
     """
     for wait in (*waits, None):
         try:
             return _attempt(mirror, path, destination, tick, limit)
-        except _Retry as error:
+        except Passing as error:
             if wait is None:
                 name = path.rpartition("/")[2]
                 raise FetchError(f"downloading `{name}` from the Debian mirror: {error}") from error
-        _pause(wait, tick)
-
-
-def _pause(seconds: float, tick: Tick) -> None:
-    """Wait in short pieces, so that a build can be cancelled."""
-    end = time.monotonic() + seconds
-    while (left := end - time.monotonic()) > 0:
-        tick(0)
-        time.sleep(min(left, 0.1))
+        pause(wait, tick)
 
 
 def _attempt(mirror: Mirror, path: str, destination: Path, tick: Tick, limit: int) -> None:
@@ -84,15 +70,18 @@ def _attempt(mirror: Mirror, path: str, destination: Path, tick: Tick, limit: in
     url = f"{mirror.url}/{quote(path, safe='/+~:=@!$,')}"
     # The transfer must not be decoded on the way: digests are of the bytes as they are stored.
     headers = {"Accept-Encoding": "identity"}
+    verify = ca_bundle(os.environ)
     try:
-        with _session().get(url, stream=True, timeout=_TIMEOUT, headers=headers) as response:
+        with _session().get(
+            url, stream=True, timeout=_TIMEOUT, headers=headers, verify=verify
+        ) as response:
             _check(response, path)
             _save(response, path, destination, tick, limit)
     except requests.exceptions.RequestException as error:
         if "CERTIFICATE_VERIFY_FAILED" in str(error):
             raise FetchError("the certificate of the Debian mirror cannot be verified") from error
         # The text of these errors holds the URL, and that may hold a password.
-        raise _Retry(f"the connection failed ({type(error).__name__})") from error
+        raise Passing(f"the connection failed ({type(error).__name__})") from error
 
 
 def _session() -> Session:
@@ -112,7 +101,7 @@ def _check(response: Response, path: str) -> None:
     if response.status_code in (404, 410):
         raise Missing(f"`{path}` is not on the Debian mirror")
     if response.status_code == 429 or response.status_code >= 500:
-        raise _Retry(f"the server answered {response.status_code}")
+        raise Passing(f"the server answered {response.status_code}")
     if response.status_code != 200:
         raise FetchError(f"the Debian mirror answered {response.status_code} for `{path}`")
 
@@ -128,4 +117,4 @@ def _save(response: Response, path: str, destination: Path, tick: Tick, limit: i
             tick(len(piece))
     expected = response.headers.get("Content-Length")
     if expected and expected.isdigit() and done != int(expected):
-        raise _Retry(f"the connection ended after {done} of {expected} bytes")
+        raise Passing(f"the connection ended after {done} of {expected} bytes")

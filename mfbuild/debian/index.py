@@ -15,10 +15,11 @@ from pathlib import Path
 
 from mfbuild.debian.apt import SECURITY_SETTING, Mirror, Mirrors
 from mfbuild.debian.control import paragraph
-from mfbuild.debian.fetch import Missing, Tick, download
+from mfbuild.debian.fetch import Missing, download
 from mfbuild.debian.model import DEBIAN, SECURITY, LockedDeb
 from mfbuild.debian.version import version_key
 from mfbuild.errors import FetchError, Problem, ResolveError
+from mfbuild.oci.transport import Tick
 
 _COMPONENT = "main"
 _MAX_RELEASE = 16 << 20

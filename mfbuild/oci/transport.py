@@ -108,7 +108,8 @@ class Registry:
             except Passing as error:
                 failure = error
             if number < ATTEMPTS:
-                self._pause(failure.after or 0.25 * 2**number * random.uniform(0.5, 1.5), tick)
+                wait = failure.after or 0.25 * 2**number * random.uniform(0.5, 1.5)
+                pause(wait, tick, self._sleep)
         raise FetchError(f"`{self.host}{path}`: the registry {failure.reason}, {ATTEMPTS} times")
 
     def ask(
@@ -302,12 +303,13 @@ class Registry:
         path = urlsplit(url).path  # queries hold the state of uploads
         return AnswerError.of(self.host, path, response.status_code, _words(response))
 
-    def _pause(self, seconds: float, tick: Tick) -> None:
-        """Wait, in small pieces so that ^C ends it."""
-        while seconds > 0:
-            tick(0)
-            self._sleep(min(seconds, 0.25))
-            seconds -= 0.25
+
+def pause(seconds: float, tick: Tick, sleep: Callable[[float], None] = time.sleep) -> None:
+    """Wait, in small pieces so that `tick` can end it."""
+    while seconds > 0:
+        tick(0)
+        sleep(min(seconds, 0.25))
+        seconds -= 0.25
 
 
 def ca_bundle(environ: Mapping[str, str]) -> str | None:

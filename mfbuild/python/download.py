@@ -14,6 +14,7 @@ from urllib.parse import unquote, urlsplit
 from urllib.request import url2pathname
 
 from mfbuild.errors import FetchError
+from mfbuild.oci.transport import Passing, ca_bundle, pause
 from mfbuild.python.index import IndexSettings, is_url, redact, without_credentials
 
 if TYPE_CHECKING:
@@ -31,14 +32,6 @@ _HEADERS = {"Accept-Encoding": "identity"}
 
 class GoneError(FetchError):
     """The address holds no such file, or not for the credentials that there are."""
-
-
-class _Again(Exception):
-    """A try that failed in passing; `wait` is what the server asked for, in seconds."""
-
-    def __init__(self, reason: str, wait: float = 0.0) -> None:
-        super().__init__(reason)
-        self.wait = wait
 
 
 class _Partial:
@@ -105,7 +98,8 @@ class Downloader:
 
         Broken connections and passing faults are tried again, going on where they stopped.
         FetchError, with nothing left at `destination`, when that does not help or the content is
-        not what `sha256` and `size` promise; GoneError when the file is not there.
+        not what `sha256` and `size` promise; GoneError when the file is not there, UsageError where
+        there are no certificates to trust.
         """
         if not is_url(url):
             raise FetchError(f"`{redact(url)}` is not an address that can be downloaded")
@@ -158,14 +152,14 @@ class Downloader:
                 self._receive(url, partial)
                 if partial.complete():
                     return
-                raise _Again(f"it ends after {partial.received} bytes")
-            except _Again as again:
+                raise Passing(f"it ends after {partial.received} bytes")
+            except Passing as again:
                 # Whoever gets further each time is not stopped by a count.
                 failures = 1 if partial.most > before else failures + 1
                 if failures >= ATTEMPTS:
                     raise FetchError(f"cannot be downloaded: {again}") from again
-                pause = 0.5 * 2 ** (failures - 1) * random.uniform(0.5, 1.5)
-                self._wait(min(max(pause, again.wait), _LONGEST_WAIT), tick)
+                wait = max(0.5 * 2 ** (failures - 1) * random.uniform(0.5, 1.5), again.after or 0.0)
+                pause(min(wait, _LONGEST_WAIT), tick, self._sleep)
 
     def _receive(self, url: str, partial: _Partial) -> None:
         """One try, going on from what `partial` has."""
@@ -186,7 +180,7 @@ class Downloader:
             message = "cannot be downloaded: the server's certificate is not trusted"
             raise FetchError(message, hint=hint) from error
         except (requests.RequestException, HTTPError) as error:
-            raise _Again(_reason(error)) from error
+            raise Passing(_reason(error)) from error
 
     def _request(self, method: str, url: str, headers: dict[str, str]) -> requests.Response:
         """`requests` drops the credentials when a redirect leaves the host (rebuild_auth)."""
@@ -200,17 +194,11 @@ class Downloader:
             url,
             headers=headers,
             auth=self.settings.credentials(url),
-            verify=self.settings.ca_bundle() or True,
+            verify=ca_bundle(self.settings.environ) or self.settings.ca_bundle() or True,
             timeout=_TIMEOUT,
             stream=True,
             allow_redirects=True,
         )
-
-    def _wait(self, seconds: float, tick: Callable[[int], None]) -> None:
-        while seconds > 0:
-            tick(0)
-            self._sleep(min(seconds, 0.2))
-            seconds -= 0.2
 
 
 def _copy(url: str, partial: _Partial) -> None:
@@ -234,7 +222,7 @@ def _check(response: requests.Response, partial: _Partial) -> None:
     status = response.status_code
     if status in _PASSING:
         wait = response.headers.get("Retry-After", "")
-        raise _Again(f"the server answers {status}", float(wait) if wait.isdecimal() else 0.0)
+        raise Passing(f"the server answers {status}", float(wait) if wait.isdecimal() else None)
     if status in _GONE:
         hint = "check the credentials of the index" if status in (401, 403) else None
         raise GoneError(f"cannot be downloaded: the server answers {status}", hint=hint)
@@ -242,7 +230,7 @@ def _check(response: requests.Response, partial: _Partial) -> None:
     if partial.received and not (status == 206 and begins):
         partial.restart()
         if status in (206, 416):
-            raise _Again("the server does not go on where it stopped")
+            raise Passing("the server does not go on where it stopped")
     if status not in (200, 206):
         raise FetchError(f"cannot be downloaded: the server answers {status}")
 

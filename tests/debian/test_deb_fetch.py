@@ -9,7 +9,7 @@ import pytest
 from mfbuild.debian.apt import Mirror
 from mfbuild.debian.fetch import Missing, download, fetch
 from mfbuild.engine.model import Blob, Digest, Source
-from mfbuild.errors import FetchError, Interrupted
+from mfbuild.errors import FetchError, Interrupted, UsageError
 from tests.debs import MirrorServer, serve
 
 CONTENT = bytes(range(256)) * 4096
@@ -101,6 +101,19 @@ def test_a_closed_port_is_an_error_without_the_address(tmp_path: Path) -> None:
             download(mirror, "pool/a.deb", tmp_path / "a", lambda n: None, limit=9, waits=())
     expected = "downloading `a.deb` from the Debian mirror: the connection failed (ConnectionError)"
     assert str(raised.value) == expected
+
+
+@pytest.mark.parametrize("name", ["REQUESTS_CA_BUNDLE", "CURL_CA_BUNDLE"])
+def test_certificates_that_are_not_there_are_named(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str
+) -> None:
+    monkeypatch.delenv("REQUESTS_CA_BUNDLE", raising=False)
+    monkeypatch.setenv(name, "/missing.pem")
+    with pytest.raises(UsageError) as raised:
+        download(
+            Mirror("https://127.0.0.1:1/debian"), PATH, tmp_path / "a", lambda n: None, limit=9
+        )
+    assert str(raised.value) == f"`{name}` names `/missing.pem`, which is not there"
 
 
 def test_a_download_can_be_cancelled(server: MirrorServer, tmp_path: Path) -> None:

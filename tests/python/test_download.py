@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from mfbuild.errors import FetchError, Interrupted
+from mfbuild.errors import FetchError, Interrupted, UsageError
 from mfbuild.python.download import ATTEMPTS, Downloader, GoneError
 from tests.index import Fault, File, Index, serve, settings_for
 
@@ -52,6 +52,14 @@ def test_passing_faults_are_got_over(tmp_path: Path, faults: list[Fault], ranges
     assert fetched.path.read_bytes() == DATA
     assert sum(fetched.ticks) == len(DATA)
     assert fetched.slept
+
+
+@pytest.mark.parametrize("name", ["REQUESTS_CA_BUNDLE", "CURL_CA_BUNDLE"])
+def test_certificates_that_are_not_there_are_named(tmp_path: Path, name: str) -> None:
+    environ = {"REQUESTS_CA_BUNDLE": "", name: "/missing.pem"}
+    with serve(WHEEL) as index, pytest.raises(UsageError) as caught:
+        Fetched(index, tmp_path, **environ).get(url="https://127.0.0.1:1/a.whl")
+    assert str(caught.value) == f"`{name}` names `/missing.pem`, which is not there"
 
 
 def test_a_cut_download_goes_on_where_it_stopped(tmp_path: Path) -> None:
