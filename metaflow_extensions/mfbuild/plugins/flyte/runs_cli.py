@@ -116,12 +116,8 @@ def resume(
         raise CommandException(f"There is no step *{step}*.")
     origin = run_id.rpartition("/")[2]
     pairs = parameters_of(obj, origin)
-    with (
-        _deployed(obj) if deployed else deploying(obj, **options) as (
-            remote,
-            plan,
-        )
-    ):
+    there = _deployed(obj) if deployed else deploying(obj, **options)
+    with there as (remote, plan):
         id = _start(obj, remote, plan, pairs, run=resumed(origin, step))
         _tell_run(obj, remote, id, run_id_file, deployer_attribute_file)
         if wait:
