@@ -6,15 +6,13 @@ usage: python -m tests.engine.child STORE MODE [NUMBER]
 from __future__ import annotations
 
 import json
-import os
-import resource
 import signal
 import sys
 from pathlib import Path
-from typing import Any
 
 from mfbuild.engine.model import Action, Work
 from mfbuild.errors import MfbuildError
+from tests.children import arguments, kill_at, limit_files, ready, say
 from tests.engine.fakes import Workshop, action, join, out
 
 GOALS = (out("//top"), out("//base", "info"))
@@ -32,21 +30,6 @@ def actions(shop: Workshop) -> list[Action]:
     ]
 
 
-def kill_at(root: Path, number: int) -> None:
-    """Die, as by kill -9, before the `number`th time that the store is touched."""
-    count = 0
-
-    def hook(event: str, args: tuple[Any, ...]) -> None:
-        nonlocal count
-        inside = args and str(args[0]).startswith(str(root))
-        if inside or event == "fcntl.flock":
-            count += 1
-            if count == number:
-                os.kill(os.getpid(), signal.SIGKILL)
-
-    sys.addaudithook(hook)
-
-
 def logging_join(log: Path, work: Work) -> None:
     with log.open("a") as file:
         file.write(f"{work.params}\n")
@@ -60,13 +43,8 @@ def endless(work: Work) -> None:
         work.tick(1)
 
 
-def say(line: str) -> None:
-    sys.stdout.write(f"{line}\n")
-    sys.stdout.flush()
-
-
 def main() -> int:
-    root, mode, number = Path(sys.argv[1]), sys.argv[2], int(sys.argv[3])
+    root, mode, number = arguments()
     # A shell that runs this in the background would have it ignored.
     signal.signal(signal.SIGINT, signal.default_int_handler)
     shop = Workshop(root)
@@ -74,8 +52,7 @@ def main() -> int:
         kill_at(root, number)
     if mode == "race":
         shop.tool("join", lambda work: logging_join(root.parent / "log", work))
-        say("ready")
-        sys.stdin.readline()
+        ready()
     if mode == "interrupt":
         shop.tool("join", endless)
     if mode == "idle":
@@ -83,7 +60,7 @@ def main() -> int:
         say(json.dumps([m for m in ("concurrent.futures", "shutil") if m in sys.modules]))
         return 0
     if mode == "full":
-        resource.setrlimit(resource.RLIMIT_FSIZE, (number, number))
+        limit_files(number)
     try:
         results, _ = shop.build(actions(shop), *GOALS, jobs=2)
     except MfbuildError as error:

@@ -4,42 +4,22 @@ from __future__ import annotations
 
 import hashlib
 import signal
-import subprocess
-import sys
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
 
 from mfbuild.engine.model import ActionResult
+from tests.children import WAIT, child, let_go, line
 from tests.engine.child import GOALS, SIZE, actions
 from tests.engine.fakes import Workshop
 
-ROOT = Path(__file__).parent.parent.parent
-WAIT = 60
+CHILD = "tests.engine.child"
 
 
 @pytest.fixture(scope="module")
 def undisturbed(tmp_path_factory: pytest.TempPathFactory) -> dict[str, ActionResult]:
     shop = Workshop(tmp_path_factory.mktemp("store"))
     return dict(shop.build(actions(shop), *GOALS)[0])
-
-
-@contextmanager
-def child(root: Path, mode: str, number: int = 0) -> Iterator[subprocess.Popen[str]]:
-    command = [sys.executable, "-m", "tests.engine.child", str(root), mode, str(number)]
-    pipe = subprocess.PIPE
-    with subprocess.Popen(command, cwd=ROOT, stdin=pipe, stdout=pipe, text=True) as process:
-        try:
-            yield process
-        finally:
-            process.kill()
-
-
-def line(process: subprocess.Popen[str]) -> str:
-    assert process.stdout
-    return process.stdout.readline().strip()
 
 
 def assert_sound(root: Path, undisturbed: dict[str, ActionResult]) -> None:
@@ -59,7 +39,7 @@ def test_a_build_may_be_killed_at_any_moment(
     tmp_path: Path, undisturbed: dict[str, ActionResult], moment: int
 ) -> None:
     root = tmp_path / "store"
-    with child(root, "kill", moment) as process:
+    with child(CHILD, root, "kill", moment) as process:
         assert process.wait(WAIT) == -signal.SIGKILL
     assert_sound(root, undisturbed)
 
@@ -68,12 +48,8 @@ def test_two_builds_at_once_share_the_work(
     tmp_path: Path, undisturbed: dict[str, ActionResult]
 ) -> None:
     root = tmp_path / "store"
-    with child(root, "race") as one, child(root, "race") as two:
-        assert [line(one), line(two)] == ["ready", "ready"]
-        for process in (one, two):
-            assert process.stdin
-            process.stdin.write("go\n")
-            process.stdin.flush()
+    with child(CHILD, root, "race") as one, child(CHILD, root, "race") as two:
+        let_go(one, two)
         made = line(one)
         assert made.startswith("{")
         assert line(two) == made
@@ -87,7 +63,7 @@ def test_an_interrupted_build_ends_cleanly(
     tmp_path: Path, undisturbed: dict[str, ActionResult]
 ) -> None:
     root = tmp_path / "store"
-    with child(root, "interrupt") as process:
+    with child(CHILD, root, "interrupt") as process:
         assert [line(process), line(process)] == ["running", "running"]
         process.send_signal(signal.SIGINT)
         assert line(process) == '["interrupted", null]'
@@ -100,7 +76,7 @@ def test_the_death_of_one_build_lets_another_go_on(
     tmp_path: Path, undisturbed: dict[str, ActionResult]
 ) -> None:
     root = tmp_path / "store"
-    with child(root, "interrupt") as process:
+    with child(CHILD, root, "interrupt") as process:
         assert [line(process), line(process)] == ["running", "running"]
         # The child holds the locks of //base and //side, for which this build has to wait.
         shop = Workshop(root, on_start={"//base": process.kill})
@@ -111,7 +87,7 @@ def test_the_death_of_one_build_lets_another_go_on(
 def test_a_build_with_nothing_to_do_imports_no_threads(tmp_path: Path) -> None:
     shop = Workshop(tmp_path)
     shop.build(actions(shop), *GOALS)
-    with child(tmp_path, "idle") as process:
+    with child(CHILD, tmp_path, "idle") as process:
         assert line(process) == "[]"
         assert process.wait(WAIT) == 0
 
@@ -120,9 +96,8 @@ def test_a_build_with_nothing_to_do_imports_no_threads(tmp_path: Path) -> None:
 def test_a_disk_that_is_full_is_said_so(
     tmp_path: Path, undisturbed: dict[str, ActionResult], space: int
 ) -> None:
-    # A limit on the size of files: the same error path as a full disk, on any machine.
     root = tmp_path / "store"
-    with child(root, "full", space) as process:
+    with child(CHILD, root, "full", space) as process:
         message = line(process)
         assert message.startswith(f'["cannot use the store at `{root}')
         assert message.endswith(

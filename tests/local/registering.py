@@ -6,9 +6,6 @@ usage: python -m tests.local.registering WORKSPACE MODE [NUMBER]
 from __future__ import annotations
 
 import json
-import os
-import resource
-import signal
 import sys
 from collections.abc import Callable, Iterator
 from contextlib import closing
@@ -29,6 +26,7 @@ from mfbuild.flyte.compile import compile_flow
 from mfbuild.flyte.resolve import Resolved, Site, resolve
 from mfbuild.local.embedded.backend import EmbeddedBackend
 from mfbuild.local.embedded.registrations import EmbeddedRegistrations
+from tests.children import arguments, kill_at, limit_files, ready, say
 from tests.specs import flow, step
 
 PROJECTS = {"local": ("staging", "production")}
@@ -86,28 +84,8 @@ def push_twice(
         told(json.dumps([version, created]))
 
 
-def kill_at(root: Path, number: int) -> None:
-    """Die, as by kill -9, before the `number`th time that the backend's folder is touched."""
-    count = 0
-
-    def hook(event: str, args: tuple[Any, ...]) -> None:
-        nonlocal count
-        inside = any(str(arg).startswith(str(root)) for arg in args[:2])
-        if inside or event == "fcntl.flock":
-            count += 1
-            if count == number:
-                os.kill(os.getpid(), signal.SIGKILL)
-
-    sys.addaudithook(hook)
-
-
-def say(line: str) -> None:
-    sys.stdout.write(f"{line}\n")
-    sys.stdout.flush()
-
-
 def main() -> int:
-    root, mode, number = Path(sys.argv[1]), sys.argv[2], int(sys.argv[3])
+    root, mode, number = arguments()
     registrations = backend(root).registrations
     if mode in ("kill", "keep"):
         kill_at(root / ".mfbuild", number)
@@ -115,11 +93,9 @@ def main() -> int:
         (path,) = root.glob("dist/TrainFlow-*")
         backend(root).keep_bundle(read_bundle(path))
     if mode == "race":
-        say("ready")
-        sys.stdin.readline()
+        ready()
     if mode == "full":
-        signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
-        resource.setrlimit(resource.RLIMIT_FSIZE, (number, number))
+        limit_files(number)
     if mode == "flip":
         push_twice(registrations)
         say("ready")

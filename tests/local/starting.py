@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import json
 import os
-import resource
 import signal
 import sys
 from collections.abc import Iterator, Mapping
@@ -23,9 +22,10 @@ from mfbuild.errors import MfbuildError
 from mfbuild.flyte.backend import Execution, ExecutionId
 from mfbuild.flyte.literals import literal
 from mfbuild.local.embedded.backend import EmbeddedBackend
+from tests.children import arguments, kill_at, limit_files, ready, say
 from tests.local.driving import wait_until
 from tests.local.pushing import packaged, push
-from tests.local.registering import backend, kill_at, say
+from tests.local.registering import backend
 
 
 def id_of(name: str) -> ExecutionId:
@@ -86,17 +86,15 @@ def workspace(root: Path) -> Iterator[Workspace]:
 
 def main() -> int:
     """Start the execution `r1` of the only launch plan there is."""
-    root, mode, number = Path(sys.argv[1]), sys.argv[2], int(sys.argv[3])
+    root, mode, number = arguments()
     found = Workspace(root, backend(root))
     (plan,) = found.backend.registrations.launch_plans("local", "staging", "Flow")
     if mode == "race":
-        say("ready")
-        sys.stdin.readline()
+        ready()
     if mode == "kill":
         kill_at(root / ".mfbuild", number)
     if mode == "full":
-        signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
-        resource.setrlimit(resource.RLIMIT_FSIZE, (number, number))
+        limit_files(number)
     try:
         found.start("r1", plan.id)
     except MfbuildError as error:

@@ -11,7 +11,6 @@ import subprocess
 import sys
 import threading
 from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
@@ -19,14 +18,15 @@ import pytest
 from mfbuild.errors import FlyteError
 from mfbuild.local import hold
 from mfbuild.local.state import RunState, read_info, read_journal
+from tests.children import WAIT, child, let_go, line
 from tests.e2e.conftest import Runner
 from tests.local.compared import settings
 from tests.local.driving import alive, info, wait_for, wait_until
 from tests.local.registering import backend
 from tests.local.starting import Workspace, id_of, workspace
 
-ROOT = Path(__file__).parents[2]
-WAIT = 60
+START = "tests.local.starting"
+"""A process that starts the execution `r1` of the flow there."""
 _RANDOM = random.Random(20260102)
 
 SLOW = """
@@ -96,29 +96,8 @@ def slow(pushed: Slow, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Itera
         yield Slow(found.root, found.backend, pushed.launch_plan)
 
 
-@contextmanager
-def starter(
-    root: Path, mode: str, number: int = 0, **more: bool
-) -> Iterator[subprocess.Popen[str]]:
-    """A process that starts the execution `r1` of the flow below `root`."""
-    command = [sys.executable, "-m", "tests.local.starting", str(root), mode, str(number)]
-    pipe = subprocess.PIPE
-    with subprocess.Popen(
-        command, cwd=ROOT, stdin=pipe, stdout=pipe, text=True, start_new_session=True
-    ) as process:
-        try:
-            yield process
-        finally:
-            process.kill()
-
-
-def line(process: subprocess.Popen[str]) -> str:
-    assert process.stdout
-    return process.stdout.readline().strip()
-
-
 def test_an_execution_outlives_whoever_started_it(slow: Slow) -> None:
-    with starter(slow.root, "stay") as process:
+    with child(START, slow.root, "stay") as process:
         assert line(process) == "started"
         step = slow.pid()
         performer = slow.performer()
@@ -277,12 +256,8 @@ def test_the_same_call_again_is_the_same_execution(slow: Slow) -> None:
 
 
 def test_many_that_start_at_once(slow: Slow) -> None:
-    with starter(slow.root, "race") as one, starter(slow.root, "race") as two:
-        assert [line(one), line(two)] == ["ready", "ready"]
-        for process in (one, two):
-            assert process.stdin
-            process.stdin.write("go\n")
-            process.stdin.flush()
+    with child(START, slow.root, "race") as one, child(START, slow.root, "race") as two:
+        let_go(one, two)
         assert [line(one), line(two)] == ["started", "started"]
     threads = [threading.Thread(target=slow.start, args=(f"t{n}",)) for n in range(5)]
     for thread in threads:
@@ -300,7 +275,7 @@ def test_many_that_start_at_once(slow: Slow) -> None:
 @pytest.mark.parametrize("moment", sorted(_RANDOM.sample(range(1, 33), 10)))
 def test_a_start_may_be_killed_at_any_moment(slow: Slow, moment: int) -> None:
     slow.go()
-    with starter(slow.root, "kill", moment) as process:
+    with child(START, slow.root, "kill", moment) as process:
         process.communicate(timeout=WAIT)
         assert process.returncode == -signal.SIGKILL
     begun = slow.backend.executions.get(id_of("r1"))
@@ -313,7 +288,7 @@ def test_a_start_may_be_killed_at_any_moment(slow: Slow, moment: int) -> None:
 
 
 def test_a_full_disk_keeps_an_execution_from_starting(slow: Slow) -> None:
-    with starter(slow.root, "full", 1) as process:
+    with child(START, slow.root, "full", 1) as process:
         said = json.loads(line(process))
         assert said == "the embedded backend cannot be used: file too large"
         assert process.wait(WAIT) == 1

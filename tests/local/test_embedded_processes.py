@@ -5,10 +5,6 @@ from __future__ import annotations
 import json
 import random
 import signal
-import subprocess
-import sys
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
@@ -16,29 +12,13 @@ import pytest
 from mfbuild.bundle.read import read_bundle, verify_bundle
 from mfbuild.bundle.write import write_bundle
 from mfbuild.local.embedded.registrations import EmbeddedRegistrations
+from tests.children import WAIT, child, let_go, line
 from tests.layouts import Store as Blobs
 from tests.layouts import sample_bundle
 from tests.local.registering import FIRST, SECOND, backend, push_twice
 
-ROOT = Path(__file__).parents[2]
-WAIT = 60
+PUSH = "tests.local.registering"
 _RANDOM = random.Random(20260101)
-
-
-@contextmanager
-def child(root: Path, mode: str, number: int = 0) -> Iterator[subprocess.Popen[str]]:
-    command = [sys.executable, "-m", "tests.local.registering", str(root), mode, str(number)]
-    pipe = subprocess.PIPE
-    with subprocess.Popen(command, cwd=ROOT, stdin=pipe, stdout=pipe, text=True) as process:
-        try:
-            yield process
-        finally:
-            process.kill()
-
-
-def line(process: subprocess.Popen[str]) -> str:
-    assert process.stdout
-    return process.stdout.readline().strip()
 
 
 def content(root: Path) -> dict[str, bytes]:
@@ -65,7 +45,7 @@ def undisturbed(tmp_path_factory: pytest.TempPathFactory) -> dict[str, bytes]:
 def test_a_push_may_be_killed_at_any_moment(
     tmp_path: Path, undisturbed: dict[str, bytes], moment: int
 ) -> None:
-    with child(tmp_path, "kill", moment) as process:
+    with child(PUSH, tmp_path, "kill", moment) as process:
         told = process.communicate(timeout=WAIT)[0].splitlines()
         assert process.returncode == -signal.SIGKILL
     registrations = backend(tmp_path).registrations
@@ -80,7 +60,7 @@ def test_a_bundle_is_kept_whole_or_not_at_all(tmp_path: Path, moment: int) -> No
     blobs = Blobs(tmp_path / "blobs")
     manifest = sample_bundle(blobs)
     bundle = read_bundle(write_bundle(manifest, blobs.blobs, tmp_path / "dist"))
-    with child(tmp_path, "keep", moment) as process:
+    with child(PUSH, tmp_path, "keep", moment) as process:
         assert process.wait(WAIT) == -signal.SIGKILL
     kept = backend(tmp_path)
     found = kept.find_bundle(manifest.flow, manifest.version)
@@ -91,12 +71,8 @@ def test_a_bundle_is_kept_whole_or_not_at_all(tmp_path: Path, moment: int) -> No
 
 
 def test_two_pushes_at_once_end_as_one(tmp_path: Path, undisturbed: dict[str, bytes]) -> None:
-    with child(tmp_path, "race") as one, child(tmp_path, "race") as two:
-        assert [line(one), line(two)] == ["ready", "ready"]
-        for process in (one, two):
-            assert process.stdin
-            process.stdin.write("go\n")
-            process.stdin.flush()
+    with child(PUSH, tmp_path, "race") as one, child(PUSH, tmp_path, "race") as two:
+        let_go(one, two)
         told = [[json.loads(line(process)) for _ in range(2)] for process in (one, two)]
         assert (one.wait(WAIT), two.wait(WAIT)) == (0, 0)
     for (version, first), (same, second) in zip(*told, strict=True):
@@ -108,7 +84,7 @@ def test_two_pushes_at_once_end_as_one(tmp_path: Path, undisturbed: dict[str, by
 
 
 def test_whoever_reads_meanwhile_sees_one_active_version(tmp_path: Path) -> None:
-    with child(tmp_path, "flip", 300) as process:
+    with child(PUSH, tmp_path, "flip", 300) as process:
         assert line(process) == "ready"
         registrations, seen = backend(tmp_path).registrations, set[str]()
         while process.poll() is None:
@@ -122,8 +98,7 @@ def test_whoever_reads_meanwhile_sees_one_active_version(tmp_path: Path) -> None
 def test_a_disk_that_is_full_is_said_so(
     tmp_path: Path, undisturbed: dict[str, bytes], space: int
 ) -> None:
-    # A limit on the size of files: the same error path as a full disk, on any machine.
-    with child(tmp_path, "full", space) as process:
+    with child(PUSH, tmp_path, "full", space) as process:
         message, where = json.loads(line(process))
         assert message == "the embedded backend cannot be used: file too large"
         assert where.startswith(str(tmp_path / ".mfbuild/flyte"))
