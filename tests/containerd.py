@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import os
 import shutil
-import subprocess
 import tempfile
-import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
+
+from tests.servers import daemon, succeeds
 
 
 @contextmanager
@@ -31,22 +31,7 @@ def containerd() -> Iterator[tuple[str, ...]]:
     command = [program, "--config", str(config), "--address", f"{folder}/s"]
     ctr = ("ctr", "--address", f"{folder}/s")
     try:
-        with (folder / "log").open("wb") as log:
-            process = subprocess.Popen(command, stdout=log, stderr=log)
-            try:
-                _wait(ctr, process, folder / "log")
-                yield ctr
-            finally:
-                process.terminate()
-                process.wait(30)
+        with daemon(command, folder / "log", lambda: succeeds([*ctr, "version"])):
+            yield ctr
     finally:
         shutil.rmtree(folder)
-
-
-def _wait(ctr: tuple[str, ...], process: subprocess.Popen[bytes], log: Path) -> None:
-    deadline = time.monotonic() + 60
-    while time.monotonic() < deadline and process.poll() is None:
-        if subprocess.run([*ctr, "version"], capture_output=True).returncode == 0:
-            return
-        time.sleep(0.1)
-    raise AssertionError(f"containerd did not start: {log.read_text()}")

@@ -8,19 +8,17 @@ import json
 import lzma
 import ssl
 import tarfile
-import threading
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from functools import partial
 from hashlib import sha256
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
-from typing import Any
 from urllib.parse import unquote
 
 from mfbuild.debian.layer import run
 from mfbuild.engine.model import Blob, Digest, Work
+from tests.servers import Handler, serving
 
 
 @dataclass(frozen=True)
@@ -152,32 +150,20 @@ class MirrorServer:
 @contextmanager
 def serve(tls: ssl.SSLContext | None = None) -> Iterator[MirrorServer]:
     """An empty mirror, until the block ends."""
-    server = ThreadingHTTPServer(("127.0.0.1", 0), _Handler)
-    server.daemon_threads = True
-    if tls:
-        # The handshake belongs to the connection's own thread.
-        server.socket = tls.wrap_socket(
-            server.socket, server_side=True, do_handshake_on_connect=False
-        )
-    scheme = "https" if tls else "http"
-    mirror = MirrorServer(f"{scheme}://127.0.0.1:{server.server_address[1]}")
-    server.mirror = mirror  # type: ignore[attr-defined]
-    thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.01})
-    thread.start()
-    try:
-        yield mirror
-    finally:
-        server.shutdown()
-        server.server_close()
-        thread.join()
 
-
-class _Handler(BaseHTTPRequestHandler):
-    def log_message(self, format: str, *args: Any) -> None:
+    class Connection(_Handler):
         pass
 
+    with serving(Connection, tls) as host:
+        Connection.mirror = MirrorServer(f"{'https' if tls else 'http'}://{host}")
+        yield Connection.mirror
+
+
+class _Handler(Handler):
+    mirror: MirrorServer
+
     def do_GET(self) -> None:
-        mirror: MirrorServer = self.server.mirror  # type: ignore[attr-defined]
+        mirror = self.mirror
         path = unquote(self.path).lstrip("/")
         mirror.asked.append(path)
         faults = mirror.faults.get(path)

@@ -6,12 +6,13 @@ import os
 import shutil
 import subprocess
 import tempfile
-import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
+
+from tests.servers import daemon, succeeds
 
 
 @contextmanager
@@ -27,24 +28,10 @@ def docker_daemon() -> Iterator[str]:
     options = [f"--data-root={folder}/data", f"--exec-root={folder}/exec", f"-p={folder}/pid"]
     options += ["-H", host, "--iptables=false", "--bridge=none"]
     try:
-        with (folder / "log").open("wb") as log:
-            process = subprocess.Popen([program, *options], stdout=log, stderr=log)
-            try:
-                _wait(host, process, folder / "log")
-                yield host
-            finally:
-                process.terminate()
-                process.wait(30)
+        info = ["docker", "-H", host, "info"]
+        with daemon([program, *options], folder / "log", lambda: succeeds(info)):
+            yield host
     finally:
         # What a container on the host's network leaves mounted.
         subprocess.run(["umount", f"{folder}/exec/netns/default"], capture_output=True)
         shutil.rmtree(folder)
-
-
-def _wait(host: str, process: subprocess.Popen[bytes], log: Path) -> None:
-    deadline = time.monotonic() + 60
-    while time.monotonic() < deadline and process.poll() is None:
-        if subprocess.run(["docker", "-H", host, "info"], capture_output=True).returncode == 0:
-            return
-        time.sleep(0.1)
-    raise AssertionError(f"dockerd did not start: {log.read_text()}")

@@ -9,17 +9,16 @@ import io
 import json
 import os
 import tarfile
-import threading
 import zipfile
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any, Literal
 from urllib.parse import quote, unquote
 
 from mfbuild.python.index import IndexSettings, read_settings
+from tests.servers import Handler, serving
 
 _MACHINE = ("PATH", "SSL_CERT_FILE", "SSL_CERT_DIR", "REQUESTS_CA_BUNDLE", "HTTPS_PROXY")
 Fault = Literal["404", "403", "429", "503", "cut", "wrong", "encoded", "redirect"]
@@ -164,31 +163,24 @@ def settings_for(index: Index | None, home: Path, **environ: str) -> IndexSettin
 @contextmanager
 def serve(*files: File, **settings: Any) -> Iterator[Index]:
     """Serve `files` until the block ends; `settings` are fields of Index."""
-    server = ThreadingHTTPServer(("127.0.0.1", 0), _Handler)
-    server.daemon_threads = True
-    index = Index(f"http://127.0.0.1:{server.server_address[1]}", list(files), **settings)
-    server.index = index  # type: ignore[attr-defined]
-    thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.01})
-    thread.start()
-    try:
-        yield index
-    finally:
-        server.shutdown()
-        server.server_close()
-        thread.join()
 
-
-class _Handler(BaseHTTPRequestHandler):
-    protocol_version = "HTTP/1.1"
-
-    def log_message(self, format: str, *args: Any) -> None:
+    class Connection(_Handler):
         pass
+
+    with serving(Connection) as host:
+        Connection.index = Index(f"http://{host}", list(files), **settings)
+        yield Connection.index
+
+
+class _Handler(Handler):
+    protocol_version = "HTTP/1.1"
+    index: Index
 
     def do_HEAD(self) -> None:
         self.do_GET()
 
     def do_GET(self) -> None:
-        index: Index = self.server.index  # type: ignore[attr-defined]
+        index = self.index
         path = unquote(self.path)
         if self.command == "GET":
             index.asked.append((path, {k.lower(): v for k, v in self.headers.items()}))

@@ -9,10 +9,10 @@ import threading
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Literal
 
 from tests.registry import Answer
+from tests.servers import Handler, serving
 
 
 @dataclass(frozen=True)
@@ -80,7 +80,7 @@ def proxied(upstream: str, rule: Rule = lambda seen: None) -> Iterator[Proxy]:
     """Run a proxy on the loopback in front of the registry `upstream`."""
     lock = threading.Lock()
 
-    class Handler(BaseHTTPRequestHandler):
+    class Connection(Handler):
         protocol_version = "HTTP/1.1"
         disable_nagle_algorithm = True
 
@@ -95,7 +95,7 @@ def proxied(upstream: str, rule: Rule = lambda seen: None) -> Iterator[Proxy]:
             with suppress(OSError, http.client.HTTPException):
                 self.carry_out(fault, size)
 
-        do_HEAD = do_POST = do_PUT = do_PATCH = do_DELETE = do_GET  # noqa: N815
+        do_HEAD = do_POST = do_PUT = do_PATCH = do_DELETE = do_GET
 
         def carry_out(self, fault: Fault, size: int) -> None:
             if fault.cut == "before":
@@ -147,17 +147,6 @@ def proxied(upstream: str, rule: Rule = lambda seen: None) -> Iterator[Proxy]:
             self.close_connection = True
             self.connection.shutdown(socket.SHUT_RDWR)
 
-        def log_message(self, format: str, *args: object) -> None:
-            pass
-
-    server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
-    server.daemon_threads = True
-    proxy = Proxy(f"127.0.0.1:{server.server_address[1]}", rule)
-    thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.02})
-    thread.start()
-    try:
+    with serving(Connection) as host:
+        proxy = Proxy(host, rule)
         yield proxy
-    finally:
-        server.shutdown()
-        server.server_close()
-        thread.join()

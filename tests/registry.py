@@ -5,13 +5,12 @@ from __future__ import annotations
 import shutil
 import socket
 import subprocess
-import threading
-import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
+
+from tests.servers import Handler, daemon, serving
 
 USER, PASSWORD = "someone", "secret-word"
 _HTPASSWD = f"{USER}:$2b$04$JMEsGHL1zznHiEZ3KSJxfOrxbbDAnf0GIwOy8a4iz/nlUgIkuQ/4i\n"
@@ -66,25 +65,15 @@ def docker_registry(
         f"storage: {{filesystem: {{rootdirectory: {folder / 'data'}}}}}\n"
         f"http: {{addr: '{host}'{secured}}}\n{auth}"
     )
-    with (folder / "log").open("wb") as log:
-        process = subprocess.Popen([program, "serve", str(config)], stdout=log, stderr=log)
-        try:
-            _wait(host, process, folder / "log")
-            yield host
-        finally:
-            process.terminate()
-            process.wait(10)
+    with daemon([program, "serve", str(config)], folder / "log", lambda: _listens(host)):
+        yield host
 
 
-def _wait(host: str, process: subprocess.Popen[bytes], log: Path) -> None:
+def _listens(host: str) -> bool:
+    """Whether somebody listens at `host:port`."""
     address, _, port = host.partition(":")
-    deadline = time.monotonic() + 20
-    while time.monotonic() < deadline and process.poll() is None:
-        with socket.socket() as probe:
-            if probe.connect_ex((address, int(port))) == 0:
-                return
-        time.sleep(0.02)
-    raise AssertionError(f"docker-registry did not start: {log.read_text()}")
+    with socket.socket() as probe:
+        return probe.connect_ex((address, int(port))) == 0
 
 
 @dataclass(frozen=True)
@@ -127,7 +116,7 @@ class Scripted:
 def scripted(script: Script) -> Iterator[Scripted]:
     """Run a scripted server on the loopback."""
 
-    class Handler(BaseHTTPRequestHandler):
+    class Connection(Handler):
         protocol_version = "HTTP/1.1"
 
         def do_GET(self) -> None:
@@ -147,19 +136,8 @@ def scripted(script: Script) -> Iterator[Scripted]:
             if answer.cut is not None:
                 self.close_connection = True
 
-        do_POST = do_CONNECT = do_HEAD = do_PUT = do_PATCH = do_GET  # noqa: N815
+        do_POST = do_CONNECT = do_HEAD = do_PUT = do_PATCH = do_GET
 
-        def log_message(self, format: str, *args: object) -> None:
-            pass
-
-    server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
-    server.daemon_threads = True
-    found = Scripted(f"127.0.0.1:{server.server_address[1]}", script)
-    thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.02})
-    thread.start()
-    try:
+    with serving(Connection) as host:
+        found = Scripted(host, script)
         yield found
-    finally:
-        server.shutdown()
-        server.server_close()
-        thread.join()

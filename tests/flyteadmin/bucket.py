@@ -9,17 +9,16 @@ import secrets
 import socket
 import ssl
 import struct
-import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any, Protocol
 from urllib.parse import parse_qs, quote, unquote, urlsplit
 
 from tests.flyteadmin.faults import PUT, Call, Cut, Faults
 from tests.flyteadmin.refusals import Refused
+from tests.servers import Handler, serving
 
 METADATA = "x-amz-meta-flyteContentMD5"
 
@@ -106,28 +105,16 @@ def loopback_bucket(
 ) -> Iterator[LoopbackBucket]:
     """Run the bucket's server, over TLS with a `context`; it answers POST as `post` says."""
 
-    class Handler(_Handler):
-        bucket: LoopbackBucket
+    class Connection(_Handler):
         answer_post = staticmethod(post)
 
-    server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
-    server.daemon_threads = True
-    scheme = "http"
-    if context:
-        scheme = "https"
-        server.socket = context.wrap_socket(server.socket, server_side=True)
-    Handler.bucket = LoopbackBucket(f"{scheme}://127.0.0.1:{server.server_address[1]}", faults)
-    thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.02})
-    thread.start()
-    try:
-        yield Handler.bucket
-    finally:
-        server.shutdown()
-        server.server_close()
-        thread.join()
+    with serving(Connection, context) as host:
+        url = f"{'https' if context else 'http'}://{host}"
+        Connection.bucket = LoopbackBucket(url, faults)
+        yield Connection.bucket
 
 
-class _Handler(BaseHTTPRequestHandler):
+class _Handler(Handler):
     protocol_version = "HTTP/1.1"
     bucket: LoopbackBucket
     answer_post: Post
@@ -162,10 +149,7 @@ class _Handler(BaseHTTPRequestHandler):
     def do_GET(self) -> None:
         self._reply(405, b"MethodNotAllowed")
 
-    do_HEAD = do_DELETE = do_GET  # noqa: N815
-
-    def log_message(self, format: str, *args: object) -> None:
-        pass
+    do_HEAD = do_DELETE = do_GET
 
     def _cut(self) -> None:
         """Close with a reset, as when a machine dies."""

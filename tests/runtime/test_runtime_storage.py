@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 import sys
-import threading
 from collections.abc import Iterator
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any, cast
@@ -14,6 +12,7 @@ import pytest
 
 from mfbuild.runtime.errors import Failure
 from mfbuild.runtime.storage import Storages, azure_url
+from tests.servers import Handler, serving
 
 
 @pytest.fixture
@@ -21,7 +20,7 @@ def s3() -> Iterator[tuple[str, dict[str, bytes]]]:
     """(endpoint, objects by `/bucket/key`) of a server that knows GET and PUT."""
     objects: dict[str, bytes] = {}
 
-    class Handler(BaseHTTPRequestHandler):
+    class Objects(Handler):
         def do_PUT(self) -> None:
             objects[self.path] = self.rfile.read(int(self.headers["Content-Length"]))
             self._answer(200, b"")
@@ -36,15 +35,8 @@ def s3() -> Iterator[tuple[str, dict[str, bytes]]]:
             self.end_headers()
             self.wfile.write(content)
 
-        def log_message(self, *_: object) -> None:
-            pass
-
-    with ThreadingHTTPServer(("127.0.0.1", 0), Handler) as server:
-        thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.01})
-        thread.start()
-        yield f"http://127.0.0.1:{server.server_port}", objects
-        server.shutdown()
-        thread.join()
+    with serving(Objects) as host:
+        yield f"http://{host}", objects
 
 
 def test_s3_is_read_and_written_with_flytes_settings(s3: tuple[str, dict[str, bytes]]) -> None:
