@@ -71,6 +71,10 @@ class Proxy:
     rule: Rule
     seen: list[Seen] = field(default_factory=list)
 
+    def disturb(self, kind: str, fault: Fault, often: int = 1000) -> None:
+        """Let `fault` befall the first requests of a kind."""
+        self.rule = lambda seen: fault if seen.kind == kind and seen.number < often else None
+
     def count(self, kind: str) -> int:
         return sum(one.kind == kind for one in self.seen)
 

@@ -19,7 +19,7 @@ from grpc import StatusCode
 from tests.e2e.conftest import FLOW, Done, Runner, write_flow
 from tests.flyteadmin.double import Double, flyteadmin
 from tests.flyteadmin.faults import PUT, answer
-from tests.push.conftest import PROJECT
+from tests.push.pushing import PROJECT
 from tests.registry import PASSWORD, USER, docker_registry
 
 pytestmark = pytest.mark.tools

@@ -11,8 +11,7 @@ import pytest
 
 from tests.e2e.conftest import Done, Runner
 from tests.flyteadmin.double import Double, flyteadmin
-from tests.push.conftest import PROJECT, S3
-from tests.push.pushing import DOMAINS, make_bundle
+from tests.push.pushing import DOMAINS, PROJECT, S3, make_bundle
 from tests.registry import certificate, docker_registry
 
 pytestmark = pytest.mark.tools

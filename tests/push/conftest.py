@@ -17,11 +17,9 @@ from mfbuild.push.deployment import Deployment
 from mfbuild.push.places import Place, place_of
 from mfbuild.report import PlainReporter
 from tests.flyteadmin.double import Double, flyteadmin
-from tests.push.pushing import DOMAINS
+from tests.push.faulty import Faulty, faulty
+from tests.push.pushing import DOMAINS, PROJECT, S3
 from tests.registry import docker_registry
-
-PROJECT = "flows"
-S3 = {"datastore_sysroot_s3": "s3://bucket/metaflow"}
 
 
 @dataclass
@@ -67,3 +65,17 @@ def configured(root: Path, endpoint: str, registry: str | None) -> Config:
     if registry:
         env["MFBUILD_REGISTRY"] = registry
     return read_config(root, env, {})
+
+
+@pytest.fixture(scope="module")
+def running(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Faulty]:
+    """Where a push of the new version is disturbed."""
+    with faulty(tmp_path_factory.mktemp("faulty")) as place:
+        place.begin(lambda: place.push(place.new))
+        yield place
+
+
+@pytest.fixture
+def place(running: Faulty) -> Faulty:
+    running.restore()
+    return running

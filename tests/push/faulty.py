@@ -39,11 +39,11 @@ from tests.flyteadmin.double import Double, flyteadmin
 from tests.flyteadmin.faults import Fault, answer, cut
 from tests.flyteadmin.script import Script
 from tests.flyteadmin.state import Row, Table
+from tests.proxy import Fault as Broken
 from tests.proxy import Proxy, proxied
-from tests.push.conftest import PROJECT, S3
-from tests.push.pushing import DOMAINS, make_bundle
+from tests.push.pushing import DOMAINS, PROJECT, S3, make_bundle
 from tests.pushes import state
-from tests.registry import PASSWORD, USER, docker_registry
+from tests.registry import PASSWORD, USER, Answer, docker_registry
 
 
 @dataclass(frozen=True)
@@ -180,16 +180,20 @@ class Faulty:
         assert (again.sent, again.sent_images, again.active) == ((), False, True)
         assert self.standing() == self.undisturbed
 
-    def failure(self, kind: type[MfbuildError]) -> str:
-        """What is said when it fails, of one problem and with no secret, `FLYTE` for the endpoint.
-
-        Done again with nothing disturbed, it ends right.
-        """
-        told = problem_of(kind, self.do, self.tokens.read_text())
-        self.check_kept()
+    def check_again(self) -> None:
+        """Done again with nothing disturbed, it ends right."""
         self.calm()
         self.do()
         self.check_ends_right()
+
+    def failure(self, kind: type[MfbuildError]) -> str:
+        """What is said when it fails, of one problem and with no secret, `FLYTE` for the endpoint.
+
+        Done again, it ends right.
+        """
+        told = problem_of(kind, self.do, self.tokens.read_text())
+        self.check_kept()
+        self.check_again()
         return told.replace(f"`{self.double.endpoint}`", "FLYTE")
 
     def _bundle(self, code: str, packages: dict[str, str] | None = None) -> Bundle:
@@ -269,3 +273,22 @@ def grpc_faults() -> dict[str, Fault]:
         found[f"{code.name} before"] = answer(code)
         found[f"{code.name} after"] = answer(code, after=True)
     return found
+
+
+BROKE = "could not be reached, or broke the connection, 5 times"
+BROKEN = {
+    "cut before": (Broken(cut="before"), BROKE),
+    "cut after": (Broken(cut="after"), BROKE),
+    "503": (Broken(answer=Answer(503)), "answered `503`, 5 times"),
+}
+"""What may befall any request to the registry, and what is said if it lasts."""
+PUSHING = (
+    "HEAD tag",
+    "HEAD manifest",
+    "HEAD blob",
+    "POST upload",
+    "PUT upload",
+    "PUT manifest",
+    "PUT tag",
+)
+"""The requests of a push to the registry."""

@@ -21,6 +21,8 @@ from mfbuild.oci.types import PACKAGES
 from tests.layouts import AMD64, Store, layer, store_image
 from tests.specs import flow, step
 
+PROJECT = "flows"
+S3 = {"datastore_sysroot_s3": "s3://bucket/metaflow"}
 CODE = {"train.py": b"class TrainFlow: ..."}
 NO_SETTINGS: Mapping[str, Any] = {
     "registry": None,

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 
 import pytest
 
 from mfbuild.errors import FetchError, FlyteError, MfbuildError
-from tests.proxy import Fault, Seen
-from tests.push.faulty import Faulty, faulty, grpc_faults
+from tests.proxy import Fault
+from tests.push.faulty import BROKEN, Faulty, faulty, grpc_faults
 from tests.registry import Answer
 
 pytestmark = pytest.mark.tools
@@ -21,12 +21,6 @@ CALLS = {
 }
 PASSING = grpc_faults()
 REQUESTS = ("GET tag", "GET manifest", "GET blob", "HEAD blob", "POST mount", "PUT tag")
-BROKE = "could not be reached, or broke the connection, 5 times"
-FAULTS = {
-    "cut before": (Fault(cut="before"), BROKE),
-    "cut after": (Fault(cut="after"), BROKE),
-    "503": (Fault(answer=Answer(503)), "answered `503`, 5 times"),
-}
 
 
 @pytest.fixture(scope="module")
@@ -35,12 +29,6 @@ def running(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Faulty]:
         place.push(place.new)
         place.begin(place.promote)
         yield place
-
-
-@pytest.fixture
-def place(running: Faulty) -> Faulty:
-    running.restore()
-    return running
 
 
 @pytest.mark.parametrize("name", PASSING)
@@ -59,28 +47,24 @@ def test_a_call_that_always_fails(place: Faulty, rpc: str, name: str) -> None:
     assert CALLS[rpc] in place.failure(FlyteError)
 
 
-def rule(kind: str, fault: Fault, often: int) -> Callable[[Seen], Fault | None]:
-    return lambda seen: fault if seen.kind == kind and seen.number < often else None
-
-
-@pytest.mark.parametrize("name", FAULTS)
+@pytest.mark.parametrize("name", BROKEN)
 @pytest.mark.parametrize("kind", REQUESTS)
 def test_a_request_that_fails_once(place: Faulty, kind: str, name: str) -> None:
-    place.proxy.rule = rule(kind, FAULTS[name][0], 1)
+    place.proxy.disturb(kind, BROKEN[name][0], 1)
     place.do()
     assert place.proxy.count(kind) > 0
     place.check_ends_right()
 
 
-@pytest.mark.parametrize("name", FAULTS)
+@pytest.mark.parametrize("name", BROKEN)
 @pytest.mark.parametrize("kind", REQUESTS)
 def test_a_request_that_always_fails(place: Faulty, kind: str, name: str) -> None:
-    fault, told = FAULTS[name]
-    place.proxy.rule = rule(kind, fault, 1000)
+    fault, told = BROKEN[name]
+    place.proxy.disturb(kind, fault)
     assert told in place.failure(MfbuildError)
 
 
 def test_a_bundle_that_may_not_be_read(place: Faulty) -> None:
-    place.proxy.rule = rule("GET tag", Fault(answer=Answer(403)), 1000)
+    place.proxy.disturb("GET tag", Fault(answer=Answer(403)))
     told = place.failure(FetchError)
     assert told.startswith(f"`{place.proxy.host}` refuses access to `/v2/staging/trainflow/")

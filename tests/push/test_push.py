@@ -21,8 +21,8 @@ from mfbuild.push.promote import promote
 from mfbuild.push.push import Pushed, push, resolved_of
 from mfbuild.push.register import fixed
 from tests.flyte.shapes import foreach, plain, whole
-from tests.push.conftest import PROJECT, Target
-from tests.push.pushing import make_bundle, train_flow
+from tests.push.conftest import Target
+from tests.push.pushing import PROJECT, make_bundle, train_flow
 
 STEPS = ("start", "fit", "end")
 

@@ -19,8 +19,8 @@ from mfbuild.push.runs import trigger
 from mfbuild.report import PlainReporter
 from tests.flyteadmin.fixtures import Place as Flyte
 from tests.flyteadmin.fixtures import flyte_place as flyte_place
-from tests.push.conftest import S3, configured
-from tests.push.pushing import DOMAINS, make_bundle, train_flow
+from tests.push.conftest import configured
+from tests.push.pushing import DOMAINS, S3, make_bundle, train_flow
 from tests.registry import docker_registry
 
 pytestmark = pytest.mark.tools

@@ -19,8 +19,8 @@ import pytest
 from mfbuild.flyte.backend import Spec
 from mfbuild.push.push import push
 from tests.flyteadmin.faults import Call
-from tests.push.conftest import PROJECT, Target
-from tests.push.pushing import make_bundle
+from tests.push.conftest import Target
+from tests.push.pushing import PROJECT, make_bundle
 from tests.push.test_push import send, states
 
 

@@ -3,7 +3,6 @@ an image which is not there, and the next push completes it."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
 from itertools import product
 
 import pytest
@@ -11,36 +10,21 @@ import pytest
 from mfbuild.engine.model import Digest
 from mfbuild.errors import PushError
 from mfbuild.oci import transport
-from tests.proxy import Fault, Seen
-from tests.push.faulty import Faulty, faulty, problem_of
+from tests.proxy import Fault
+from tests.push.faulty import BROKEN, PUSHING, Faulty, problem_of
 from tests.registry import Answer
 
 pytestmark = pytest.mark.tools
 
-PUSHING = (
-    "HEAD tag",
-    "HEAD manifest",
-    "HEAD blob",
-    "POST upload",
-    "PUT upload",
-    "PUT manifest",
-    "PUT tag",
-)
 LIE = str(Digest.of(b"something else"))
 LOGIN = {"WWW-Authenticate": "Basic realm=tests"}
-BROKE = "could not be reached, or broke the connection, 5 times"
 REFUSES = "does not let you push to `staging/trainflow`"
 FAULTS = {
-    "cut before": (Fault(cut="before"), BROKE),
-    "cut after": (Fault(cut="after"), BROKE),
+    **BROKEN,
     "stall": (Fault(stall=True), "did not answer in time, 5 times"),
     "429": (Fault(answer=Answer(429, headers={"Retry-After": "3"})), "answered `429`, 5 times"),
-    "503": (Fault(answer=Answer(503)), "answered `503`, 5 times"),
-    "401": (
-        Fault(answer=Answer(401, headers=LOGIN)),
-        "does not let you push to `staging/trainflow`",
-    ),
-    "403": (Fault(answer=Answer(403)), "does not let you push to `staging/trainflow`"),
+    "401": (Fault(answer=Answer(401, headers=LOGIN)), REFUSES),
+    "403": (Fault(answer=Answer(403)), REFUSES),
     "lie": (Fault(headers={"Docker-Content-Digest": LIE}), f"`{LIE}`"),
 }
 PASSING = [name for name in FAULTS if name not in ("403", "lie")]
@@ -52,23 +36,6 @@ HARMLESS = (("HEAD tag", "lie"), ("POST upload", "lie"), ("PUT upload", "cut aft
 registry is asked."""
 
 
-@pytest.fixture(scope="module")
-def running(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Faulty]:
-    with faulty(tmp_path_factory.mktemp("faulty")) as place:
-        place.begin(lambda: place.push(place.new))
-        yield place
-
-
-@pytest.fixture
-def place(running: Faulty) -> Faulty:
-    running.restore()
-    return running
-
-
-def rule(kind: str, fault: Fault, often: int) -> Callable[[Seen], Fault | None]:
-    return lambda seen: fault if seen.kind == kind and seen.number < often else None
-
-
 @pytest.mark.parametrize("name", PASSING)
 @pytest.mark.parametrize("kind", PUSHING)
 def test_a_request_that_fails_once(
@@ -77,7 +44,7 @@ def test_a_request_that_fails_once(
     if name == "stall":
         monkeypatch.setattr(transport, "TIMEOUT", (5.0, 0.5))
         monkeypatch.setattr(transport, "STORING", (5.0, 0.5))
-    place.proxy.rule = rule(kind, FAULTS[name][0], 1)
+    place.proxy.disturb(kind, FAULTS[name][0], 1)
     place.do()
     assert place.proxy.count(kind) > 0
     place.check_ends_right()
@@ -86,7 +53,7 @@ def test_a_request_that_fails_once(
 @pytest.mark.parametrize(("kind", "name"), [*product(PUSHING, STAYING)])
 def test_a_request_that_always_fails(place: Faulty, kind: str, name: str) -> None:
     fault, told = FAULTS[name]
-    place.proxy.rule = rule(kind, fault, 1000)
+    place.proxy.disturb(kind, fault)
     if (kind, name) in HARMLESS:
         place.do()
         place.calm()
@@ -96,9 +63,7 @@ def test_a_request_that_always_fails(place: Faulty, kind: str, name: str) -> Non
     place.check_kept()
     now = place.standing()
     assert (now.entities, now.uploads) == (place.began.entities, place.began.uploads)
-    place.calm()
-    place.do()
-    place.check_ends_right()
+    place.check_again()
 
 
 def test_a_version_that_the_registry_says_is_another(place: Faulty) -> None:
@@ -106,7 +71,7 @@ def test_a_version_that_the_registry_says_is_another(place: Faulty) -> None:
     place.do()
     place.push(place.old)
     before = place.standing()
-    place.proxy.rule = rule("HEAD tag", FAULTS["lie"][0], 1000)
+    place.proxy.disturb("HEAD tag", FAULTS["lie"][0])
     told = problem_of(PushError, place.do, place.tokens.read_text())
     repository = f"{place.proxy.host}/staging/trainflow"
     version = place.new.manifest.version

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator
 from typing import Any
 
 import pytest
@@ -14,8 +13,8 @@ from mfbuild.flyte.admin.failures import Refusal
 from mfbuild.push.names import FlowWord, find_launch_plan
 from mfbuild.push.runs import trigger, wait
 from tests.flyteadmin.faults import Call, answer, cut
-from tests.push.conftest import PROJECT
-from tests.push.faulty import Faulty, faulty, grpc_faults, problem_of
+from tests.push.faulty import Faulty, grpc_faults, problem_of
+from tests.push.pushing import PROJECT
 
 pytestmark = pytest.mark.tools
 
@@ -29,87 +28,74 @@ STARTING = {
 PASSING = grpc_faults()
 
 
-@pytest.fixture(scope="module")
-def running(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Faulty]:
-    with faulty(tmp_path_factory.mktemp("faulty")) as place:
-        place.begin(lambda: place.push(place.new))
-        yield place
-
-
-@pytest.fixture
-def flyte(running: Faulty) -> Faulty:
-    running.restore()
-    return running
-
-
 def soon(seconds: float) -> None:
     """Let what runs go on, but not for so long."""
     time.sleep(0.01)
 
 
-def run(flyte: Faulty) -> None:
+def run(place: Faulty) -> None:
     """Start the active version, and wait until it has ended."""
-    place = flyte.place()
-    plan = find_launch_plan(place, PROJECT, "staging", FlowWord("TrainFlow"))
-    assert (plan.active, plan.id.version) == (True, flyte.old.manifest.version)
-    id = trigger(place, plan, [], name=NAME)
-    ended = wait(place.backend.executions, id, sleep=soon)
+    there = place.place()
+    plan = find_launch_plan(there, PROJECT, "staging", FlowWord("TrainFlow"))
+    assert (plan.active, plan.id.version) == (True, place.old.manifest.version)
+    id = trigger(there, plan, [], name=NAME)
+    ended = wait(there.backend.executions, id, sleep=soon)
     assert (ended.id, ended.of, ended.phase) == (id, plan.id, "succeeded")
 
 
-def started(flyte: Faulty) -> list[str]:
-    return [row.message.id.name for row in flyte.double.state.executions.in_order()]
+def started(place: Faulty) -> list[str]:
+    return [row.message.id.name for row in place.double.state.executions.in_order()]
 
 
 @pytest.mark.parametrize("name", PASSING)
 @pytest.mark.parametrize("rpc", STARTING)
-def test_a_start_under_a_fault_that_passes(flyte: Faulty, rpc: str, name: str) -> None:
-    flyte.double.faults.add(rpc, PASSING[name])
-    run(flyte)
-    assert flyte.waited
-    assert started(flyte) == [NAME]
+def test_a_start_under_a_fault_that_passes(place: Faulty, rpc: str, name: str) -> None:
+    place.double.faults.add(rpc, PASSING[name])
+    run(place)
+    assert place.waited
+    assert started(place) == [NAME]
 
 
 @pytest.mark.parametrize("name", PASSING)
 @pytest.mark.parametrize("rpc", STARTING)
-def test_a_start_under_a_fault_that_stays(flyte: Faulty, rpc: str, name: str) -> None:
+def test_a_start_under_a_fault_that_stays(place: Faulty, rpc: str, name: str) -> None:
     """The error names the execution, which may have begun: under its name there is but one."""
-    flyte.double.faults.always(rpc, PASSING[name])
-    told = problem_of(FlyteError, lambda: run(flyte), flyte.tokens.read_text())
+    place.double.faults.always(rpc, PASSING[name])
+    told = problem_of(FlyteError, lambda: run(place), place.tokens.read_text())
     assert STARTING[rpc] in told
-    flyte.calm()
-    run(flyte)
-    assert started(flyte) == [NAME]
+    place.calm()
+    run(place)
+    assert started(place) == [NAME]
 
 
 @pytest.mark.parametrize("rpc", STARTING)
-def test_a_start_that_is_denied(flyte: Faulty, rpc: str) -> None:
-    flyte.double.faults.always(rpc, answer(StatusCode.PERMISSION_DENIED, "not you"))
+def test_a_start_that_is_denied(place: Faulty, rpc: str) -> None:
+    place.double.faults.always(rpc, answer(StatusCode.PERMISSION_DENIED, "not you"))
     with pytest.raises(Refusal, match=f"refuses to {STARTING[rpc]}: not you"):
-        run(flyte)
-    assert flyte.waited == []
+        run(place)
+    assert place.waited == []
 
 
 @pytest.mark.parametrize("rpc", STARTING)
-def test_a_token_that_expires_while_something_is_started(flyte: Faulty, rpc: str) -> None:
+def test_a_token_that_expires_while_something_is_started(place: Faulty, rpc: str) -> None:
     def expire(call: Call) -> Any:
-        flyte.renew()
+        place.renew()
         return call.perform()
 
-    flyte.double.faults.add(rpc, expire)
-    run(flyte)
-    assert started(flyte) == [NAME]
+    place.double.faults.add(rpc, expire)
+    run(place)
+    assert started(place) == [NAME]
 
 
-def test_another_ones_execution_of_that_name_is_not_taken_for_ones_own(flyte: Faulty) -> None:
-    flyte.push(flyte.new)
-    place = flyte.place()
+def test_another_ones_execution_of_that_name_is_not_taken_for_ones_own(place: Faulty) -> None:
+    place.push(place.new)
+    there = place.place()
     old = find_launch_plan(
-        place, PROJECT, "staging", FlowWord("TrainFlow", flyte.old.manifest.version)
+        there, PROJECT, "staging", FlowWord("TrainFlow", place.old.manifest.version)
     )
-    new = find_launch_plan(place, PROJECT, "staging", FlowWord("TrainFlow"))
-    id = trigger(place, old, [], name=NAME)
-    flyte.double.faults.add("CreateExecution", cut(after=True))
+    new = find_launch_plan(there, PROJECT, "staging", FlowWord("TrainFlow"))
+    id = trigger(there, old, [], name=NAME)
+    place.double.faults.add("CreateExecution", cut(after=True))
     with pytest.raises(FlyteError, match=f"an execution `{NAME}` of something else is there"):
-        trigger(place, new, [], name=NAME)
-    assert wait(place.backend.executions, id, sleep=soon).of == old.id
+        trigger(there, new, [], name=NAME)
+    assert wait(there.backend.executions, id, sleep=soon).of == old.id
