@@ -13,30 +13,12 @@ import pytest
 
 from tests.e2e.conftest import Runner, run_tool
 from tests.flyteadmin.double import Double, flyteadmin
+from tests.push.pushing import PROJECT, write_policy
 from tests.registry import docker_registry
 
 pytestmark = pytest.mark.tools
 
 ROOT = Path(__file__).parents[2]
-PROJECT = "flows"
-POLICY = """
-[workspace]
-platforms = ["linux/amd64"]
-[flyte]
-project = "{project}"
-endpoint = "http://{endpoint}"
-[domain.staging]
-registry = "{registry}/staging"
-[domain.staging.metaflow]
-datastore_sysroot_s3 = "s3://bucket/staging"
-[domain.production]
-registry = "{registry}/production"
-activate = true
-service_account = "flows"
-image_pull_secrets = ["pull"]
-[domain.production.metaflow]
-datastore_sysroot_s3 = "s3://bucket/production"
-"""
 NEW = {
     "GetLaunchPlan": 1,
     "CreateUploadLocation": 2,  # whether it is there, and where it may be put
@@ -76,8 +58,7 @@ def train(servers: Servers, tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("train")
     shutil.copy(ROOT / "examples/train/flow.py", folder / "train.py")
     shutil.copy(ROOT / "BUILD.lock", folder)
-    where = {"endpoint": servers.double.endpoint, "registry": servers.registry}
-    (folder / "BUILD.toml").write_text(POLICY.format(project=PROJECT, **where))
+    write_policy(folder, servers.double.endpoint, servers.registry)
     return folder
 
 

@@ -19,7 +19,7 @@ from grpc import StatusCode
 from tests.e2e.conftest import FLOW, Done, Runner, write_flow
 from tests.flyteadmin.double import Double, flyteadmin
 from tests.flyteadmin.faults import PUT, answer
-from tests.push.pushing import PROJECT
+from tests.push.pushing import PROJECT, write_policy
 from tests.registry import PASSWORD, USER, docker_registry
 
 pytestmark = pytest.mark.tools
@@ -29,22 +29,6 @@ BASIC = base64.b64encode(f"{USER}:{PASSWORD}".encode()).decode()
 SECRETS = (PASSWORD, BASIC, TOKEN, "signature=")
 """The password of the registry, plain and as it is kept and sent, the token of Flyte, and what
 makes an address of the bucket one that may be written to."""
-
-POLICY = """
-[workspace]
-platforms = ["linux/amd64"]
-[flyte]
-project = "{project}"
-endpoint = "http://{endpoint}"
-[domain.staging]
-registry = "{registry}/staging"
-[domain.staging.metaflow]
-datastore_sysroot_s3 = "s3://bucket/staging"
-[domain.production]
-registry = "{registry}/production"
-[domain.production.metaflow]
-datastore_sysroot_s3 = "s3://bucket/production"
-"""
 
 
 @dataclass(frozen=True)
@@ -105,8 +89,7 @@ def shop(session_store: Path, tmp_path_factory: pytest.TempPathFactory) -> Itera
         login = {"auths": {registry: {"auth": BASIC}}}
         (folder / "docker/config.json").write_text(json.dumps(login))
         write_flow(folder / "work")
-        where = {"endpoint": double.endpoint, "registry": registry}
-        (folder / "work/BUILD.toml").write_text(POLICY.format(project=PROJECT, **where))
+        write_policy(folder / "work", double.endpoint, registry)
         yield Shop(folder, double, registry, Runner(session_store))
 
 

@@ -31,6 +31,24 @@ NO_SETTINGS: Mapping[str, Any] = {
     "metaflow": {},
 }
 DOMAINS = dict.fromkeys(("development", "staging", "production"), NO_SETTINGS)
+POLICY = """
+[workspace]
+platforms = ["linux/amd64"]
+[flyte]
+project = "{project}"
+endpoint = "http://{endpoint}"
+[domain.staging]
+registry = "{registry}/staging"
+[domain.staging.metaflow]
+datastore_sysroot_s3 = "s3://bucket/staging"
+[domain.production]
+registry = "{registry}/production"
+activate = true
+service_account = "flows"
+image_pull_secrets = ["pull"]
+[domain.production.metaflow]
+datastore_sysroot_s3 = "s3://bucket/production"
+"""
 
 
 def train_flow(**changes: Any) -> FlowSpec:
@@ -82,3 +100,9 @@ def tarball(files: Mapping[str, bytes]) -> bytes:
             entry.size = len(data)
             archive.addfile(entry, io.BytesIO(data))
     return gzip.compress(packed.getvalue(), mtime=0)
+
+
+def write_policy(folder: Path, endpoint: str, registry: str) -> None:
+    """The BUILD.toml of a workspace that goes to a Flyte and a registry; production is live."""
+    where = {"project": PROJECT, "endpoint": endpoint, "registry": registry}
+    (folder / "BUILD.toml").write_text(POLICY.format(**where))
