@@ -136,7 +136,7 @@ def against_metaflow(
 
 def step_cpu(folder: Path, runs: int) -> list[list[str]]:
     """Rows of the CPU seconds of one step by the runtime, and by Metaflow's own command line."""
-    first, *steps = metaflows_own(folder)
+    first, *steps = metaflows_own()
     for command in (first, steps[0]):
         cpu(command, folder, {})
     ours, env = by_the_runtime(folder)
@@ -148,7 +148,7 @@ def step_cpu(folder: Path, runs: int) -> list[list[str]]:
     ]
 
 
-def metaflows_own(folder: Path) -> list[list[str]]:
+def metaflows_own() -> list[list[str]]:
     """The commands that a scheduler gives Metaflow for `init`, `start` and `middle`."""
     from mfbuild.runtime.ids import parameters_id, task_id
 

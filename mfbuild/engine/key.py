@@ -59,11 +59,6 @@ class Record:
         return Digest.of(self.canonical().encode())
 
 
-def action_key(action: Action, input_digests: Mapping[str, Digest], tool_version: int) -> Digest:
-    """The key under which the result of `action` is cached."""
-    return Record.of(action, input_digests, tool_version).key()
-
-
 @dataclass(frozen=True, slots=True)
 class Reason:
     """Why an action runs: a sentence, with the old and the new value where it is about a value."""

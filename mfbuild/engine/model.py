@@ -83,10 +83,6 @@ class Action:
     description: str
 
 
-KEYED = ("tool", "params", "inputs", "outputs")
-UNKEYED = ("label", "description")
-
-
 @dataclass(frozen=True, slots=True)
 class ActionResult:
     """What an action produced: its output blobs by name."""

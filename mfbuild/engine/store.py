@@ -171,15 +171,6 @@ class Store:
         self.place(path, blob)
         return blob
 
-    def add_bytes(self, data: bytes) -> Blob:
-        """Put `data` into the store."""
-        blob = Blob(Digest.of(data), len(data))
-        with self.temporary() as directory, _explained(self.root):
-            path = directory / "bytes"
-            path.write_bytes(data)
-            self.place(path, blob)
-        return blob
-
     def place(self, path: Path, blob: Blob) -> None:
         """Move `path`, whose content was found to be `blob`, into the store."""
         with _explained(path):

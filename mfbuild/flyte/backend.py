@@ -15,6 +15,11 @@ from flyteidl.core.literals_pb2 import LiteralMap
 
 from mfbuild.engine.model import Digest
 
+KINDS: Mapping[int, str] = {
+    ResourceType.TASK: "task",
+    ResourceType.WORKFLOW: "workflow",
+    ResourceType.LAUNCH_PLAN: "launch plan",
+}
 Spec: TypeAlias = TaskSpec | WorkflowSpec | LaunchPlanSpec
 
 Phase = Literal["queued", "running", "succeeded", "failed", "aborted", "timed out", "skipped"]
@@ -164,3 +169,10 @@ class Backend(Protocol):
 
     @property
     def executions(self) -> Executions: ...
+
+
+def describe(identifier: Identifier) -> str:
+    """An entity as people read it: ``task `flows/staging/TrainFlow.fit@5b0c6c1f6ab5` ``."""
+    kind = KINDS.get(identifier.resource_type, "entity")
+    place = f"{identifier.project}/{identifier.domain}/{identifier.name}"
+    return f"{kind} `{place}@{identifier.version[:12]}`"

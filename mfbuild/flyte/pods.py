@@ -120,14 +120,6 @@ def set_environment(template: TaskTemplate, variables: Mapping[str, str]) -> Non
         container["env"] = [{"name": name, "value": value} for name, value in ordered]
 
 
-def command_of(template: TaskTemplate) -> tuple[str, ...]:
-    """The argv of the template's container, templates of Flyte included."""
-    if template.HasField("container"):
-        return (*template.container.command, *template.container.args)
-    container = template.k8s_pod.pod_spec["containers"][0]
-    return (*container["command"], *container["args"])
-
-
 def add_pull_secrets(template: TaskTemplate, names: Sequence[str]) -> None:
     """Let the pod pull its image with these secrets, besides those it has."""
     if template.HasField("container"):

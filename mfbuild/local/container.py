@@ -15,7 +15,7 @@ from mfbuild.errors import RunError, UsageError
 from mfbuild.local.executor import IMAGE_PYTHON, Launch
 from mfbuild.local.images import Images
 from mfbuild.local.mounts import Bind, Mount, plan
-from mfbuild.local.rootfs import StepImage, lay_out
+from mfbuild.local.rootfs import lay_out
 from mfbuild.oci.archive import docker_archive, docker_images, image_name
 
 _OF_THE_ENGINE = ("/dev", "/sys", "/etc/resolv.conf", "/etc/hosts")
@@ -130,7 +130,7 @@ class Runc:
         folder = self.images.scratch / name
         mounts = plan(tree, self.images.all_binds(image))
         _make_root(folder / "root", mounts)
-        config = runtime_config(mounts, image, self.images.variables(image), self.images.launcher)
+        config = runtime_config(mounts, self.images.variables(image), self.images.launcher)
         (folder / "config.json").write_text(json.dumps(config))
         argv = (
             self.program,
@@ -158,10 +158,8 @@ def _make_root(root: Path, mounts: Iterable[Mount]) -> None:
             path.mkdir()
 
 
-def runtime_config(
-    mounts: Iterable[Mount], image: StepImage, env: dict[str, str], launcher: str
-) -> dict[str, Any]:
-    """The config.json of the OCI runtime-spec for a launcher in `image`.
+def runtime_config(mounts: Iterable[Mount], env: dict[str, str], launcher: str) -> dict[str, Any]:
+    """The config.json of the OCI runtime-spec for a launcher.
 
     Inside, the caller is root: whatever steps write is the caller's outside.
     """

@@ -66,7 +66,6 @@ class Scope:
         self._outputs: dict[str, Values] = {START: inputs, "": inputs}
         self._waiting: dict[str, _Waiting] = {}
         self._dependents: dict[str, list[str]] = {}
-        self._branches: dict[str, str] = {}
         for node in nodes:
             self._enter(node, arm=False)
         if strangers := sorted(self._dependents.keys() - self._waiting.keys()):

@@ -46,7 +46,6 @@ class StepImage:
     layers: tuple[ImageLayer, ...]
     env: tuple[str, ...]
     user: str
-    workdir: str
 
     @property
     def chain(self) -> Digest:
@@ -79,7 +78,6 @@ def step_image(bundle: Bundle, step: str, platform: Platform) -> StepImage:
             pairs,
             tuple(settings.get("Env") or ()),
             settings.get("User") or "",
-            settings.get("WorkingDir") or "/",
         )
     except (KeyError, TypeError, ValueError) as error:
         raise BundleError(f"the config `{config.digest}` is not one of an image") from error

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 from flyteidl.core.identifier_pb2 import Identifier
 
 from mfbuild.engine.model import Digest, canonical
-from mfbuild.flyte.backend import LaunchPlan, Registrations
+from mfbuild.flyte.backend import LaunchPlan, Registrations, describe
 from mfbuild.flyte.compile import Compiled
 from mfbuild.flyte.launch_plan import address
 from mfbuild.flyte.names import CODE, PLAN
@@ -18,7 +18,7 @@ from mfbuild.flyte.resolve import Resolved, resolve
 from mfbuild.push.deployment import Deployment
 from mfbuild.push.entities import entities
 from mfbuild.push.places import Place
-from mfbuild.push.register import accept, describe, fixed, register
+from mfbuild.push.register import accept, fixed, register
 from mfbuild.push.sites import EMBEDDED, repository_of, site_of
 
 if TYPE_CHECKING:

@@ -10,11 +10,11 @@ from typing import TYPE_CHECKING, Any
 from flyteidl.admin.launch_plan_pb2 import LaunchPlanSpec
 from flyteidl.admin.task_pb2 import TaskSpec
 from flyteidl.admin.workflow_pb2 import WorkflowSpec
-from flyteidl.core.identifier_pb2 import Identifier, ResourceType
+from flyteidl.core.identifier_pb2 import Identifier
 
 from mfbuild.engine.model import canonical
 from mfbuild.errors import FlyteError, Problem
-from mfbuild.flyte.backend import LaunchPlan, Registrations
+from mfbuild.flyte.backend import LaunchPlan, Registrations, describe
 from mfbuild.flyte.compare import differences
 from mfbuild.flyte.names import CODE, PERSON, PLAN
 from mfbuild.oci.parallel import for_each
@@ -26,8 +26,10 @@ if TYPE_CHECKING:
 _AT_ONCE = 16
 """Calls at once: a server looks things up for most of their time."""
 
-_KINDS = {ResourceType.TASK: "task", ResourceType.WORKFLOW: "workflow"}
 _SHOWN = 5
+
+Outcome = tuple[Identifier, bool, FlyteError | None]
+"""An entity, whether it was not there yet, and what keeps it from being the one wanted."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,7 +45,7 @@ def register(registrations: Registrations, wanted: Entities) -> Registered:
 
     FlyteError, with everything that differs, where something else has one of the identifiers.
     """
-    outcomes = _register_tasks(registrations, wanted.tasks)
+    outcomes = register_tasks(registrations, wanted.tasks)
     for identifier, spec in wanted.workflows:
         outcomes.append(_register(registrations, identifier, spec))
         _raise(outcomes)
@@ -61,15 +63,9 @@ def register(registrations: Registrations, wanted: Entities) -> Registered:
 
 def register_tasks(
     registrations: Registrations, tasks: Sequence[tuple[Identifier, TaskSpec]]
-) -> None:
-    """Register the tasks that are not there yet; FlyteError as of `register`."""
-    _register_tasks(registrations, tasks)
-
-
-def _register_tasks(
-    registrations: Registrations, tasks: Sequence[tuple[Identifier, TaskSpec]]
-) -> list[_Outcome]:
-    done: dict[int, _Outcome] = {}
+) -> list[Outcome]:
+    """Which of the tasks were not there yet, and now are; FlyteError as of `register`."""
+    done: dict[int, Outcome] = {}
 
     def one(number: int, tick: Tick) -> None:
         done[number] = _register(registrations, *tasks[number])
@@ -123,19 +119,9 @@ def person(spec: LaunchPlanSpec) -> dict[str, Any]:
     return {name: value for name, value in values.items() if name != "production_token"}
 
 
-def describe(identifier: Identifier) -> str:
-    """An entity as people read it: `task flows/staging/TrainFlow.fit@5b0c…`."""
-    kind = _KINDS.get(identifier.resource_type, "launch plan")
-    place = f"{identifier.project}/{identifier.domain}/{identifier.name}"
-    return f"{kind} `{place}@{identifier.version[:12]}`"
-
-
-_Outcome = tuple[Identifier, bool, FlyteError | None]
-
-
 def _register(
     registrations: Registrations, identifier: Identifier, spec: TaskSpec | WorkflowSpec
-) -> _Outcome:
+) -> Outcome:
     """Whether this call has registered it, and what keeps it from being the one that is wanted."""
     found = registrations.get(identifier)
     if found is None and registrations.create(identifier, spec):
@@ -153,7 +139,7 @@ def _another(identifier: Identifier, different: list[str]) -> FlyteError:
     return FlyteError(f"{describe(identifier)} has other content:{shown}{more}")
 
 
-def _raise(outcomes: list[_Outcome]) -> None:
+def _raise(outcomes: list[Outcome]) -> None:
     problems: list[Problem] = [p for _, _, error in outcomes if error for p in error.problems]
     if problems:
         raise FlyteError.all_of(problems)

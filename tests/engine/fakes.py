@@ -39,6 +39,14 @@ def blob(data: bytes) -> Blob:
     return Blob(Digest.of(data), len(data))
 
 
+def add(store: Store, data: bytes) -> Blob:
+    """Put `data` into the store."""
+    with store.temporary() as folder:
+        path = folder / "data"
+        path.write_bytes(data)
+        return store.add_file(path)
+
+
 def join(work: Work) -> None:
     """Each output is its name, the parameters and all inputs."""
     content = b"".join(given.read() for _, given in sorted(work.inputs.items()))

@@ -13,6 +13,7 @@ from mfbuild.engine.gc import Collected, collect
 from mfbuild.engine.model import ActionResult, Blob, Digest
 from mfbuild.engine.store import Store
 from mfbuild.errors import StoreError
+from tests.engine.fakes import add
 
 NOW = 1_000_000.0
 
@@ -25,7 +26,7 @@ def store(tmp_path: Path) -> Iterator[Store]:
 
 def aged(store: Store, data: bytes, age: float) -> Blob:
     """A blob that was last used `age` seconds before NOW."""
-    added = store.add_bytes(data)
+    added = add(store, data)
     os.utime(store.path(added), (NOW - age, NOW - age))
     return added
 

@@ -14,7 +14,7 @@ import pytest
 from mfbuild.engine.model import Digest
 from mfbuild.engine.store import BlobCorrupted, Store
 from mfbuild.errors import StoreError
-from tests.engine.fakes import blob
+from tests.engine.fakes import add, blob
 
 NOBODY = 65534
 
@@ -48,7 +48,7 @@ def unprivileged() -> Iterator[None]:
 
 
 def test_bytes_come_back(store: Store) -> None:
-    added = store.add_bytes(b"hello")
+    added = add(store, b"hello")
     assert added == blob(b"hello")
     assert store.has(added)
     assert store.verified(added).read_bytes() == b"hello"
@@ -61,7 +61,7 @@ def test_bytes_come_back(store: Store) -> None:
 @pytest.mark.parametrize("mask", [0o022, 0o077, 0o000])
 def test_blobs_are_read_only_whatever_the_umask(tmp_path: Path, mask: int) -> None:
     with umask(mask), Store.open(tmp_path / "store") as store:
-        added = store.add_bytes(b"x")
+        added = add(store, b"x")
         assert stat.S_IMODE(store.path(added).stat().st_mode) == 0o444
 
 
@@ -89,7 +89,7 @@ def test_a_link_is_not_taken_in(store: Store, tmp_path: Path) -> None:
 
 
 def test_damage_of_the_same_size_is_noticed(store: Store, tmp_path: Path) -> None:
-    added = store.add_bytes(b"good")
+    added = add(store, b"good")
     store.path(added).chmod(0o644)
     store.path(added).write_bytes(b"evil")
     with Store.open(tmp_path / "store") as later:
@@ -107,22 +107,22 @@ def test_damage_of_the_same_size_is_noticed(store: Store, tmp_path: Path) -> Non
 
 
 def test_a_truncated_blob_is_absent(store: Store) -> None:
-    added = store.add_bytes(b"long enough")
+    added = add(store, b"long enough")
     store.path(added).chmod(0o644)
     os.truncate(store.path(added), 3)
     assert not store.has(added)
 
 
 def test_adding_a_blob_heals_it(store: Store) -> None:
-    added = store.add_bytes(b"good")
+    added = add(store, b"good")
     store.path(added).chmod(0o644)
     store.path(added).write_bytes(b"evil")
-    store.add_bytes(b"good")
+    add(store, b"good")
     assert store.path(added).read_bytes() == b"good"
 
 
 def test_use_is_noted(store: Store) -> None:
-    added = store.add_bytes(b"x")
+    added = add(store, b"x")
     os.utime(store.path(added), (1000, 1000))
     assert store.has(added)
     assert time.time() - store.path(added).stat().st_mtime < 60
@@ -167,7 +167,7 @@ def test_exclusive_is_refused_while_another_has_it_open(store: Store, tmp_path: 
     with Store.open(tmp_path / "store") as other:
         with pytest.raises(StoreError, match="is in use"), store.exclusive():
             pass
-        other.add_bytes(b"x")
+        add(other, b"x")
     with store.exclusive():
         pass
 
@@ -208,10 +208,10 @@ def test_a_store_that_becomes_read_only_loses_nothing(
     tmp_path.chmod(0o777)
     monkeypatch.chdir(tmp_path)
     with unprivileged(), Store.open(Path("store")) as store:
-        kept = store.add_bytes(b"kept")
+        kept = add(store, b"kept")
         Path("store/tmp").chmod(0o555)
         with pytest.raises(StoreError, match="permission denied"):
-            store.add_bytes(b"more")
+            add(store, b"more")
         with pytest.raises(StoreError, match="permission denied"):
             store.write(Path("store/ac/x"), b"more")
         Path("store/tmp").chmod(0o755)

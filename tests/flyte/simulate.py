@@ -20,8 +20,8 @@ from flyteidl.core.tasks_pb2 import TaskTemplate
 from flyteidl.core.workflow_pb2 import Node, WorkflowTemplate
 
 from mfbuild.flow.spec import FlowSpec, StepSpec
-from mfbuild.flyte.pods import command_of
 from mfbuild.flyte.resolve import Resolved
+from mfbuild.local.contract import container_of
 
 ROUNDS = 3
 """How often a recursive step runs at most."""
@@ -170,7 +170,7 @@ class Flyte:
     ) -> tuple[Mapping[str, Any], frozenset[Task]]:
         """Be the container: its command line is all that it knows."""
         assert given.keys() == set(template.interface.inputs.variables)
-        _, _, _, step, *words = (_rendered(word, given) for word in command_of(template))
+        _, _, _, step, *words = (_rendered(word, given) for word in container_of(template).command)
         options = dict(zip(words[::2], words[1::2], strict=True))
         assert options["--code"] == "c" and options["--person"] == "{}"
         path = [int(i) for i in options.get("--path", "").split("/") if i]

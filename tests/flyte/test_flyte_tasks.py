@@ -16,7 +16,8 @@ from google.protobuf.json_format import MessageToDict
 from mfbuild.flow.spec import Catch, FlowSpec, Retry, StepSpec
 from mfbuild.flow.spec import Resources as Asked
 from mfbuild.flyte.compile import Compiled, compile_flow
-from mfbuild.flyte.pods import command_of, environment_of
+from mfbuild.flyte.pods import environment_of
+from mfbuild.local.contract import container_of
 from tests.specs import flow, step
 
 Load = Callable[[str], FlowSpec]
@@ -96,10 +97,10 @@ def test_retries_are_those_of_the_user_and_one_of_catch() -> None:
 
 
 def test_the_runtime_knows_of_retries_and_of_the_delay_between_them() -> None:
-    assert command_of(task(retry=Retry(2, 0.0)))[-2:] == ("--user-retries", "2")
-    delayed = command_of(task(retry=Retry(2, 1.51)))
+    assert container_of(task(retry=Retry(2, 0.0))).command[-2:] == ("--user-retries", "2")
+    delayed = container_of(task(retry=Retry(2, 1.51))).command
     assert delayed[-4:] == ("--user-retries", "2", "--retry-delay", "91")
-    assert "--user-retries" not in command_of(task(retry=Retry(0, 2.0)))
+    assert "--user-retries" not in container_of(task(retry=Retry(0, 2.0))).command
 
 
 @pytest.mark.parametrize(
@@ -239,7 +240,7 @@ def test_a_pod_holds_the_same_container() -> None:
     plain, template = task(), task(kubernetes={"service_account": "flows"})
     (container,) = MessageToDict(template.k8s_pod.pod_spec)["containers"]
     assert container["image"] == "mfbuild:start"
-    assert command_of(template) == command_of(plain)
+    assert container_of(template).command == container_of(plain).command
     assert environment_of(template) == environment_of(plain)
     assert "resources" not in container
 
@@ -324,6 +325,6 @@ def test_a_step_that_metaflow_decorated(loaded: Load) -> None:
         "GPU": "1",
     }
     assert template.metadata.retries.retries == 2
-    assert command_of(template)[-4:] == ("--user-retries", "2", "--retry-delay", "30")
+    assert container_of(template).command[-4:] == ("--user-retries", "2", "--retry-delay", "30")
     assert dict(template.metadata.metadata.labels) == {"team": "ml"}
     assert environment_of(template).items() >= {"MODE": "test", "LEVEL": "3"}.items()

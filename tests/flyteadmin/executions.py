@@ -83,7 +83,7 @@ def create_execution(state: State, request: Any) -> ExecutionCreateResponse:
     run = Run(identifier, workflow.sent, workflow.message.closure.compiled_workflow, inputs, spec)
     message = _started(state, run, workflow.message.id)
     row = Row(message, {}, sent=inputs)
-    row.columns.update(_columns(message, plan))
+    row.columns.update(_columns(message))
     state.executions.write(name_of(identifier), row)
     return ExecutionCreateResponse(id=identifier)
 
@@ -244,7 +244,7 @@ def _started(state: State, run: Run, workflow_id: Any) -> Execution:
     return Execution(id=run.id, spec=run.spec, closure=closure)
 
 
-def _columns(message: Execution, plan: LaunchPlan) -> dict[str, Any]:
+def _columns(message: Execution) -> dict[str, Any]:
     of, workflow = message.spec.launch_plan, message.closure.workflow_id
     created = message.closure.created_at.ToDatetime(tzinfo=timezone.utc)
     columns = {name: getattr(message.id, name) for name in ("project", "domain", "name")}

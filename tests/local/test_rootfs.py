@@ -75,7 +75,6 @@ def laid(tmp_path: Path) -> LayOut:
             ),
             (),
             "",
-            "/",
         )
         with Store.open(tmp_path / "store") as store:
             return lay_out(store, Bundle(None, layout), image, lambda note: None)  # type: ignore[arg-type]
@@ -188,7 +187,7 @@ def test_a_layer_of_unknown_kind_is_for_containers(laid: LayOut) -> None:
 def test_a_layer_that_is_missing_is_named(laid: LayOut, tmp_path: Path) -> None:
     laid([("a", b"x")])
     image = StepImage(
-        (ImageLayer(Descriptor(LAYER_GZIP, Digest.of(b"gone"), 4), Digest.of(b"tar")),), (), "", "/"
+        (ImageLayer(Descriptor(LAYER_GZIP, Digest.of(b"gone"), 4), Digest.of(b"tar")),), (), ""
     )
     with Store.open(tmp_path / "store") as store, pytest.raises(MfbuildError, match="is missing"):
         bundle = Bundle(None, Layout.open(tmp_path / "layout"))  # type: ignore[arg-type]

@@ -39,9 +39,7 @@ class Target:
 
 
 @pytest.fixture(params=["local", pytest.param("flyteadmin", marks=pytest.mark.tools)])
-def target(
-    request: pytest.FixtureRequest, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> Iterator[Target]:
+def target(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Target]:
     with ExitStack() as stack:
         store = stack.enter_context(Store.open(tmp_path / "store"))
         root = tmp_path / "workspace"

@@ -13,13 +13,8 @@ from mfbuild.engine.model import Digest
 from mfbuild.flyte.admin.client import PAGE, Client
 from mfbuild.flyte.admin.failures import Refusal
 from mfbuild.flyte.admin.upload import upload
-from mfbuild.flyte.backend import LaunchPlan, Spec
+from mfbuild.flyte.backend import KINDS, LaunchPlan, Spec
 
-KINDS: Mapping[int, str] = {
-    ResourceType.TASK: "task",
-    ResourceType.WORKFLOW: "workflow",
-    ResourceType.LAUNCH_PLAN: "launch plan",
-}
 _EXISTS = "with different structure already exists"
 """flyteadmin's words for another content under the same identifier (its pkg/errors/errors.go)."""
 

@@ -15,18 +15,13 @@ from flyteidl.core.tasks_pb2 import TaskTemplate
 from flyteidl.core.types_pb2 import LiteralType, SimpleType
 from flyteidl.core.workflow_pb2 import Node, WorkflowTemplate
 
-from mfbuild.flyte.backend import Spec
+from mfbuild.flyte.backend import KINDS, Spec, describe
 from mfbuild.flyte.names import LONGEST_NAME
 from mfbuild.flyte.nodes import inner_nodes, references
 
 Find = Callable[[Identifier], TaskSpec | WorkflowSpec | None]
 
-KINDS = {
-    ResourceType.TASK: "task",
-    ResourceType.WORKFLOW: "workflow",
-    ResourceType.LAUNCH_PLAN: "launch_plan",
-}
-_TYPES = {TaskSpec: "task", WorkflowSpec: "workflow", LaunchPlanSpec: "launch_plan"}
+_TYPES = {TaskSpec: "task", WorkflowSpec: "workflow", LaunchPlanSpec: "launch plan"}
 _VERSION = re.compile(r"[A-Za-z0-9_.-]{1,63}\Z")  # Flyte 2 takes no longer ones
 _PRIMITIVES = {
     "integer": SimpleType.INTEGER,
@@ -38,17 +33,10 @@ _PRIMITIVES = {
 }
 
 
-def describe(identifier: Identifier) -> str:
-    """An entity as people read it: ``task `flows/staging/TrainFlow.fit@5b0c6c1f6ab5` ``."""
-    kind = KINDS.get(identifier.resource_type, "entity").replace("_", " ")
-    place = f"{identifier.project}/{identifier.domain}/{identifier.name}"
-    return f"{kind} `{place}@{identifier.version[:12]}`"
-
-
 def wrong_identifier(identifier: Identifier, spec: Spec) -> Iterator[str]:
     """What is wrong with the name under which `spec` is to be registered."""
     if KINDS.get(identifier.resource_type) != _TYPES[type(spec)]:
-        yield f"it is a {_TYPES[type(spec)].replace('_', ' ')}"
+        yield f"it is a {_TYPES[type(spec)]}"
     if not 0 < len(identifier.name) <= LONGEST_NAME:
         yield f"its name has {len(identifier.name)} characters, not 1 to {LONGEST_NAME}"
     if not _VERSION.match(identifier.version):

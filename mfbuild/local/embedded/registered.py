@@ -16,13 +16,13 @@ from flyteidl.core.workflow_pb2 import Node, NodeMetadata, TaskNode, WorkflowTem
 from mfbuild.bundle.read import Bundle
 from mfbuild.engine.model import Digest
 from mfbuild.errors import FlyteError
+from mfbuild.flyte.backend import describe
 from mfbuild.flyte.literals import promise
 from mfbuild.flyte.names import CODE, PLAN, node_id
 from mfbuild.flyte.nodes import references
 from mfbuild.flyte.pods import environment_of
 from mfbuild.local.contract import container_of
 from mfbuild.local.embedded import bundles
-from mfbuild.local.embedded.checks import describe
 from mfbuild.local.embedded.files import BLOBS
 from mfbuild.local.embedded.registrations import EmbeddedRegistrations
 from mfbuild.local.model import Closure, Library, Values

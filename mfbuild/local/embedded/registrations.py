@@ -22,8 +22,8 @@ from google.protobuf.message import DecodeError
 
 from mfbuild.engine.model import Digest
 from mfbuild.errors import FlyteError, Problem, did_you_mean
-from mfbuild.flyte.backend import LaunchPlan, Spec
-from mfbuild.local.embedded.checks import KINDS, describe, wrong_identifier, wrong_spec
+from mfbuild.flyte.backend import KINDS, LaunchPlan, Spec, describe
+from mfbuild.local.embedded.checks import wrong_identifier, wrong_spec
 from mfbuild.local.embedded.files import BLOBS, Files, component, place, read
 
 _LAUNCH_PLAN, _ACTIVE, _SUFFIX = "launch_plan", "active", ".pb"
@@ -115,7 +115,7 @@ class EmbeddedRegistrations:
         return Identifier(resource_type=kind, project=project, domain=domain, name=name)
 
     def _path(self, identifier: Identifier) -> Path:
-        kind = KINDS[identifier.resource_type]
+        kind = KINDS[identifier.resource_type].replace(" ", "_")
         folder = self.files.path(identifier.project, identifier.domain, kind, identifier.name)
         return folder / f"{component(identifier.version)}{_SUFFIX}"
 

@@ -16,9 +16,9 @@ from google.protobuf.message import DecodeError
 
 from mfbuild.errors import FlyteError, Problem
 from mfbuild.flow.spec import FlowSpec
-from mfbuild.flyte.backend import ExecutionId
+from mfbuild.flyte.backend import ExecutionId, describe
 from mfbuild.flyte.names import RUN, input_name
-from mfbuild.local.embedded.checks import defaults_of, describe, wrong_inputs
+from mfbuild.local.embedded.checks import defaults_of, wrong_inputs
 from mfbuild.local.embedded.files import read
 from mfbuild.local.embedded.registered import Registered, registered
 from mfbuild.local.embedded.registrations import EmbeddedRegistrations
