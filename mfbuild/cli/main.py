@@ -103,7 +103,7 @@ def _run(
         arguments, rest = of_verb.parse_known_args(words[1:])
     else:
         arguments, rest = of_verb.parse_intermixed_args(words[1:]), []
-    arguments.rest = rest
+    arguments.words, arguments.rest = words[1:], rest
     code: int = module.run(arguments)
     return code
 

@@ -6,7 +6,7 @@ import argparse
 import json
 import os
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -14,6 +14,7 @@ from mfbuild.cli import options
 from mfbuild.errors import UsageError, did_you_mean
 
 if TYPE_CHECKING:
+    from mfbuild.flow.spec import ParameterSpec
     from mfbuild.loading import Session
     from mfbuild.local.executor import Place
     from mfbuild.local.packaged import Packaged
@@ -81,6 +82,7 @@ def run(args: argparse.Namespace) -> int:
             return 0
         place = args.place or "rootfs"
         source, packaged = packaged_for(session, args.flow, place, pairs)
+        tell_namesakes(args, session, packaged.spec.parameters)
         from mfbuild.local.settings import user_of
         from mfbuild.local.state import RUNS, RunInfo, RunState, new_name
 
@@ -263,6 +265,18 @@ def parameter_option(parser: argparse.ArgumentParser) -> None:
 def parameter_pairs(args: argparse.Namespace) -> list[tuple[str, str]]:
     """The Parameters of a command line, (name, text) each: of --param, and what was left over."""
     return [*_pairs(args.param), *_words(args.rest)]
+
+
+def tell_namesakes(
+    args: argparse.Namespace, session: Session, parameters: Iterable[ParameterSpec]
+) -> None:
+    """Warn of Parameters that have the name of an option which was given: it was meant for them."""
+    options = {word[2:].partition("=")[0] for word in args.words if word.startswith("--")}
+    given = {name for name, _ in parameter_pairs(args)}
+    for name in sorted({parameter.name for parameter in parameters} & options - given):
+        session.reporter.warn(
+            f"`--{name}` is an option of mfbuild: `--param {name}=…` gives the flow's Parameter"
+        )
 
 
 def _pairs(words: Sequence[str]) -> list[tuple[str, str]]:

@@ -7,7 +7,7 @@ import json
 from typing import TYPE_CHECKING
 
 from mfbuild.cli import options, places
-from mfbuild.cli.run import parameter_option, parameter_pairs
+from mfbuild.cli.run import parameter_option, parameter_pairs, tell_namesakes
 from mfbuild.errors import RunError, UsageError
 
 if TYPE_CHECKING:
@@ -60,6 +60,7 @@ def arguments(parser: argparse.ArgumentParser) -> None:
 def run(args: argparse.Namespace) -> int:
     pairs = parameter_pairs(args)
     with options.session_of(args, places.workspace(args.flow)) as session:
+        from mfbuild.flyte.parameters import parameters_of
         from mfbuild.push.names import find_launch_plan
         from mfbuild.push.progress import Board
         from mfbuild.push.runs import wait
@@ -69,6 +70,7 @@ def run(args: argparse.Namespace) -> int:
         place = places.place(args, session, domain, spec)
         to = places.deployment(args, session, place, domain, spec)
         plan = find_launch_plan(place, to.project, domain, word)
+        tell_namesakes(args, session, parameters_of(plan.spec.default_inputs))
         id = _start(args, place, plan, word.step, pairs)
         flow = plan.id.name.rpartition(".")[2]
         pathspec = f"{flow}/flyte-{id.name}"

@@ -67,7 +67,7 @@ class Stream:
         now = datetime.now(timezone.utc)
         text = b"".join(
             # Metaflow sorts lines of one time by their ids, which it would draw.
-            mflog.decorate(_SOURCE, line + b"\n", now=now, lineid=b"%032x" % number)
+            mflog.decorate(_SOURCE, _readable(line) + b"\n", now=now, lineid=b"%032x" % number)
             for number, line in enumerate(lines, self._count)
         )
         self._count += len(lines)
@@ -139,6 +139,11 @@ def save(destination: Destination, files: Mapping[str, Path]) -> None:
         for name, path in files.items()
     }
     task.save_logs(_SOURCE, contents)
+
+
+def _readable(line: bytes) -> bytes:
+    """`line` as UTF-8: Metaflow's client reads no log in which one byte is anything else."""
+    return line.decode("utf-8", "replace").encode()
 
 
 def _write_all(number: int, data: bytes) -> None:

@@ -23,6 +23,7 @@ from .step import Step, adapt
 from .storage import Storage, Storages
 
 _SIGNALS = 128
+_ENDED_ITSELF = b"error: the step has ended its own process: let it return instead of sys.exit()\n"
 
 
 def main(argv: Sequence[str]) -> int:
@@ -84,7 +85,7 @@ def perform(
     listener = Listener(shipper)
     result = supervise(child, shipper.stdout, shipper.stderr, listener)
     if result == 0 and not listener.finished:
-        shipper.stderr.feed(b"error: the step has ended its own process\n")
+        shipper.stderr.feed(_ENDED_ITSELF)
         result = 1
     shipper.finish()
     if arguments.run.task and 0 < result < _SIGNALS:

@@ -251,6 +251,9 @@ def test_param_reaches_what_mfbuild_has_an_option_for(mfbuild: Runner, tmp_path:
     )
     done = ours(mfbuild, flow, tmp_path, "--in", "host", "--param", "jobs=7", "--max", "8")
     assert done.code == 0, done.err
+    warning = "`--jobs` is an option of mfbuild: `--param jobs=…` gives the flow's Parameter"
+    assert warning not in done.err
+    assert warning in ours(mfbuild, flow, tmp_path, "--in", "host", "--jobs", "7").err
 
 
 def test_a_single_step_runs_again_on_the_latest_run(mfbuild: Runner, tmp_path: Path) -> None:

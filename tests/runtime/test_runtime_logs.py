@@ -45,6 +45,13 @@ def test_a_line_is_kept_once_it_has_ended(kept: Path) -> None:
     os.close(write)
 
 
+def test_what_is_not_utf_8_hides_no_other_line(kept: Path) -> None:
+    with kept.open("wb", buffering=0) as file, Path(os.devnull).open("wb") as sink:
+        stream = Stream(sink.fileno(), file)
+        stream.feed(b"\xff\x00 binary\n\xc3\xa9\n")
+    assert [line.decode() for line in lines(kept)] == ["\ufffd\0 binary", "\xe9"]
+
+
 def test_lines_that_come_at_once_stay_in_their_order(kept: Path) -> None:
     written = [b"%d" % number for number in range(50)]
     with kept.open("wb", buffering=0) as file, Path(os.devnull).open("wb") as sink:

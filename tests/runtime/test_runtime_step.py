@@ -210,7 +210,8 @@ def test_a_step_that_ends_its_process_has_failed(way: str, tmp_path: Path) -> No
     flow = (FLOWS / "single.py").read_text().replace("self.answer = 42", f"import os, sys; {way}")
     containers = Containers(tmp_path, "flow.py", tarball({"flow.py": flow.encode()}))
     code, _, err = containers.run("only")
-    assert (code, err) == (1, "error: the step has ended its own process\n")
+    said = "error: the step has ended its own process: let it return instead of sys.exit()\n"
+    assert (code, err) == (1, said)
     assert containers.client("run['only'].task.stderr") == err
 
 
