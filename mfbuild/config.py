@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 from mfbuild.errors import Problem, UsageError, did_you_mean
+from mfbuild.oci.reference import Reference
 from mfbuild.oci.types import Platform
 
 FILE = "BUILD.toml"
@@ -123,13 +125,19 @@ def default_store(env: Mapping[str, str]) -> Path:
 
 
 def user_file(env: Mapping[str, str]) -> Path:
-    """The person's own defaults: `$XDG_CONFIG_HOME/mfbuild/config.toml`."""
-    base = env.get("XDG_CONFIG_HOME") or ""
-    return (Path(base) if base.startswith("/") else _home(env) / ".config") / "mfbuild/config.toml"
+    """The person's own defaults: `$XDG_CONFIG_HOME/mfbuild/config.toml`.
+
+    UsageError if the person has no home folder: logins and indexes are looked for in it as well.
+    """
+    base, home = env.get("XDG_CONFIG_HOME") or "", _home(env)
+    return (Path(base) if base.startswith("/") else home / ".config") / "mfbuild/config.toml"
 
 
 def _home(env: Mapping[str, str]) -> Path:
-    return Path(env["HOME"]) if env.get("HOME") else Path.home()
+    try:
+        return Path(env["HOME"]) if env.get("HOME") else Path.home()
+    except RuntimeError:  # a number that the machine knows no user of, as in many containers
+        raise UsageError("this user has no home folder", hint="set HOME to a folder") from None
 
 
 Check = Callable[[Any], str | None]
@@ -137,6 +145,19 @@ Check = Callable[[Any], str | None]
 
 def _kind(kind: type, name: str) -> Check:
     return lambda value: None if type(value) is kind else f"must be {name}"
+
+
+def _registry(value: Any) -> str | None:
+    """A login in it would be written into every bundle, so that nothing but a prefix may be."""
+    if not isinstance(value, str):
+        return "must be a string"
+    try:
+        found = Reference.parse(f"{value}/flow")
+        whole = found.directory is None and found.repository == f"{value}/flow"
+    except ValueError:
+        whole = not value
+    form = "must be like `registry.example.com/ml/flows`, without `https://`, a login or a tag"
+    return None if whole else form
 
 
 def _platform_list(value: Any) -> str | None:
@@ -164,7 +185,7 @@ def _resources(value: Any) -> str | None:
     known = {"cpu", "memory", "disk", "gpu", "shared_memory"}
     if not isinstance(value, dict) or not value.keys() <= known:
         return f"must be a table of {', '.join(sorted(known))}"
-    numbers = all(type(v) in (int, float) and v >= 0 for v in value.values())
+    numbers = all(type(v) in (int, float) and 0 <= v < math.inf for v in value.values())
     return None if numbers else "must hold numbers of at least 0"
 
 
@@ -174,7 +195,7 @@ def _positive(value: Any) -> str | None:
 
 _STRING, _BOOL = _kind(str, "a string"), _kind(bool, "true or false")
 _WORKSPACE: Mapping[str, Check] = {
-    "registry": _STRING,
+    "registry": _registry,
     "base": _STRING,
     "platforms": _platform_list,
     "pyc": _BOOL,
@@ -183,7 +204,7 @@ _WORKSPACE: Mapping[str, Check] = {
 }
 _FLYTE: Mapping[str, Check] = {"project": _STRING, "endpoint": _STRING, "insecure": _BOOL}
 _DOMAIN: Mapping[str, Check] = {
-    "registry": _STRING,
+    "registry": _registry,
     "endpoint": _STRING,
     "insecure": _BOOL,
     "activate": _BOOL,
@@ -206,7 +227,9 @@ def _read_table(path: Path, problems: list[Problem]) -> dict[str, Any]:
 
     try:
         table = tomli.loads(path.read_text(encoding="utf-8"))
-    except (OSError, UnicodeDecodeError, tomli.TOMLDecodeError) as error:
+    except RecursionError:
+        raise UsageError(f"`{path.name}` is nested too deeply", where=str(path)) from None
+    except (OSError, ValueError) as error:  # of TOML, of UTF-8, of a number with too many digits
         raise UsageError(f"reading `{path.name}`: {error}", where=str(path)) from error
     _check_tables(table, path, problems)
     return table if problems else _fold_insecure(table)

@@ -6,8 +6,8 @@ import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-from mfbuild.config import Config
-from mfbuild.errors import FlowError, Problem
+from mfbuild.config import FILE, Config
+from mfbuild.errors import FlowError, Problem, UsageError, did_you_mean
 from mfbuild.flow.spec import FlowSpec, StepSpec
 from mfbuild.images import Base
 from mfbuild.python.model import Request
@@ -36,6 +36,22 @@ def datastores(config: Config) -> tuple[str, ...]:
         roots = [kind for kind, key in _DATASTORES.items() if key in settings]
         named.update([chosen] if chosen else roots)
     return tuple(sorted(named))
+
+
+def check_targets(spec: FlowSpec, flow: str, config: Config) -> None:
+    """UsageError for every target of BUILD.toml that names a step which the flow `flow` lacks."""
+    steps = [step.name for step in spec.steps]
+    problems = [
+        Problem(
+            f"there is no step for the target `{label}`",
+            where=str(config.root / FILE),
+            hint=did_you_mean(label, [f"{flow}:{step}" for step in steps]),
+        )
+        for label in config.targets
+        if label.startswith(f"{flow}:") and label.removeprefix(f"{flow}:") not in steps
+    ]
+    if problems:
+        raise UsageError.all_of(problems)
 
 
 def base_names(spec: FlowSpec, flow: str, config: Config) -> dict[str, str]:

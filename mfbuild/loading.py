@@ -8,8 +8,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from mfbuild.config import Config
-from mfbuild.environments import StepNeed, base_names, datastores, step_needs
+from mfbuild.config import FILE, Config
+from mfbuild.environments import StepNeed, base_names, check_targets, datastores, step_needs
 from mfbuild.errors import FlowError
 from mfbuild.flow.load import Loaded, load
 from mfbuild.flow.spec import FlowSpec
@@ -77,11 +77,15 @@ def load_flows(
     `meanwhile` is called while a child runs.
     """
     config, bases = session.config, dict[str, Base]()
+    for target in config.targets:
+        if not (config.root / target[2:].partition(":")[0]).is_file():
+            session.reporter.warn(f"there is no flow for the target `{target}` of {FILE}")
     flows = []
     for file in files:
         label = flow_label(file, config.root)
         spec = _load(session, file, label, meanwhile).spec
         _check(session, spec)
+        check_targets(spec, label, config)
         names = base_names(spec, label, config)
         for name in sorted(set(names.values()) - bases.keys()):
             bases[name] = _base(config, name)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 from collections.abc import Mapping, Sequence
 from functools import partial
 from pathlib import Path
@@ -104,15 +105,24 @@ def _moved(was: str | None, now: str | None) -> str:
 
 
 def exported(lock: Lock, asked: Mapping[Request, str], config: Config) -> dict[str, str]:
-    """A PEP 751 file for each environment, by the name of the first step that asks for it."""
+    """A PEP 751 file for each environment, by the name of the first step that asks for it.
+
+    Where steps of several flows have that name, by its whole label.
+    """
     from mfbuild.python.pylock import export_pylock
     from mfbuild.python.urls import known_urls
 
     urls = known_urls(lock, settings_of(config), url_cache(config))
-    return {
-        steps.split(",")[0].rpartition(":")[2]: export_pylock(lock, request, urls)
-        for request, steps in asked.items()
-    }
+    labels = [steps.split(",")[0] for steps in asked.values()]
+    short = [label.rpartition(":")[2] for label in labels]
+    names = [
+        name
+        if short.count(name) == 1
+        else re.sub(r"\W+", "-", label.replace(".py:", ":")).strip("-")
+        for name, label in zip(short, labels, strict=True)
+    ]
+    texts = [export_pylock(lock, request, urls) for request in asked]
+    return dict(zip(names, texts, strict=True))
 
 
 def image_names(config: Config) -> tuple[str, ...]:

@@ -66,14 +66,16 @@ def test_every_table_is_read(tmp_path: Path) -> None:
 def test_flag_over_environment_over_file_over_user_file(tmp_path: Path) -> None:
     user = tmp_path / "home/.config/mfbuild/config.toml"
     user.parent.mkdir(parents=True)
-    user.write_text('[workspace]\nbase = "user"\nregistry = "user"\nstore = "/user"\njobs = 7\n')
-    text = '[workspace]\nbase = "file"\nregistry = "file"\nstore = "/file"\n'
-    env = {"MFBUILD_REGISTRY": "env", "MFBUILD_STORE": "/env"}
+    user.write_text(
+        '[workspace]\nbase = "user"\nregistry = "user.example.com"\nstore = "/user"\njobs = 7\n'
+    )
+    text = '[workspace]\nbase = "file"\nregistry = "file.example.com"\nstore = "/file"\n'
+    env = {"MFBUILD_REGISTRY": "env.example.com", "MFBUILD_STORE": "/env"}
     env |= {"MFBUILD_DOMAIN": "env"}
     config = read(tmp_path, text, env, store="/flag", base=None)
     assert config.flyte_domain == "env"
     assert (config.jobs, config.base) == (7, "file")
-    assert (config.registry, config.store) == ("env", Path("/flag"))
+    assert (config.registry, config.store) == ("env.example.com", Path("/flag"))
 
 
 def test_all_mistakes_are_reported_together(tmp_path: Path) -> None:
@@ -148,3 +150,59 @@ def test_the_nearest_file_above_is_the_root(tmp_path: Path) -> None:
     assert find_root(inner) is None
     (tmp_path / "BUILD.toml").touch()
     assert find_root(inner) == tmp_path
+
+
+@pytest.mark.parametrize(
+    "registry",
+    [
+        "https://someone:secret-word@registry.example.com/ml",
+        "someone:secret-word@registry.example.com/ml",
+        "registry.example.com/ml:latest",
+        "registry.example.com/ml@sha256:" + "0" * 64,
+        "registry.example.com/ML",
+        "registry.example.com/",
+        "oci:folder",
+        "ml",
+    ],
+)
+def test_a_registry_that_is_none_is_refused_and_not_shown(tmp_path: Path, registry: str) -> None:
+    """What is in BUILD.toml of a registry is in every bundle: no login may be."""
+    text = f'[domain.staging]\nregistry = "{registry}"\n'
+    with pytest.raises(UsageError) as caught:
+        read(tmp_path, text, {"MFBUILD_REGISTRY": registry})
+    form = "must be like `registry.example.com/ml/flows`, without `https://`, a login or a tag"
+    assert [p.message for p in caught.value.problems] == [
+        f"`domain.staging.registry` {form}",
+        f"`MFBUILD_REGISTRY` {form}",
+    ]
+
+
+@pytest.mark.parametrize("registry", ["", "127.0.0.1:5000", "localhost/a", "example.com/a/b_c"])
+def test_registries_that_may_be(tmp_path: Path, registry: str) -> None:
+    assert read(tmp_path, f'[workspace]\nregistry = "{registry}"\n').registry == registry
+
+
+@pytest.mark.parametrize(
+    "text", ["a = " + "[" * 5000, "a." * 5000 + "b = 1", "[workspace]\njobs = " + "9" * 5000]
+)
+def test_toml_that_is_too_much_for_a_parser(tmp_path: Path, text: str) -> None:
+    with pytest.raises(UsageError, match=r"`BUILD\.toml`") as caught:
+        read(tmp_path, text)
+    assert caught.value.problems[0].where == str(tmp_path / "BUILD.toml")
+
+
+def test_resources_without_end(tmp_path: Path) -> None:
+    with pytest.raises(UsageError, match="must hold numbers of at least 0"):
+        read(tmp_path, '[target."//flow.py"]\nresources = { cpu = inf }\n')
+
+
+def test_a_user_without_a_home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """As in a container that runs under a number which no user has."""
+
+    def no_home(kind: type[Path]) -> Path:
+        raise RuntimeError("Could not determine home directory.")
+
+    monkeypatch.setattr(Path, "home", classmethod(no_home))
+    with pytest.raises(UsageError, match="this user has no home folder") as caught:
+        read_config(tmp_path, {"XDG_CONFIG_HOME": "/c", "XDG_CACHE_HOME": "/c"}, {})
+    assert caught.value.problems[0].hint == "set HOME to a folder"

@@ -7,8 +7,8 @@ from pathlib import Path
 import pytest
 
 from mfbuild.config import Config, Domain, Target
-from mfbuild.environments import base_names, datastores, requirement, step_needs
-from mfbuild.errors import FlowError
+from mfbuild.environments import base_names, check_targets, datastores, requirement, step_needs
+from mfbuild.errors import FlowError, Problem, UsageError
 from tests.specs import base, flow, step
 
 CONFIG = Config(root=Path("/w"), store=Path("/s"), jobs=1)
@@ -100,3 +100,18 @@ def test_domains_name_the_datastores_whose_clients_are_locked() -> None:
     config = Config(root=Path("/w"), store=Path("/s"), jobs=1, domains=domains)
     assert datastores(config) == ("azure", "s3")
     assert datastores(CONFIG) == ()
+
+
+def test_a_target_for_a_step_that_there_is_not() -> None:
+    labels = ("//train.py", "//train.py:fit", "//train.py:fti", "//other.py:x")
+    targets = {label: Target(label, base="slim") for label in labels}
+    config = Config(root=Path("/w"), store=Path("/s"), jobs=1, targets=targets)
+    with pytest.raises(UsageError) as caught:
+        check_targets(flow(step("start"), step("fit")), "//train.py", config)
+    assert caught.value.problems == (
+        Problem(
+            "there is no step for the target `//train.py:fti`",
+            where="/w/BUILD.toml",
+            hint="did you mean `//train.py:fit`?",
+        ),
+    )

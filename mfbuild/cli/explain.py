@@ -45,7 +45,7 @@ def run(args: argparse.Namespace) -> int:
         plan = pipeline.plan(session, analysis)
         findings = explain(plan, _action(args.label, analysis, plan), session.cache.last)
     if args.json:
-        print(json.dumps([asdict(finding) for finding in findings]))
+        print(json.dumps({"actions": [asdict(finding) for finding in findings]}))
     else:
         print("\n".join(map(str, findings)))
     return 0

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import json
+from collections.abc import Sequence
 from pathlib import Path
 
 from mfbuild import locking, pipeline
@@ -85,7 +86,7 @@ def _upgrade(args: argparse.Namespace) -> Upgrade:
 def _images(args: argparse.Namespace, session: Session) -> int:
     names = locking.image_names(session.config)
     paths = locking.lock_base_images(names, session.config)
-    print(json.dumps([str(p) for p in paths]) if args.json else "\n".join(map(str, paths)))
+    _say_paths(args, "images", paths)
     return 0
 
 
@@ -94,16 +95,23 @@ def _export(
 ) -> int:
     texts = locking.exported(lock, asked, session.config)
     if args.output is None:
+        if args.json:
+            raise UsageError("`--json` needs a folder for what is exported", hint="give one by -o")
         if len(texts) != 1:
             raise UsageError(f"there are {len(texts)} environments", hint="give a folder with -o")
         print(next(iter(texts.values())), end="")
         return 0
     args.output.mkdir(parents=True, exist_ok=True)
-    for name, text in texts.items():
-        path = args.output / f"pylock.{name}.toml"
+    paths = {args.output / f"pylock.{name}.toml": text for name, text in texts.items()}
+    for path, text in paths.items():
         path.write_text(text, encoding="utf-8")
-        print(path)
+    _say_paths(args, "pylocks", list(paths))
     return 0
+
+
+def _say_paths(args: argparse.Namespace, name: str, paths: Sequence[Path]) -> None:
+    words = [str(path) for path in paths]
+    print(json.dumps({name: words}) if args.json else "\n".join(words))
 
 
 def _say(args: argparse.Namespace, session: Session, lock: Lock) -> None:

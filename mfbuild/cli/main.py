@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import argparse
 import importlib
-import os
 import sys
 from collections.abc import Mapping, Sequence
 
 from mfbuild import __version__
+from mfbuild.cli.streams import give_up_streams, is_refusal, open_streams
 from mfbuild.errors import MfbuildError
 from mfbuild.signals import terminable
 
@@ -54,26 +54,46 @@ def main(argv: Sequence[str] | None = None) -> int:
     if sys.platform == "win32":
         print("error: Windows is not supported as a host: use WSL, Linux or macOS", file=sys.stderr)
         return 2
+    open_streams()
     parser, verbs = _parsers()
     try:
         with terminable():
-            return _run(words, parser, verbs)
-    except MfbuildError as error:
-        print_problems(error)
-        return error.exit_code
-    except BrokenPipeError:
-        # The reader of our output went away, as `head` does: no error, and no second one at exit.
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        return 1
+            return _printed(words, parser, verbs)
     except KeyboardInterrupt:
         print("error: interrupted", file=sys.stderr)
         return 130
     except Exception as error:
+        if is_refusal(error):
+            return _refused(error)
         from mfbuild.cli.bug import write_log
 
         log = write_log(error, words, verbs.get(words[0], parser) if words else parser)
         print(f"error: this is a bug in mfbuild; the log is {log}", file=sys.stderr)
         return 3
+
+
+def _printed(
+    words: Sequence[str],
+    parser: argparse.ArgumentParser,
+    verbs: Mapping[str, argparse.ArgumentParser],
+) -> int:
+    """The exit code, when all that was printed has left; OSError if stdout does not take it."""
+    try:
+        return _run(words, parser, verbs)
+    except MfbuildError as error:
+        print_problems(error)
+        return error.exit_code
+    finally:
+        sys.stdout.flush()
+
+
+def _refused(error: Exception) -> int:
+    """The machine refuses something; no error where our reader went away, as `head` does."""
+    give_up_streams()
+    if isinstance(error, OSError) and not isinstance(error, BrokenPipeError):
+        said = str(error.strerror)
+        print_problems(MfbuildError(said[:1].lower() + said[1:], where=error.filename))
+    return 1
 
 
 def print_problems(error: MfbuildError) -> None:

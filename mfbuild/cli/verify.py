@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import argparse
 import json
-import sys
 from pathlib import Path
 
 from mfbuild.bundle.read import read_bundle, verify_bundle
 from mfbuild.cli import options
 from mfbuild.errors import BundleError
+from mfbuild.report import reporter
 
 EPILOG = """\
 examples:
@@ -28,16 +28,14 @@ def arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(args: argparse.Namespace) -> int:
-    problems = [p for path in args.bundles for p in verify_bundle(path, _note)]
+    note = reporter(args.progress, quiet=args.quiet).note
+    problems = [p for path in args.bundles for p in verify_bundle(path, note)]
     if problems:
         raise BundleError.all_of(problems)
     manifests = [read_bundle(path).manifest for path in args.bundles]
     if args.json:
-        print(json.dumps([{"flow": m.flow, "version": m.version} for m in manifests]))
+        found = [{"flow": m.flow, "version": m.version} for m in manifests]
+        print(json.dumps({"bundles": found}))
     else:
         print("\n".join(f"{m.flow}@{m.version}" for m in manifests))
     return 0
-
-
-def _note(sentence: str) -> None:
-    print(f"note: {sentence}", file=sys.stderr)

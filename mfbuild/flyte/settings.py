@@ -269,8 +269,14 @@ def _split(text: str) -> tuple[str, str]:
     """`http`, `https` or "", and `host[:port]` of an endpoint; ValueError if it is none."""
     match = _ENDPOINT.fullmatch(text.strip())
     if match is None or int(match["port"] or 1) not in range(1, 65536):
-        raise ValueError(f"like `dns:///flyte.example.com:443`, not `{text}`")
+        raise ValueError(f"like `dns:///flyte.example.com:443`, not `{_without_password(text)}`")
     return match["scheme"] or "", match["bare"]
+
+
+def _without_password(text: str) -> str:
+    head, _, host = text.rpartition("@")
+    scheme, slashes, login = head.rpartition("://")
+    return f"{scheme}{slashes}…@{host}" if ":" in login else text
 
 
 def _host_and_port(bare: str) -> tuple[str, str]:

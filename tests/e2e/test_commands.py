@@ -85,6 +85,37 @@ def test_explain_takes_a_step_for_its_image(mfbuild: Runner, small: Path) -> Non
     assert wrong.err.splitlines()[-1] == "  hint: did you mean `//flow.py:end.image`?"
 
 
+def test_every_result_as_json_is_one_object(mfbuild: Runner, folder: Path) -> None:
+    version = mfbuild.version("flow.py", *AMD64, cwd=folder)
+    verified = mfbuild("verify", f".mfbuild/dist/SmallFlow-{version}", "--json", cwd=folder)
+    assert verified.json() == {"bundles": [{"flow": "SmallFlow", "version": version}]}
+    told = mfbuild("explain", "//flow.py:end", "--json", *AMD64, cwd=folder).json()
+    assert [action["label"] for action in told["actions"]] == ["//flow.py:end.image"]
+    words = ("lock", "--export", "pylock", "--json", *AMD64)
+    listed = mfbuild(*words, "-o", "out", cwd=folder).json()["pylocks"]
+    assert sorted(listed) == ["out/pylock.end.toml", "out/pylock.start.toml"]
+    assert mfbuild(*words, cwd=folder).code == 2
+
+
+def test_environments_of_flows_with_the_same_steps_are_all_exported(
+    mfbuild: Runner, tmp_path: Path
+) -> None:
+    other = FLOW.replace("SmallFlow", "OtherFlow").replace("1.16.0", "1.17.0")
+    write_flow(tmp_path, {"other.py": other})
+    done = mfbuild("lock", "--export", "pylock", "-o", "out", "-q", *AMD64, cwd=tmp_path)
+    assert done.code == 0, done.err
+    names = sorted(done.out.split())
+    assert names == [f"out/pylock.{name}.toml" for name in ("end", "flow-start", "other-start")]
+    assert 'version = "1.16.0"' in (tmp_path / names[1]).read_text()
+
+
+def test_a_target_for_a_flow_that_there_is_not(mfbuild: Runner, folder: Path) -> None:
+    (folder / "BUILD.toml").write_text('[target."//folw.py"]\nbase = "python3.11"\n')
+    done = mfbuild("plan", "flow.py", "-q", *AMD64, cwd=folder)
+    assert done.code == 0
+    assert done.err == "warning: there is no flow for the target `//folw.py` of BUILD.toml\n"
+
+
 def test_another_package_reruns_what_depends_on_it(mfbuild: Runner, folder: Path) -> None:
     mfbuild.version("flow.py", *AMD64, cwd=folder)
     (folder / "flow.py").write_text(FLOW.replace("1.16.0", "1.15.0"))

@@ -72,6 +72,13 @@ def test_what_is_no_endpoint(tmp_path: Path, written: str) -> None:
     )
 
 
+@pytest.mark.parametrize("scheme", ["https://", ""])
+def test_a_password_in_an_endpoint_is_not_shown(tmp_path: Path, scheme: str) -> None:
+    with pytest.raises(UsageError) as caught:
+        find(tmp_path, f"{scheme}someone:secret-word@flyte.example.com")
+    assert str(caught.value).endswith(f"not `{scheme}…@flyte.example.com`")
+
+
 def test_every_option_of_a_yaml_file(tmp_path: Path) -> None:
     path = config(
         tmp_path,
