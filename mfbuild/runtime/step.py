@@ -211,7 +211,7 @@ def _call(command: Any, context: Any, state: Any, options: Sequence[str]) -> Non
 
 
 def adapt(cli: Any, folder: Path) -> None:
-    """Say where the package lies, and leave out what the runtime does itself."""
+    """Say where the package lies, leave out what the runtime does itself, tell of long waiting."""
     if (folder / ".mf_install").is_file():
         # Metaflow looks for `<root>/../.mf_meta`; its own root is in the image.
         root = str(folder / ".mf_meta")
@@ -219,6 +219,20 @@ def adapt(cli: Any, folder: Path) -> None:
     import_module("metaflow.plugins").SIDECARS.pop("save_logs_periodically", None)
     for name in ("kubernetes", "batch"):
         _accept_local(cli.decorators.get_all_step_decos().get(name))
+    _tell_of_waiting(import_module("metaflow.plugins.datatools.s3.s3"))
+
+
+def _tell_of_waiting(client: Any) -> None:
+    """Let Metaflow say on stderr that it tries S3 again: it does so for more than half an hour."""
+    sleep = getattr(client.S3, "_jitter_sleep", None)
+    if sleep is None:  # a Metaflow of another time is silent
+        return
+
+    def told(self: Any, number: int, **how: Any) -> None:
+        sys.stderr.write(f"waiting for S3: try {number + 1} has failed\n")
+        sleep(self, number, **how)
+
+    client.S3._jitter_sleep = told
 
 
 class _Remote:

@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import os
+import sys
 import tempfile
-from collections.abc import Mapping
+import threading
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from functools import partial
 from importlib import import_module
 from pathlib import Path
@@ -12,6 +15,9 @@ from typing import Any, Protocol
 from urllib.parse import unquote, urlsplit
 
 from .errors import Failure
+
+_SILENT = 5.0
+"""Seconds of waiting after which that is said."""
 
 
 class Storage(Protocol):
@@ -35,13 +41,15 @@ class Storages:
 
     def get(self, url: str) -> bytes:
         try:
-            return self._of(url).get(url)
+            with _told(url):
+                return self._of(url).get(url)
         except Exception as error:
             raise Failure(f"`{url}` cannot be read: {_said(error)}") from error
 
     def put(self, url: str, data: bytes) -> None:
         try:
-            self._of(url).put(url, data)
+            with _told(url):
+                self._of(url).put(url, data)
         except Exception as error:
             raise Failure(f"`{url}` cannot be written: {_said(error)}") from error
 
@@ -50,6 +58,19 @@ class Storages:
         if scheme not in self._known:
             self._known[scheme] = _open(scheme, self._environ)
         return self._known[scheme]
+
+
+@contextmanager
+def _told(url: str) -> Iterator[None]:
+    """Say what is waited for, if it takes long; no thread is left when the runtime forks."""
+    timer = threading.Timer(_SILENT, sys.stderr.write, [f"waiting for `{url}`\n"])
+    timer.daemon = True
+    timer.start()
+    try:
+        yield
+    finally:
+        timer.cancel()
+        timer.join()
 
 
 def _said(error: Exception) -> str:

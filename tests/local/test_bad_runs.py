@@ -40,7 +40,8 @@ def test_an_image_that_is_gone_from_its_bundle(mfbuild: Runner, tmp_path: Path) 
     assert attempts(tmp_path) == []
 
 
-def test_a_datastore_that_does_not_answer(mfbuild: Runner, tmp_path: Path) -> None:
+@pytest.mark.parametrize("again", ["0", "1"])
+def test_a_datastore_that_does_not_answer(mfbuild: Runner, tmp_path: Path, again: str) -> None:
     """Metaflow is patient with one: how long can be set."""
     flow = write_flow(tmp_path)
     done = ours(
@@ -49,7 +50,7 @@ def test_a_datastore_that_does_not_answer(mfbuild: Runner, tmp_path: Path) -> No
         METAFLOW_DATASTORE_SYSROOT_S3="s3://bucket/metaflow",
         METAFLOW_S3_ENDPOINT_URL="http://127.0.0.1:9",
         METAFLOW_S3_RETRY_COUNT="0",
-        METAFLOW_S3_TRANSIENT_RETRY_COUNT="0",
+        METAFLOW_S3_TRANSIENT_RETRY_COUNT=again,
         METAFLOW_S3_CLIENT_RETRY_CONFIG='{"total_max_attempts": 1, "mode": "standard"}',
         AWS_ACCESS_KEY_ID="key",
         AWS_SECRET_ACCESS_KEY="very secret",
@@ -59,6 +60,10 @@ def test_a_datastore_that_does_not_answer(mfbuild: Runner, tmp_path: Path) -> No
     assert 'Could not connect to the endpoint URL: "http://127.0.0.1:9/bucket/metaflow/' in done.err
     assert "very secret" not in done.err
     assert (record(tmp_path)["phase"], record(tmp_path)["node"]) == ("failed", "start")
+    (log,) = tmp_path.glob(".mfbuild/runs/*/nodes/start/0/log")
+    told = {line for line in log.read_text().splitlines() if line.startswith("waiting for S3: ")}
+    tries = {f"waiting for S3: try {number} has failed" for number in (1, 2)}
+    assert told == (tries if again == "1" else set())
 
 
 MANY = """

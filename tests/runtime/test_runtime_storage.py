@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import io
+import os
 import sys
 from collections.abc import Iterator
 from pathlib import Path
@@ -10,6 +12,7 @@ from typing import Any, cast
 
 import pytest
 
+from mfbuild.runtime import storage as storage_module
 from mfbuild.runtime.errors import Failure
 from mfbuild.runtime.storage import Storages, azure_url
 from tests.servers import Handler, serving
@@ -37,6 +40,52 @@ def s3() -> Iterator[tuple[str, dict[str, bytes]]]:
 
     with serving(Objects) as host:
         yield f"http://{host}", objects
+
+
+class _Heard(io.StringIO):
+    """A stderr; `said` is set when something was written to it."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.said = threading.Event()
+
+    def write(self, text: str) -> int:
+        written = super().write(text)
+        self.said.set()
+        return written
+
+
+def test_what_is_waited_for_is_said_while_it_is(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    heard, pipe, threads = _Heard(), tmp_path / "pipe", threading.active_count()
+    monkeypatch.setattr(sys, "stderr", heard)
+    monkeypatch.setattr(storage_module, "_SILENT", 0.01)
+    os.mkfifo(pipe)
+
+    def answer() -> None:
+        assert heard.said.wait(60)
+        pipe.write_bytes(b"late")
+
+    server = threading.Thread(target=answer)
+    server.start()
+    assert Storages({}).get(str(pipe)) == b"late"
+    server.join()
+    assert heard.getvalue() == f"waiting for `{pipe}`\n"
+    assert threading.active_count() == threads
+
+
+def test_what_comes_at_once_is_not_waited_for(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    heard, threads = _Heard(), threading.active_count()
+    monkeypatch.setattr(sys, "stderr", heard)
+    storage = Storages({})
+    storage.put(str(tmp_path / "a"), b"data")
+    assert storage.get(str(tmp_path / "a")) == b"data"
+    with pytest.raises(Failure):
+        storage.get(str(tmp_path / "b"))
+    assert (heard.getvalue(), threading.active_count()) == ("", threads)
 
 
 def test_s3_is_read_and_written_with_flytes_settings(s3: tuple[str, dict[str, bytes]]) -> None:
