@@ -164,6 +164,14 @@ def test_run_deploys_what_is_written_now_and_leaves_what_is_active(
     assert {r["status"] for r in listed} == {"Succeeded"}
     assert listed[0]["version"] != listed[1]["version"]
     assert succeed(metaflow(flow, "flyte", "list-runs", "--max-runs", "1")).out.startswith(run)
+    damaged = flow.parent / ".mfbuild/runs" / run.removeprefix("flyte-")
+    (damaged / "run.json").write_text("{")
+    again = succeed(metaflow(flow, "flyte", "list-runs", "--as-json"))
+    assert [r["run_id"] for r in json.loads(again.out)] == [first]
+    assert (
+        again.err.count(f"warning: left out the run `{damaged.name}`: the record of the run") == 1
+    )
+    assert metaflow(flow, "flyte", "status", run).code == 1
 
 
 SLOW = """
