@@ -20,9 +20,10 @@ from mfbuild.engine.statcache import write_atomically
 from mfbuild.engine.store import BlobCorrupted
 from mfbuild.errors import BundleError, ResolveError, UsageError
 from mfbuild.flow.codec import public_json
-from mfbuild.loading import LoadedFlow, Session
+from mfbuild.loading import LoadedFlow
 from mfbuild.oci.types import Platform
 from mfbuild.python.model import Lock
+from mfbuild.session import Session
 
 DIST = ".mfbuild/dist"
 LATEST = ".mfbuild/latest.json"

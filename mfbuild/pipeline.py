@@ -11,10 +11,11 @@ from mfbuild.engine.graph import Graph
 from mfbuild.engine.plan import Plan, make_plan
 from mfbuild.engine.run import Results, run
 from mfbuild.errors import Problem, ResolveError
-from mfbuild.loading import LOCK, LoadedFlow, Session
+from mfbuild.loading import LoadedFlow
 from mfbuild.python.lockfile import read_lock
 from mfbuild.python.model import Lock, Request
 from mfbuild.report import human_bytes
+from mfbuild.session import LOCK, Session
 from mfbuild.sources import read_sources
 from mfbuild.tools import TOOLS, fetchers
 

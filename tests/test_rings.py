@@ -20,7 +20,7 @@ RINGS = (
     ("mfbuild.python", "mfbuild.debian", "mfbuild.flow", "mfbuild.flyte"),
     ("mfbuild.images", "mfbuild.bundle"),
     ("mfbuild.references",),
-    ("mfbuild.config", "mfbuild.report"),
+    ("mfbuild.config", "mfbuild.report", "mfbuild.session"),
     ("mfbuild.environments", "mfbuild.labels", "build_rules"),
     ("mfbuild.analyze", "mfbuild.tools", "mfbuild.sources", "mfbuild.locking"),
     ("mfbuild.loading",),

@@ -11,8 +11,8 @@ from mfbuild.cli import options, places
 from mfbuild.cli.push import bundle_at, is_bundle
 
 if TYPE_CHECKING:
-    from mfbuild.loading import Session
     from mfbuild.push.bundles import Source
+    from mfbuild.session import Session
 
 EPILOG = """\
 examples:

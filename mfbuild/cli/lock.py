@@ -11,10 +11,11 @@ from mfbuild import locking, pipeline
 from mfbuild.cli import options
 from mfbuild.errors import UsageError
 from mfbuild.labels import find_flows
-from mfbuild.loading import LOCK, Session, load_flows
+from mfbuild.loading import load_flows
 from mfbuild.python.lockfile import read_lock
 from mfbuild.python.model import Lock, Request
 from mfbuild.python.resolve import Upgrade
+from mfbuild.session import LOCK, Session
 
 EPILOG = """\
 examples:

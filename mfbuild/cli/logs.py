@@ -15,8 +15,8 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
     from mfbuild.flyte.backend import ExecutionId
-    from mfbuild.loading import Session
     from mfbuild.push.places import Place
+    from mfbuild.session import Session
 
 EPILOG = """\
 examples:

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import argparse
+import atexit
+import gc
 import importlib
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 
 from mfbuild import __version__
 from mfbuild.cli.streams import give_up_streams, is_refusal, open_streams
@@ -48,6 +50,21 @@ mfbuild; 130 interrupted
 """
 
 
+_OBJECTS = 100_000
+"""New ones before Python looks for garbage, in place of its own 700."""
+
+
+def script() -> int:
+    """`main` in a process that does nothing else.
+
+    Most of what a command makes are modules, which stay: there is little garbage to look for among
+    them, neither meanwhile nor when the process ends.
+    """
+    gc.set_threshold(_OBJECTS)
+    atexit.register(gc.freeze)
+    return main()
+
+
 def main(argv: Sequence[str] | None = None) -> int:
     """Run one command line; returns the exit code (design.md §9)."""
     words = list(sys.argv[1:] if argv is None else argv)
@@ -55,10 +72,11 @@ def main(argv: Sequence[str] | None = None) -> int:
         print("error: Windows is not supported as a host: use WSL, Linux or macOS", file=sys.stderr)
         return 2
     open_streams()
-    parser, verbs = _parsers()
+    verb = words[0] if words and words[0] in VERBS else None
+    parser = _parser_of(verb) if verb else _parser()
     try:
         with terminable():
-            return _printed(words, parser, verbs)
+            return _printed(words, verb, parser)
     except KeyboardInterrupt:
         print("error: interrupted", file=sys.stderr)
         return 130
@@ -67,19 +85,15 @@ def main(argv: Sequence[str] | None = None) -> int:
             return _refused(error)
         from mfbuild.cli.bug import write_log
 
-        log = write_log(error, words, verbs.get(words[0], parser) if words else parser)
+        log = write_log(error, words, parser)
         print(f"error: this is a bug in mfbuild; the log is {log}", file=sys.stderr)
         return 3
 
 
-def _printed(
-    words: Sequence[str],
-    parser: argparse.ArgumentParser,
-    verbs: Mapping[str, argparse.ArgumentParser],
-) -> int:
+def _printed(words: Sequence[str], verb: str | None, parser: argparse.ArgumentParser) -> int:
     """The exit code, when all that was printed has left; OSError if stdout does not take it."""
     try:
-        return _run(words, parser, verbs)
+        return _run(words, verb, parser)
     except MfbuildError as error:
         print_problems(error)
         return error.exit_code
@@ -106,30 +120,33 @@ def print_problems(error: MfbuildError) -> None:
             print(f"  hint: {problem.hint}", file=sys.stderr)
 
 
-def _run(
-    words: Sequence[str],
-    parser: argparse.ArgumentParser,
-    verbs: Mapping[str, argparse.ArgumentParser],
-) -> int:
-    verb = words[0] if words else None
-    if verb not in VERBS:
+def _run(words: Sequence[str], verb: str | None, parser: argparse.ArgumentParser) -> int:
+    if verb is None:
         parser.parse_args(words)
         parser.print_help(sys.stderr)
         return 2
     module = importlib.import_module(f"mfbuild.cli.{verb}")
-    of_verb = verbs[verb]
-    module.arguments(of_verb)
+    module.arguments(parser)
     if hasattr(module, "TAKES_PARAMETERS"):
-        arguments, rest = of_verb.parse_known_args(words[1:])
+        arguments, rest = parser.parse_known_args(words[1:])
     else:
-        arguments, rest = of_verb.parse_intermixed_args(words[1:]), []
+        arguments, rest = parser.parse_intermixed_args(words[1:]), []
     arguments.words, arguments.rest = words[1:], rest
     code: int = module.run(arguments)
     return code
 
 
-def _parsers() -> tuple[argparse.ArgumentParser, dict[str, argparse.ArgumentParser]]:
-    """The parser, and those of the verbs, which have no arguments yet: their modules add these."""
+def _parser_of(verb: str) -> argparse.ArgumentParser:
+    """The parser of a verb, which has no arguments yet: its module adds these."""
+    return argparse.ArgumentParser(
+        prog=f"mfbuild {verb}",
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+        allow_abbrev=False,  # `--max` may be a Parameter of a flow
+    )
+
+
+def _parser() -> argparse.ArgumentParser:
+    """The parser of what names no verb."""
     parser = argparse.ArgumentParser(
         prog="mfbuild",
         description="Package Metaflow flows for Flyte.",
@@ -138,12 +155,6 @@ def _parsers() -> tuple[argparse.ArgumentParser, dict[str, argparse.ArgumentPars
     )
     parser.add_argument("--version", action="version", version=f"mfbuild {__version__}")
     verbs = parser.add_subparsers(dest="verb", metavar="VERB")
-    return parser, {
-        name: verbs.add_parser(
-            name,
-            help=text,
-            formatter_class=argparse.RawDescriptionHelpFormatter,
-            allow_abbrev=False,  # `--max` may be a Parameter of a flow
-        )
-        for name, text in VERBS.items()
-    }
+    for name, text in VERBS.items():
+        verbs.add_parser(name, help=text)
+    return parser

@@ -12,8 +12,8 @@ from pathlib import Path
 
 from mfbuild.config import Config, find_root, read_config
 from mfbuild.errors import UsageError
-from mfbuild.loading import Options, Session
 from mfbuild.report import reporter
+from mfbuild.session import Options, Session
 
 
 def common(parser: argparse.ArgumentParser, *, json: bool = True) -> None:

@@ -11,7 +11,8 @@ from typing import TYPE_CHECKING
 from mfbuild.cli import options
 from mfbuild.errors import UsageError
 from mfbuild.labels import find_flows
-from mfbuild.loading import Session, load_flows
+from mfbuild.loading import load_flows
+from mfbuild.session import Session
 
 if TYPE_CHECKING:
     from mfbuild.analyze import FlowTarget

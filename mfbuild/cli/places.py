@@ -16,10 +16,10 @@ from mfbuild.errors import UsageError
 if TYPE_CHECKING:
     from mfbuild.flow.spec import FlowSpec
     from mfbuild.flyte.backend import Execution
-    from mfbuild.loading import Session
     from mfbuild.push.deployment import Deployment
     from mfbuild.push.names import FlowWord
     from mfbuild.push.places import Place
+    from mfbuild.session import Session
 
 _USERS = ("METAFLOW_USER", "SUDO_USER", "USERNAME", "USER")
 """Where Metaflow looks for the person's name (util.py, `get_username`)."""

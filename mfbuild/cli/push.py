@@ -16,12 +16,13 @@ from mfbuild.oci.reference import REMOTE
 
 if TYPE_CHECKING:
     from mfbuild.flow.spec import FlowSpec
-    from mfbuild.loading import Session
     from mfbuild.push.bundles import Source
     from mfbuild.push.deployment import Deployment
+    from mfbuild.push.dry_run import DryRun
     from mfbuild.push.places import Place
     from mfbuild.push.push import Pushed
     from mfbuild.report import PlainReporter
+    from mfbuild.session import Session
 
 EPILOG = """\
 examples:
@@ -168,18 +169,23 @@ def _current(args: argparse.Namespace, label: str, policy: Any, bundle: Source) 
 def _push_all(
     args: argparse.Namespace, session: Session, bundles: Sequence[Wanted]
 ) -> Iterator[_Result]:
-    from mfbuild.push.dry_run import DryRun
     from mfbuild.push.push import push
 
     for bundle, place, deployment in _checked(args, session, bundles):
         began = time.monotonic()
-        dry = DryRun(place) if args.dry_run else None
+        dry = _dry_run(place) if args.dry_run else None
         activate = args.activate or session.config.domains[deployment.domain].activate
         used = dry.whole() if dry else place
         pushed = push(bundle, deployment, used, activate=activate)
         calls = dry.calls if dry else None
         tell(session.reporter, place, pushed, calls, time.monotonic() - began)
         yield place, pushed, calls
+
+
+def _dry_run(place: Place) -> DryRun:
+    from mfbuild.push.dry_run import DryRun
+
+    return DryRun(place)
 
 
 def _checked(

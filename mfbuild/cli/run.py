@@ -15,11 +15,11 @@ from mfbuild.errors import UsageError, did_you_mean
 
 if TYPE_CHECKING:
     from mfbuild.flow.spec import ParameterSpec
-    from mfbuild.loading import Session
     from mfbuild.local.executor import Place
     from mfbuild.local.packaged import Packaged
     from mfbuild.local.places import Request
     from mfbuild.local.state import RunState
+    from mfbuild.session import Session
 
 TAKES_PARAMETERS = True
 """What argparse does not know is a Parameter of the flow."""

@@ -13,8 +13,9 @@ from mfbuild.engine.model import Digest
 from mfbuild.errors import BundleError
 from mfbuild.flow.codec import from_public_json
 from mfbuild.flow.spec import FlowSpec
-from mfbuild.loading import LoadedFlow, Session
+from mfbuild.loading import LoadedFlow
 from mfbuild.oci.layout import Extent, blob_name
+from mfbuild.session import Session
 
 
 @dataclass(frozen=True, slots=True)

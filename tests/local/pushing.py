@@ -16,10 +16,11 @@ from mfbuild.engine.store import Store
 from mfbuild.flow.codec import public_json
 from mfbuild.flyte.compile import Compiled
 from mfbuild.flyte.resolve import Resolved, Site, resolve
-from mfbuild.loading import Options, Session, load_flows
+from mfbuild.loading import load_flows
 from mfbuild.local.embedded.backend import EmbeddedBackend
 from mfbuild.local.packaged import without_images
 from mfbuild.report import PlainReporter
+from mfbuild.session import Options, Session
 from tests import layouts
 from tests.local.registering import entities
 

@@ -22,8 +22,6 @@ from mfbuild.bundle.read import Bundle
 from mfbuild.errors import MfbuildError
 from mfbuild.flyte.admin.backend import AdminBackend
 from mfbuild.flyte.admin.client import Client
-from mfbuild.flyte.admin.executions import AdminExecutions
-from mfbuild.flyte.admin.registrations import AdminRegistrations
 from mfbuild.flyte.settings import COMMAND, Settings
 from mfbuild.oci.auth import Credentials
 from mfbuild.oci.transport import Registry
@@ -121,7 +119,7 @@ class Faulty:
         command = ("cat", str(self.tokens))
         settings = Settings(self.double.endpoint, "a test", True, login=COMMAND, command=command)
         client = Client(settings, self._pause, seconds)
-        backend = AdminBackend("flyte", AdminRegistrations(client), AdminExecutions(client))
+        backend = AdminBackend("flyte", client)
         registry, reporter = self.domains[domain]["registry"], PlainReporter(StringIO())
         bundles = InRegistry(registry, 2, reporter, self._open)
         return Place(backend, bundles, embedded=False, shown=backend.name)

@@ -2,21 +2,31 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from functools import cached_property
+from typing import TYPE_CHECKING
 
 from mfbuild.flyte.admin.client import Client
-from mfbuild.flyte.admin.executions import AdminExecutions
 from mfbuild.flyte.admin.registrations import AdminRegistrations
 from mfbuild.flyte.settings import Settings
 
+if TYPE_CHECKING:
+    from mfbuild.flyte.admin.executions import AdminExecutions
 
-@dataclass(frozen=True, slots=True)
+
 class AdminBackend:
     """Both ports of the Flyte at the endpoint `name`."""
 
-    name: str
-    registrations: AdminRegistrations
-    executions: AdminExecutions
+    def __init__(self, name: str, client: Client) -> None:
+        self.name = name
+        self.registrations = AdminRegistrations(client)
+        self._client = client
+
+    @cached_property
+    def executions(self) -> AdminExecutions:
+        """Made when it is asked for: a push starts nothing."""
+        from mfbuild.flyte.admin.executions import AdminExecutions
+
+        return AdminExecutions(self._client)
 
 
 def connect(settings: Settings) -> AdminBackend:
@@ -25,5 +35,4 @@ def connect(settings: Settings) -> AdminBackend:
     UsageError where the file of its authorities cannot be read; FlyteError where a server that
     is not to be verified shows no certificate.
     """
-    client = Client(settings)
-    return AdminBackend(settings.endpoint, AdminRegistrations(client), AdminExecutions(client))
+    return AdminBackend(settings.endpoint, Client(settings))

@@ -22,9 +22,10 @@ if TYPE_CHECKING:
     from mfbuild.errors import MfbuildError
     from mfbuild.flow.spec import Destination
     from mfbuild.flyte.backend import Execution, LaunchPlan
-    from mfbuild.loading import LoadedFlow, Session
+    from mfbuild.loading import LoadedFlow
     from mfbuild.push.deployment import Deployment
     from mfbuild.push.places import Place
+    from mfbuild.session import Session
 
 PREFIX = "flyte-"
 """What Metaflow's run ids have before the name of the execution."""
