@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
 from mfbuild.config import FILE, Config
@@ -115,10 +115,25 @@ def _request(spec: FlowSpec, step: StepSpec, base: Base, problems: list[Problem]
     return Request(
         python=base.python,
         glibc=base.glibc,
-        base=tuple(sorted(spec.host.requirements)),
+        base=_carried(spec.host.requirements, step.packages),
         requirements=tuple(sorted(requirements)),
         without=without,
     )
+
+
+def _carried(requirements: Sequence[str], packages: Iterable[str]) -> tuple[str, ...]:
+    """What every environment carries, less what the step names itself: its version counts.
+
+    As with Metaflow's own @pypi; Metaflow itself is always the one that the flow was loaded with.
+    """
+    asked = {_plain(name) for name in packages}
+    return tuple(sorted(r for r in requirements if "metaflow" in r or _plain(r) not in asked))
+
+
+def _plain(requirement: str) -> str:
+    """The name alone, as PEP 503 normalizes it."""
+    found = re.match(r"[\w.-]+", requirement)
+    return re.sub(r"[-_.]+", "-", found.group()).lower() if found else ""
 
 
 def requirement(name: str, version: str) -> str | None:

@@ -73,6 +73,15 @@ def test_requests_are_sorted_and_carry_what_every_environment_needs() -> None:
     assert (need.request.python, need.request.glibc) == ("3.11", "2.36")
 
 
+def test_a_step_s_own_version_counts_unless_it_is_metaflow_s() -> None:
+    carried = ("Azure_Identity==1", "boto3[crt]==1.4", "metaflow==2.19", "requests==2.34.2")
+    asked = {"requests[socks]": "2.31.0", "azure-identity": "", "metaflow": "2.18"}
+    spec = flow(step("a", packages=asked), step("b"), requirements=carried)
+    found = step_needs(spec, {"a": "p", "b": "p"}, {"p": base()})
+    assert found["a"].request.base == ("boto3[crt]==1.4", "metaflow==2.19")
+    assert found["b"].request.base == carried
+
+
 def test_steps_that_ask_for_the_same_share_a_request() -> None:
     one, two = step("a", packages={"x": "1"}), step("b", packages={"x": "==1"})
     spec = flow(one, two)
