@@ -24,6 +24,7 @@ _STREAMS = ("stdout", "stderr")
 _SOURCE = "task"  # metaflow.mflog.TASK_LOG_SOURCE
 _IN_MEMORY = 1024 * 1024
 _LONGEST_LINE = 1024 * 1024
+_SHOWN = 1024
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,11 +47,13 @@ class Stream:
         self.kept = kept
         self._forward = forward
         self._rest = b""
+        self._end = b""
         self._count = 0
 
     def feed(self, data: bytes) -> None:
         with contextlib.suppress(OSError):  # nobody reads it: the datastore's copy still counts
             _write_all(self._forward, data)
+        self._end = (self._end + data)[-_SHOWN:]
         *lines, self._rest = (self._rest + data).split(b"\n")
         self._keep(lines)
         if len(self._rest) > _LONGEST_LINE:
@@ -61,6 +64,11 @@ class Stream:
         if self._rest:
             self._keep([self._rest])
             self._rest = b""
+
+    def end(self) -> str:
+        """The last that was written, whole lines where it is long."""
+        lines = self._end.decode("utf-8", "replace").splitlines()
+        return "\n".join(lines[len(self._end) == _SHOWN :])
 
     def _keep(self, lines: Sequence[bytes]) -> None:
         mflog: Any = import_module("metaflow.mflog.mflog")
@@ -93,6 +101,11 @@ class Shipper:
         """Begin to save, once it is known where to."""
         self._thread = threading.Thread(target=self._run, args=(destination,), daemon=True)
         self._thread.start()
+
+    @property
+    def started(self) -> bool:
+        """Whether it was ever known where to save them."""
+        return self._thread is not None
 
     def finish(self) -> None:
         """Save all of it, unless the step ended before it was known where to."""

@@ -23,6 +23,10 @@ from .step import Step, adapt
 from .storage import Storage, Storages
 
 _SIGNALS = 128
+_MISSING = "ModuleNotFoundError: "
+_HAS = (
+    b"hint: a step's image has Metaflow, the packages of its @pypi and the code beside the flow\n"
+)
 _ENDED_ITSELF = b"error: the step has ended its own process: let it return instead of sys.exit()\n"
 
 
@@ -87,10 +91,14 @@ def perform(
     if result == 0 and not listener.finished:
         shipper.stderr.feed(_ENDED_ITSELF)
         result = 1
+    if result and shipper.stderr.end().strip().rpartition("\n")[2].startswith(_MISSING):
+        shipper.stderr.feed(_HAS)
     shipper.finish()
     if arguments.run.task and 0 < result < _SIGNALS:
         # Metaflow's runtime, which has asked for this one attempt, decides on the next.
         message = f"step `{arguments.step}` ended with exit code {result}"
+        if not shipper.started:  # nobody can read there what it said
+            message += f"\n{shipper.stderr.end()}"
         raise NonRecoverable("TaskFailed", message)
     return result
 

@@ -139,7 +139,8 @@ def test_a_run_that_fails_fails_who_waits_for_it(metaflow: Metaflow) -> None:
     done = metaflow(flow, "flyte", "run", "--run-id-file", str(file))
     assert done.code == 1
     run = file.read_text()
-    assert f"Run {run} failed: " in text(done)
+    assert f"Run {run} failed: node `start`: exit code 1" in text(done)
+    assert "ValueError: on purpose hint: its logs: mfbuild logs " in text(done)
     told = succeed(metaflow(flow, "flyte", "status", run))
     assert told.out == "Failed\n"
     assert "exit code 1" in told.err

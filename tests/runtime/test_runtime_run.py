@@ -188,6 +188,17 @@ def test_flyte_must_not_retry_a_task_that_metaflow_retries(containers: Container
     assert error.message == "step `body` ended with exit code 1"
 
 
+def test_a_task_that_got_nowhere_says_why(tmp_path: Path) -> None:
+    containers = Containers(tmp_path, "flow.py", tarball({"flow.py": b"import nothing_like_it\n"}))
+    body = {"id": "t-901", "inputs": "1/start/1"}
+    task = f"body {given(id='1', task=body)}"
+    assert containers.run(task)[0] == 0
+    first, *_, missing, hint = containers.error(task).error.message.splitlines()
+    assert first == "step `body` ended with exit code 1"
+    assert missing == "ModuleNotFoundError: No module named 'nothing_like_it'"
+    assert hint.startswith("hint: a step's image has Metaflow, ")
+
+
 def test_the_first_step_has_its_parameters_from_metaflow_s_own_task(
     containers: Containers,
 ) -> None:

@@ -194,7 +194,10 @@ def test_code_that_was_tampered_with_never_runs(tmp_path: Path) -> None:
     ("source", "said"),
     [
         ("x = 1\n", "error: the flow file starts no flow\n"),
-        ("import nothing_like_it\n", "ModuleNotFoundError: No module named 'nothing_like_it'\n"),
+        (
+            "import nothing_like_it\n",
+            "ModuleNotFoundError: No module named 'nothing_like_it'\nhint: a step's image has",
+        ),
         ("def f(:\n", "SyntaxError: "),
     ],
 )

@@ -11,11 +11,13 @@ from flyteidl.core.identifier_pb2 import Identifier, ResourceType
 
 from mfbuild.flyte.backend import Execution, ExecutionId, Phase, TaskRun
 from mfbuild.local import hold
-from mfbuild.local.contract import LOG
+from mfbuild.local.contract import ERROR, LOG
 from mfbuild.local.embedded.process import OUTPUT
 from mfbuild.local.embedded.requests import read_request
+from mfbuild.local.executor import last_lines
 from mfbuild.local.state import ENDED, Entry, RunInfo, read_info, read_journal
 
+_SHOWN_LINES = 10
 _PHASES: Mapping[str, Phase] = {
     "queued": "queued",
     "running": "running",
@@ -53,7 +55,7 @@ def execution_of(folder: Path) -> Execution:
         phase="aborted" if lost else _PHASES[info.phase],
         began=_time(info.began),
         ended=_time(info.ended),
-        error=_lost(folder) if lost else _error(info),
+        error=_lost(folder) if lost else _error(folder, info),
     )
 
 
@@ -88,7 +90,7 @@ def _task(began: Entry, ended: Entry | None, folder: Path, over: bool) -> TaskRu
         attempt=began.attempt,
         began=_time(began.at),
         ended=_time(ended.at) if ended else None,
-        error=ended.reason if ended else None,
+        error=_reason(folder, ended) if ended else None,
         logs=(("log", log.as_uri()),) if log.is_file() else (),
     )
 
@@ -107,10 +109,24 @@ def _entity(folder: Path, info: RunInfo) -> Identifier:
     )
 
 
-def _error(info: RunInfo) -> str | None:
+def _error(folder: Path, info: RunInfo) -> str | None:
     if info.phase == "interrupted":
         return "interrupted"
-    return f"node `{info.node}`: {info.reason}" if info.node else info.reason
+    if not info.node:
+        return info.reason
+    ends = [e for e in read_journal(folder) if e.node == info.node and e.phase == "failed"]
+    said = _reason(folder, ends[-1]) if ends else None
+    return f"node `{info.node}`: {said or info.reason}"
+
+
+def _reason(folder: Path, ended: Entry) -> str | None:
+    """Why an attempt failed, and what it said last, as Flyte has it of a container's end.
+
+    An attempt that told the reason itself has an error.pb.
+    """
+    log = _log(folder, ended)
+    told = ended.phase != "failed" or log.with_name(ERROR).exists()
+    return ended.reason if told else f"{ended.reason}\n{last_lines(log, _SHOWN_LINES)}".rstrip()
 
 
 def _lost(folder: Path) -> str:

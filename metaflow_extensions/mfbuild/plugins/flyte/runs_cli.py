@@ -17,7 +17,7 @@ from metaflow.exception import CommandException
 from metaflow.metaflow_config import UI_URL
 
 from .options import attribute_file, authorize, deploying, run_options, write_attributes
-from .remote import PREFIX, Remote, remote_of
+from .remote import PREFIX, FlyteException, Remote, remote_of
 
 if TYPE_CHECKING:
     from mfbuild.flyte.backend import ExecutionId, LaunchPlan
@@ -251,7 +251,8 @@ def _wait(obj: Any, remote: Remote, id: ExecutionId) -> None:
     reporter.close()
     if ended.phase != "succeeded":
         reason = f": {ended.error}" if ended.error else "."
-        raise CommandException(f"Run *{run_id}* {ended.phase}{reason}")
+        logs = f"mfbuild logs {id.name} -d {id.domain}"
+        raise FlyteException(f"Run *{run_id}* {ended.phase}{reason}\n  hint: its logs: {logs}")
     obj.echo(f"Run *{run_id}* succeeded.", bold=True, fg="green")
 
 
