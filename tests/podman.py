@@ -22,19 +22,25 @@ def podman() -> Iterator[dict[str, str]]:
     # Below pytest's own folders its sockets' paths would be too long.
     folder = Path(tempfile.mkdtemp(prefix="mfbuild-"))
     storage, settings = folder / "storage.conf", folder / "containers.conf"
-    # No overlay: the machine's own files may be one.
-    storage.write_text(
-        f'[storage]\ndriver = "vfs"\ngraphroot = "{folder}/graph"\nrunroot = "{folder}/run"\n'
-    )
     # As root Podman raises these limits, which root may not do in every container.
     settings.write_text(
         '[containers]\ndefault_ulimits = ["nofile=1024:1024", "nproc=1024:1024"]\n'
         f'[engine]\ntmp_dir = "{folder}/tmp"\nevents_logger = "none"\n'
     )
     env = {"CONTAINERS_STORAGE_CONF": str(storage), "CONTAINERS_CONF": str(settings)}
+
+    def run(*words: str) -> bool:
+        done = subprocess.run(["podman", *words], env={**os.environ, **env}, capture_output=True)
+        return done.returncode == 0
+
+    # There is no overlay over another, as the machine's own files may be; vfs copies each layer.
+    for driver in ("overlay", "vfs"):
+        where = f'graphroot = "{folder}/{driver}"\nrunroot = "{folder}/run"'
+        storage.write_text(f'[storage]\ndriver = "{driver}"\n{where}\n')
+        if run("info"):
+            break
     try:
         yield env
     finally:
-        command = ["podman", "rmi", "--all", "--force"]
-        subprocess.run(command, env={**os.environ, **env}, check=True, capture_output=True)
+        assert run("rmi", "--all", "--force")
         shutil.rmtree(folder)

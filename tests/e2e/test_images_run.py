@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import shutil
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +15,8 @@ from tests.e2e.conftest import Runner, run_tool
 
 EXAMPLES = Path(__file__).parents[2] / "examples"
 pytestmark = pytest.mark.tools
+
+Inside = Callable[[str, str], str]
 
 IMPORTS = {
     "start": ["metaflow", "pandas"],
@@ -31,43 +34,51 @@ def train(mfbuild: Runner, tmp_path_factory: pytest.TempPathFactory) -> Path:
     return Path(bundle["path"])
 
 
-def inside(bundle: Path, step: str, scratch: Path, code: str) -> str:
-    """What `code` prints in the image of `step`, unpacked by skopeo and umoci, run by runc."""
-    run_tool("skopeo", "copy", "-q", "--override-arch", "amd64", f"oci:{bundle}:{step}",
-             f"oci:{scratch}/one:{step}")  # fmt: skip
-    run_tool("umoci", "unpack", "--image", f"{scratch}/one:{step}", scratch / "unpacked")
-    config = scratch / "unpacked/config.json"
-    spec: dict[str, Any] = json.loads(config.read_text())
-    spec["process"]["terminal"] = False
-    spec["process"].pop("rlimits", None)
-    spec["process"]["args"] = ["/opt/venv/bin/python", "-c", code]
-    config.write_text(json.dumps(spec))
-    name = f"mfbuild-test-{os.getpid()}-{step}"
-    return run_tool("runc", "--root", scratch / "runc", "run", "--bundle", scratch / "unpacked",
-                    name).strip()  # fmt: skip
+@pytest.fixture(scope="module")
+def inside(train: Path, tmp_path_factory: pytest.TempPathFactory) -> Inside:
+    """What code prints in a step's image, unpacked (once) by skopeo and umoci, run by runc."""
+    folder = tmp_path_factory.mktemp("unpacked")
+
+    def run(step: str, code: str) -> str:
+        unpacked = folder / step
+        if not unpacked.exists():
+            run_tool("skopeo", "copy", "-q", "--override-arch", "amd64", f"oci:{train}:{step}",
+                     f"oci:{folder}/one:{step}")  # fmt: skip
+            run_tool("umoci", "unpack", "--image", f"{folder}/one:{step}", unpacked)
+        config = unpacked / "config.json"
+        spec: dict[str, Any] = json.loads(config.read_text())
+        spec["process"]["terminal"] = False
+        spec["process"].pop("rlimits", None)
+        spec["process"]["args"] = ["/opt/venv/bin/python", "-c", code]
+        config.write_text(json.dumps(spec))
+        name = f"mfbuild-test-{os.getpid()}-{step}"
+        return run_tool("runc", "--root", folder / "runc", "run", "--bundle", unpacked,
+                        name).strip()  # fmt: skip
+
+    return run
 
 
 @pytest.mark.parametrize("step", sorted(IMPORTS))
 @pytest.mark.skipif(os.geteuid() != 0, reason="umoci and runc need root")
-def test_each_step_s_imports_run_in_its_image(train: Path, step: str, tmp_path: Path) -> None:
+def test_each_step_s_imports_run_in_its_image(inside: Inside, step: str) -> None:
     imports = "\n".join(f"import {name}" for name in IMPORTS[step])
     code = f"{imports}\nimport os, sys\nprint(os.getuid(), os.getgid(), sys.prefix)"
-    assert inside(train, step, tmp_path, code) == "65532 65532 /opt/venv"
+    assert inside(step, code) == "65532 65532 /opt/venv"
 
 
 @pytest.mark.skipif(os.geteuid() != 0, reason="umoci and runc need root")
-def test_a_step_that_asks_for_nothing_has_no_pandas(train: Path, tmp_path: Path) -> None:
+def test_a_step_that_asks_for_nothing_has_no_pandas(inside: Inside) -> None:
     code = "import importlib.util; print(importlib.util.find_spec('pandas'))"
-    assert inside(train, "end", tmp_path, code) == "None"
+    assert inside("end", code) == "None"
 
 
-def test_installed_packages_are_seen_by_importlib_metadata(train: Path, tmp_path: Path) -> None:
+def test_installed_packages_are_seen_by_importlib_metadata(inside: Inside) -> None:
     code = (
         "from importlib.metadata import distribution, files\n"
         "print(distribution('pandas').version, distribution('pandas').read_text('INSTALLER'))\n"
         "print(all(f.locate().exists() for f in files('pandas')))"
     )
-    lines = inside(train, "start", tmp_path, code).split()
+    lines = inside("start", code).split()
     assert lines[1:] == ["mfbuild", "True"]
 
 
