@@ -1,4 +1,4 @@
-"""Modules of the tests as processes of their own, to be killed, raced or starved of space."""
+"""Processes of the tests: children to be killed, raced or starved of space, and what they await."""
 
 from __future__ import annotations
 
@@ -7,7 +7,8 @@ import resource
 import signal
 import subprocess
 import sys
-from collections.abc import Iterator
+import time
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -80,3 +81,24 @@ def kill_at(folder: Path, number: int) -> None:
 def limit_files(size: int) -> None:
     """Let no file grow beyond `size`: the error path of a full disk, on any machine."""
     resource.setrlimit(resource.RLIMIT_FSIZE, (size, size))
+
+
+def wait_for(path: Path) -> None:
+    """Until somebody has written `path`."""
+    wait_until(lambda: path.exists() and bool(path.read_text()))
+
+
+def wait_until(condition: Callable[[], bool]) -> None:
+    deadline = time.monotonic() + WAIT
+    while not condition():
+        assert time.monotonic() < deadline
+        time.sleep(0.01)
+
+
+def alive(pid: int) -> bool:
+    """Whether the process runs; one that ended may still be a zombie of its new parent."""
+    try:
+        fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
+    except (FileNotFoundError, ProcessLookupError):
+        return False
+    return fields[0] != "Z"

@@ -173,8 +173,7 @@ def test_two_branches_of_a_flow_in_a_package_at_once(side: Side) -> None:
     """The flow imports its neighbour."""
     above = f"from words import HELLO\n\n\n@flyte(domain={DOMAIN!r})\n@project(name='team')"
     flow = hello(side.folder / "package/flow.py", above)
-    text = flow.read_text().replace("import FlowSpec", "import FlowSpec, project")
-    flow.write_text(text.replace('f"hello, ', 'HELLO + f"'))
+    flow.write_text(flow.read_text().replace('f"hello, ', 'HELLO + f"'))
     flow.with_name("words.py").write_text("HELLO = 'good morning, '\n")
     flow.with_name("__init__.py").touch()
     done = side.python("-c", BRANCHES, str(flow))

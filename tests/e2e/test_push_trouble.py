@@ -7,7 +7,6 @@ import shutil
 import signal
 import subprocess
 import sys
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -121,15 +120,6 @@ def test_logs_that_nobody_reads(mfbuild: Runner, folder: Path) -> None:
     assert (done.returncode, done.stderr) == (1, b"")
 
 
-@pytest.fixture
-def interruptible() -> Iterator[None]:
-    """^C is not ignored by what is started, as it is by a shell's background jobs."""
-    before = signal.signal(signal.SIGINT, signal.default_int_handler)
-    yield
-    signal.signal(signal.SIGINT, before)
-
-
-@pytest.mark.usefixtures("interruptible")
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
 def test_following_ends_when_it_is_told_to(
     mfbuild: Runner, folder: Path, number: signal.Signals

@@ -6,7 +6,6 @@ usage: python -m tests.engine.child STORE MODE [NUMBER]
 from __future__ import annotations
 
 import json
-import signal
 import sys
 from pathlib import Path
 
@@ -45,8 +44,6 @@ def endless(work: Work) -> None:
 
 def main() -> int:
     root, mode, number = arguments()
-    # A shell that runs this in the background would have it ignored.
-    signal.signal(signal.SIGINT, signal.default_int_handler)
     shop = Workshop(root)
     if mode == "kill":
         kill_at(root, number)

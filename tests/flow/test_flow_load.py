@@ -6,13 +6,13 @@ import os
 import signal
 import subprocess
 import sys
-import time
 from pathlib import Path
 
 import pytest
 
 from mfbuild.errors import FlowError, MfbuildError, UsageError
 from mfbuild.flow.load import load
+from tests.children import wait_for
 from tests.flow.loading import FLOW, START, STEPS, Loader
 
 MAIN = STEPS.index("if __name__")
@@ -208,9 +208,7 @@ load(Path("flow.py"), workspace=Path(), python=Path(sys.executable),
 """
     parent = subprocess.Popen([sys.executable, "-c", script], stderr=subprocess.DEVNULL)
     pid = loader.workspace / "pid"
-    while not (pid.exists() and pid.read_text()):
-        assert parent.poll() is None
-        time.sleep(0.01)
+    wait_for(pid)
     parent.send_signal(signal.SIGINT)
     assert parent.wait() == -signal.SIGINT
     with pytest.raises(ProcessLookupError):

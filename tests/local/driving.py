@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import os
 import sys
-import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -112,24 +111,3 @@ def error_document(folder: Path, kind: Any) -> str:
     document = ErrorDocument()
     document.error.code, document.error.message, document.error.kind = "Bad", "no use", kind
     return put(folder, "error.pb", document.SerializeToString())
-
-
-def wait_for(path: Path) -> None:
-    """Until somebody has written `path`."""
-    wait_until(lambda: path.exists() and bool(path.read_text()))
-
-
-def wait_until(condition: Callable[[], bool]) -> None:
-    deadline = time.monotonic() + 60
-    while not condition():
-        assert time.monotonic() < deadline
-        time.sleep(0.01)
-
-
-def alive(pid: int) -> bool:
-    """Whether the process runs; one that ended may still be a zombie of its new parent."""
-    try:
-        fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
-    except (FileNotFoundError, ProcessLookupError):
-        return False
-    return fields[0] != "Z"

@@ -22,8 +22,7 @@ from mfbuild.errors import MfbuildError
 from mfbuild.flyte.backend import Execution, ExecutionId
 from mfbuild.flyte.literals import literal
 from mfbuild.local.embedded.backend import EmbeddedBackend
-from tests.children import arguments, kill_at, limit_files, ready, say
-from tests.local.driving import wait_until
+from tests.children import arguments, kill_at, limit_files, ready, say, wait_until
 from tests.local.pushing import packaged, push
 from tests.local.registering import backend
 

@@ -11,7 +11,8 @@ import pytest
 
 from mfbuild.errors import Interrupted, RunError
 from mfbuild.local.state import read_journal
-from tests.local.driving import alive, driving, outputs, put, run, shell, wait_for
+from tests.children import alive, wait_for
+from tests.local.driving import driving, outputs, put, run, shell
 from tests.local.workflows import (
     closure,
     constant,

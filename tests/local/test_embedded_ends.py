@@ -18,10 +18,10 @@ import pytest
 from mfbuild.errors import FlyteError
 from mfbuild.local import hold
 from mfbuild.local.state import RunState, read_info, read_journal
-from tests.children import WAIT, child, let_go, line
+from tests.children import WAIT, alive, child, let_go, line, wait_for, wait_until
 from tests.e2e.conftest import Runner
 from tests.local.compared import settings
-from tests.local.driving import alive, info, wait_for, wait_until
+from tests.local.driving import info
 from tests.local.registering import backend
 from tests.local.starting import Workspace, id_of, workspace
 

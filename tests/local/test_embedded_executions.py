@@ -12,9 +12,9 @@ from flyteidl.core.identifier_pb2 import Identifier, ResourceType
 from mfbuild.bundle.read import read_bundle
 from mfbuild.errors import FlyteError
 from mfbuild.local.state import RunInfo, RunState, read_info
+from tests.children import wait_until
 from tests.e2e.conftest import Runner
 from tests.local.compared import artifacts, settings, theirs
-from tests.local.driving import wait_until
 from tests.local.pushing import push
 from tests.local.registering import backend
 from tests.local.starting import Workspace, id_of, workspace
@@ -57,7 +57,7 @@ if __name__ == "__main__":
 """
 
 
-@pytest.mark.parametrize("shape", ["nested_foreach", "recursive_in_foreach", "switch_in_branch"])
+@pytest.mark.parametrize("shape", ["recursive_in_foreach", "switch_in_branch"])
 def test_a_registered_flow_leaves_what_metaflow_leaves(here: Workspace, shape: str) -> None:
     here.push((FLOWS / f"{shape}.py").read_text())
     here.start("r1")

@@ -13,9 +13,9 @@ from pathlib import Path
 
 import pytest
 
+from tests.children import alive, wait_for, wait_until
 from tests.e2e.conftest import Runner
 from tests.local.compared import artifacts, attempts, ours, settings, theirs
-from tests.local.driving import alive, wait_for, wait_until
 
 FLOWS = Path(__file__).parents[1] / "flows"
 
@@ -170,11 +170,17 @@ if __name__ == "__main__":
 """
 
 
+def failing(folder: Path, bad: int | None = None) -> Path:
+    """The flow FAILING in a file, failing at the item `bad`."""
+    flow = folder / "flow.py"
+    flow.write_text(FAILING.replace("{bad}", repr(bad)))
+    return flow
+
+
 def test_a_failed_run_names_the_step_and_resumes_with_mended_code(
     mfbuild: Runner, tmp_path: Path
 ) -> None:
-    flow = tmp_path / "flow.py"
-    flow.write_text(FAILING.replace("{bad}", "2"))
+    flow = failing(tmp_path, 2)
     done = ours(mfbuild, flow, tmp_path, "--in", "host", "--max-workers", "1")
     assert done.code == 1
     assert "error: step `body 1` failed: exit code 1\n" in done.err
@@ -182,7 +188,7 @@ def test_a_failed_run_names_the_step_and_resumes_with_mended_code(
     assert done.out == ""
     (command,) = [line for line in done.err.splitlines() if "mfbuild resume" in line]
     words = command.partition("mfbuild ")[2].split()
-    flow.write_text(FAILING.replace("{bad}", "99"))
+    failing(tmp_path)
     again = mfbuild(*words, cwd=tmp_path, METAFLOW_DATASTORE_SYSROOT_LOCAL=str(tmp_path))
     assert again.code == 0, again.err
     found = artifacts(tmp_path, again.out.strip())
@@ -257,11 +263,10 @@ def test_param_reaches_what_mfbuild_has_an_option_for(mfbuild: Runner, tmp_path:
 
 
 def test_a_single_step_runs_again_on_the_latest_run(mfbuild: Runner, tmp_path: Path) -> None:
-    flow = tmp_path / "flow.py"
-    flow.write_text(FAILING.replace("{bad}", "99"))
+    flow = failing(tmp_path)
     first = ours(mfbuild, flow, tmp_path, "--in", "host")
     assert first.code == 0, first.err
-    flow.write_text(FAILING.replace("{bad}", "99").replace("sum(i.x", "10 + sum(i.x"))
+    flow.write_text(flow.read_text().replace("sum(i.x", "10 + sum(i.x"))
     again = ours(mfbuild, flow, tmp_path, "--in", "host", "--step", "join")
     assert again.code == 0, again.err
     assert again.out == first.out
@@ -271,8 +276,7 @@ def test_a_single_step_runs_again_on_the_latest_run(mfbuild: Runner, tmp_path: P
 
 
 def test_code_that_was_tampered_with_never_runs(mfbuild: Runner, tmp_path: Path) -> None:
-    flow = tmp_path / "flow.py"
-    flow.write_text(FAILING.replace("{bad}", "99"))
+    failing(tmp_path)
     words = ("--platform", "linux/amd64")
     (bundle,) = mfbuild.package("flow.py", *words, cwd=tmp_path)
     copy = Path(shutil.copytree(bundle["path"], tmp_path / "copy"))
@@ -291,8 +295,7 @@ def test_code_that_was_tampered_with_never_runs(mfbuild: Runner, tmp_path: Path)
 
 
 def test_a_datastore_that_cannot_be_reached(mfbuild: Runner, tmp_path: Path) -> None:
-    flow = tmp_path / "flow.py"
-    flow.write_text(FAILING.replace("{bad}", "99"))
+    flow = failing(tmp_path)
     (tmp_path / "file").touch()
     env = {"METAFLOW_DATASTORE_SYSROOT_LOCAL": str(tmp_path / "file")}
     done = mfbuild("run", "flow.py", "--in", "host", cwd=tmp_path, **env)
@@ -352,10 +355,10 @@ def test_a_run_goes_on_in_its_own_datastore_wherever_it_is_resumed(
     here, elsewhere = tmp_path / "here", tmp_path / "elsewhere"
     for folder in (here, elsewhere):
         folder.mkdir()
-    (here / "flow.py").write_text(FAILING.replace("{bad}", "2"))
+    failing(here, 2)
     env = {"METAFLOW_USER": "ada"}
     assert mfbuild("run", "flow.py", "--in", "host", cwd=here, **env).code == 1
-    (here / "flow.py").write_text(FAILING.replace("{bad}", "99"))
+    failing(here)
     (run,) = here.glob(".mfbuild/runs/*")
     done = mfbuild("resume", run, cwd=elsewhere, **env)
     assert done.code == 0, done.err

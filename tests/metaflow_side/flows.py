@@ -6,7 +6,7 @@ import json
 import os
 import subprocess
 import sys
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
@@ -14,7 +14,7 @@ from typing import Any
 from tests.e2e.conftest import Done
 
 HELLO = """
-from metaflow import FlowSpec, Parameter, flyte, step
+from metaflow import FlowSpec, Parameter, flyte, project, step, trigger
 
 
 {above}
@@ -34,6 +34,30 @@ class Hello(FlowSpec):
 
 if __name__ == "__main__":
     Hello()
+"""
+
+
+SLOW = """
+import time
+from metaflow import FlowSpec, flyte, step
+
+
+class Slow(FlowSpec):
+    {start}
+    @step
+    def start(self):
+        with open({started!r}, "w") as file:
+            file.write("x")
+        time.sleep(600)
+        self.next(self.end)
+
+    @step
+    def end(self):
+        pass
+
+
+if __name__ == "__main__":
+    Slow()
 """
 
 
@@ -77,6 +101,29 @@ class Metaflow:
             "MFBUILD_STORE": str(self.store),
             **self.env,
         }
+
+    def write(self, name: str, text: str) -> Path:
+        """A flow in the folder of flows."""
+        flow = self.root / "flows" / name
+        flow.parent.mkdir(exist_ok=True)
+        flow.write_text(text)
+        return flow
+
+    def slow(self, start: str = "") -> Path:
+        """A flow that runs until it is ended, and writes `started` when it has begun."""
+        self.started.parent.mkdir()
+        return self.write("slow.py", SLOW.format(start=start, started=str(self.started)))
+
+    @property
+    def started(self) -> Path:
+        return self.root / ".metaflow/started"
+
+    def triggered(self, flow: Path, *words: str, top: Sequence[str] = ()) -> str:
+        """The id of a run that was triggered, and has ended well."""
+        file = self.root / "run-id"
+        command = ("flyte", "trigger", "--wait", "--run-id-file", str(file))
+        succeed(self(flow, *top, *command, *words))
+        return file.read_text()
 
     def client(self, expression: str) -> Any:
         """What an expression of Metaflow's client says, as JSON; `run(id)` is one of any flow."""

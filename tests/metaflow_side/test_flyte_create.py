@@ -21,14 +21,6 @@ def version(done: Done) -> str:
     return text(succeed(done)).partition("successfully: version ")[2].split()[0]
 
 
-def run_id(metaflow: Metaflow, flow: Path, *words: str, **env: str) -> str:
-    """The id of a run that was triggered, and has ended well."""
-    file = metaflow.root / "run-id"
-    command = ("flyte", "trigger", "--wait", "--run-id-file", str(file))
-    succeed(metaflow(flow, *words, *command, **env))
-    return file.read_text()
-
-
 def test_what_is_deployed_is_found_and_runs(metaflow: Metaflow, flow: Path) -> None:
     first = metaflow(flow, "flyte", "create")
     assert "deployed to Flyte successfully: version " in text(first)
@@ -36,7 +28,7 @@ def test_what_is_deployed_is_found_and_runs(metaflow: Metaflow, flow: Path) -> N
     assert version(again) == version(first)
     assert "nothing to register" in again.err
     assert "loaded" not in again.err
-    run = run_id(metaflow, flow)
+    run = metaflow.triggered(flow)
     assert run.startswith("flyte-r")
     found = f"run({run!r})"
     assert metaflow.client(f"[{found}.finished, {found}['start'].task.data.greeting]") == [
@@ -47,7 +39,6 @@ def test_what_is_deployed_is_found_and_runs(metaflow: Metaflow, flow: Path) -> N
 
 def test_a_flow_that_flyte_cannot_run_is_refused(metaflow: Metaflow, tmp_path: Path) -> None:
     flow = hello(tmp_path / "flow.py", "@trigger(event='x')")
-    flow.write_text(flow.read_text().replace("import FlowSpec", "import FlowSpec, trigger"))
     done = metaflow(flow, "flyte", "create")
     assert done.code == 1
     assert "Flyte: @trigger is not supported at flow.py:5 hint: start an execution" in text(done)
@@ -84,7 +75,7 @@ def test_what_nobody_has_deployed_is_nobody_s(metaflow: Metaflow, flow: Path) ->
 
 def test_runs_are_found_in_their_namespace(metaflow: Metaflow, flow: Path) -> None:
     succeed(metaflow(flow, "flyte", "create"))
-    deployed = run_id(metaflow, flow)
+    deployed = metaflow.triggered(flow)
     file = metaflow.root / "own"
     succeed(metaflow(flow, "flyte", "run", "--run-id-file", str(file), "--tag", "mine"))
     code = (
@@ -114,11 +105,11 @@ def test_the_same_code_may_be_deployed_in_another_name(metaflow: Metaflow, flow:
     """The version is the code's, but tags, token and namespace take effect all the same."""
     first = version(metaflow(flow, "flyte", "create", "--tag", "a"))
     tags = "sorted(run({!r}).tags)"
-    assert "a" in metaflow.client(tags.format(run_id(metaflow, flow)))
+    assert "a" in metaflow.client(tags.format(metaflow.triggered(flow)))
     words = ("--tag", "b", "--new-token", "mine", "--max-workers", "3")
     second = version(metaflow(flow, "flyte", "create", *words))
     assert second != first
-    told = metaflow.client(tags.format(run_id(metaflow, flow)))
+    told = metaflow.client(tags.format(metaflow.triggered(flow)))
     assert {"b", "production:mine"} <= set(told) and "a" not in told
     back = version(metaflow(flow, "flyte", "create", "--tag", "a", "--new-token", "mine"))
     assert back not in (first, second)
@@ -140,15 +131,9 @@ def test_a_flow_that_is_deactivated(metaflow: Metaflow, flow: Path) -> None:
 PROJECT = "@project(name='team')"
 
 
-def project(path: Path) -> Path:
-    flow = hello(path, PROJECT)
-    flow.write_text(flow.read_text().replace("import FlowSpec", "import FlowSpec, project"))
-    return flow
-
-
 def test_two_branches_at_once(metaflow: Metaflow, tmp_path: Path) -> None:
     """They are one version with two names, and each branch's runs say which one they are of."""
-    flow = project(tmp_path / "flow.py")
+    flow = hello(tmp_path / "flow.py", PROJECT)
     branches = {
         ("--branch", "exp"): "test.exp",
         ("--production",): "prod",
@@ -161,7 +146,7 @@ def test_two_branches_at_once(metaflow: Metaflow, tmp_path: Path) -> None:
         versions.add(version(done))
     assert len(versions) == 1
     for words, branch in branches.items():
-        run = run_id(metaflow, flow, *words)
+        run = metaflow.triggered(flow, top=words)
         tags = metaflow.client(f"sorted(run({run!r}).tags)")
         assert f"project_branch:{branch}" in tags and "project:team" in tags
         other = next(w for w in branches if w != words)
@@ -198,7 +183,7 @@ def test_the_branch_may_name_the_domain(
     domain: str,
     env: dict[str, str],
 ) -> None:
-    flow = project(tmp_path / "flow.py")
+    flow = hello(tmp_path / "flow.py", PROJECT)
     (tmp_path / "BUILD.toml").write_text(BUILD)
     done = metaflow(flow, *top, "flyte", *group, "create", **env)
     assert f" in local/{domain} of local." in text(succeed(done))
@@ -257,14 +242,12 @@ if __name__ == "__main__":
 
 
 def test_a_config_of_the_command_line_is_deployed(metaflow: Metaflow) -> None:
-    flow = metaflow.root / "flows/configured.py"
-    flow.parent.mkdir()
-    flow.write_text(CONFIGURED)
+    flow = metaflow.write("configured.py", CONFIGURED)
     default = version(metaflow(flow, "flyte", "create"))
     (metaflow.root / "config.json").write_text('{"domain": "production", "word": "x", "memory": 7}')
     given = ("--config", "settings", str(metaflow.root / "config.json"))
     done = metaflow(flow, *given, "flyte", "create")
     assert version(done) != default
     assert " in local/production of " in text(done)
-    run = run_id(metaflow, flow, *given)
+    run = metaflow.triggered(flow, top=given)
     assert metaflow.client(f"run({run!r})['start'].task.data.word") == "x"

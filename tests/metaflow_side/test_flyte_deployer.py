@@ -54,7 +54,6 @@ def test_a_flow_is_deployed_and_run(metaflow: Metaflow, tmp_path: Path) -> None:
 
 def test_a_flow_that_cannot_be_deployed(metaflow: Metaflow, tmp_path: Path) -> None:
     flow = hello(tmp_path / "flows/flow.py", "@trigger(event='x')")
-    flow.write_text(flow.read_text().replace("import FlowSpec", "import FlowSpec, trigger"))
     code = """
 import sys
 from metaflow import Deployer
@@ -127,9 +126,7 @@ if __name__ == "__main__":
 def test_a_deployed_flow_is_found_without_its_file(
     metaflow: Metaflow, above: str, words: tuple[str, ...], name: str
 ) -> None:
-    flow = metaflow.root / "flows/given.py"
-    flow.parent.mkdir()
-    flow.write_text(GIVEN.format(above=above))
+    flow = metaflow.write("given.py", GIVEN.format(above=above))
     succeed(metaflow(flow, *words, "flyte", "create"))
     flow.unlink()
     included = metaflow.root / "included.txt"

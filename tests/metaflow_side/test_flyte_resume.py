@@ -75,10 +75,7 @@ def ran(metaflow: Metaflow) -> Path:
 
 
 def write(metaflow: Metaflow, ran: Path, bad: str) -> Path:
-    flow = metaflow.root / "flows/long.py"
-    flow.parent.mkdir(exist_ok=True)
-    flow.write_text(FLOW.replace("RAN", repr(str(ran))).replace("BAD", bad))
-    return flow
+    return metaflow.write("long.py", FLOW.replace("RAN", repr(str(ran))).replace("BAD", bad))
 
 
 def taken(ran: Path) -> list[str]:

@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.local.driving import wait_for, wait_until
+from tests.children import wait_for, wait_until
 from tests.metaflow_side.flows import Metaflow, hello, succeed, text
 
 PARAMETERS = """
@@ -47,32 +47,22 @@ if __name__ == "__main__":
 @pytest.fixture
 def given(metaflow: Metaflow) -> Path:
     """A deployed flow with parameters of every kind."""
-    flow = metaflow.root / "flows/given.py"
-    flow.parent.mkdir()
-    flow.write_text(PARAMETERS)
+    flow = metaflow.write("given.py", PARAMETERS)
     succeed(metaflow(flow, "flyte", "create"))
     return flow
-
-
-def triggered(metaflow: Metaflow, flow: Path, *words: str) -> str:
-    """The id of a run that was triggered and has ended well."""
-    file = metaflow.root / "run-id"
-    command = ("flyte", "trigger", "--wait", "--run-id-file", str(file))
-    succeed(metaflow(flow, *command, *words))
-    return file.read_text()
 
 
 def test_parameters_arrive_as_they_were_given(metaflow: Metaflow, given: Path) -> None:
     (metaflow.root / "included.txt").write_text("hello")
     words = ["--whole", "-7", "--ratio", "0.5", "--a-flag", "false", "--table", '[1, "é"]']
     words += ["--listed", "a,b", "--nothing", "some", "--file", str(metaflow.root / "included.txt")]
-    run = triggered(metaflow, given, *words)
+    run = metaflow.triggered(given, *words)
     seen = f"run({run!r})['start'].task.data"
     assert metaflow.client(f"[{seen}.seen, {seen}.text]") == [
         [-7, 0.5, False, [1, "é"], ["a", "b"], "some"],
         "hello",
     ]
-    run = triggered(metaflow, given, "--ratio", "2")
+    run = metaflow.triggered(given, "--ratio", "2")
     seen = f"run({run!r})['start'].task.data"
     assert metaflow.client(f"[{seen}.seen, {seen}.text]") == [
         [1, 2.0, True, {"a": 1}, ["x"], None],
@@ -132,9 +122,7 @@ if __name__ == "__main__":
 
 
 def test_a_run_that_fails_fails_who_waits_for_it(metaflow: Metaflow) -> None:
-    flow = metaflow.root / "flows/failing.py"
-    flow.parent.mkdir()
-    flow.write_text(FAILING)
+    flow = metaflow.write("failing.py", FAILING)
     file = metaflow.root / "run-id"
     done = metaflow(flow, "flyte", "run", "--run-id-file", str(file))
     assert done.code == 1
@@ -158,7 +146,7 @@ def test_run_deploys_what_is_written_now_and_leaves_what_is_active(
     greeting = "run({!r})['start'].task.data.greeting"
     first = file.read_text()
     assert metaflow.client(greeting.format(first)) == "goodbye, you"
-    run = triggered(metaflow, flow)
+    run = metaflow.triggered(flow)
     assert metaflow.client(greeting.format(run)) == "hello, world"
     listed = json.loads(succeed(metaflow(flow, "flyte", "list-runs", "--as-json")).out)
     assert [r["run_id"] for r in listed] == [run, first]
@@ -175,37 +163,10 @@ def test_run_deploys_what_is_written_now_and_leaves_what_is_active(
     assert metaflow(flow, "flyte", "status", run).code == 1
 
 
-SLOW = """
-import os, time
-from metaflow import FlowSpec, step
-
-
-class Slow(FlowSpec):
-    @step
-    def start(self):
-        with open(os.environ["STARTED"], "w") as file:
-            file.write("x")
-        time.sleep(600)
-        self.next(self.end)
-
-    @step
-    def end(self):
-        pass
-
-
-if __name__ == "__main__":
-    Slow()
-"""
-
-
 @pytest.fixture
 def slow(metaflow: Metaflow) -> Path:
-    """A deployed flow that runs until it is ended, and says that it has begun."""
-    flow = metaflow.root / "flows/slow.py"
-    flow.parent.mkdir()
-    started = str(metaflow.root / ".metaflow/started")
-    flow.write_text(SLOW.replace('os.environ["STARTED"]', repr(started)))
-    (metaflow.root / ".metaflow").mkdir()
+    """A deployed flow that runs until it is ended."""
+    flow = metaflow.slow()
     succeed(metaflow(flow, "flyte", "create"))
     return flow
 
@@ -214,7 +175,7 @@ def test_triggering_returns_while_the_run_goes_on(metaflow: Metaflow, slow: Path
     file = metaflow.root / "run-id"
     succeed(metaflow(slow, "flyte", "trigger", "--run-id-file", str(file)))
     run = file.read_text()
-    wait_for(metaflow.root / ".metaflow/started")
+    wait_for(metaflow.started)
     assert succeed(metaflow(slow, "flyte", "status", run)).out == "Running\n"
     other = {"METAFLOW_USER": "eve", "HOME": str(metaflow.root / "other")}
     refused = metaflow(slow, "flyte", "terminate", run, **other)
@@ -234,7 +195,7 @@ def test_who_stops_waiting_leaves_the_run_alone(metaflow: Metaflow, slow: Path) 
         stderr=subprocess.PIPE,
         text=True,
     )
-    wait_for(metaflow.root / ".metaflow/started")
+    wait_for(metaflow.started)
     wait_until(lambda: file.exists() and file.read_text() != "")
     process.send_signal(signal.SIGINT)
     _, told = process.communicate()

@@ -14,8 +14,8 @@ from typing import Any
 import pytest
 
 from mfbuild.local.state import read_info
+from tests.children import wait_for, wait_until
 from tests.e2e.conftest import Done
-from tests.local.driving import wait_for, wait_until
 from tests.metaflow_side.flows import Metaflow, hello, succeed, text
 
 FLOW = """
@@ -69,10 +69,7 @@ if __name__ == "__main__":
 
 
 def mixed(metaflow: Metaflow, body: str = "@flyte", lost: str = "") -> Path:
-    flow = metaflow.root / "flows/mixed.py"
-    flow.parent.mkdir(exist_ok=True)
-    flow.write_text(FLOW.format(body=body, lost=lost))
-    return flow
+    return metaflow.write("mixed.py", FLOW.format(body=body, lost=lost))
 
 
 def run(metaflow: Metaflow, flow: Path, *words: str, **env: str) -> tuple[str, Done]:
@@ -176,36 +173,9 @@ def test_a_failed_run_is_resumed_by_metaflow(metaflow: Metaflow) -> None:
     assert data(metaflow, file.read_text(), "end", "caught") == [7]
 
 
-SLOW = """
-import os, time
-from metaflow import FlowSpec, flyte, step
-
-
-class Slow(FlowSpec):
-    @flyte
-    @step
-    def start(self):
-        with open(STARTED, "w") as file:
-            file.write("x")
-        time.sleep(600)
-        self.next(self.end)
-
-    @step
-    def end(self):
-        pass
-
-
-if __name__ == "__main__":
-    Slow()
-"""
-
-
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
 def test_ending_the_run_ends_the_task(metaflow: Metaflow, number: signal.Signals) -> None:
-    flow, started = metaflow.root / "flows/slow.py", metaflow.root / ".metaflow/started"
-    flow.parent.mkdir()
-    started.parent.mkdir()
-    flow.write_text(SLOW.replace("STARTED", repr(str(started))))
+    flow = metaflow.slow("@flyte")
     process = subprocess.Popen(
         [sys.executable, str(flow), "run"],
         cwd=flow.parent,
@@ -214,7 +184,7 @@ def test_ending_the_run_ends_the_task(metaflow: Metaflow, number: signal.Signals
         stderr=subprocess.STDOUT,
         start_new_session=True,
     )
-    wait_for(started)
+    wait_for(metaflow.started)
     os.killpg(process.pid, number)  # as a terminal does
     process.communicate()
     assert process.returncode != 0

@@ -6,12 +6,12 @@ import os
 import signal
 import subprocess
 import time
-from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 from flyteidl.core.errors_pb2 import ContainerError
 
+from tests.children import alive, wait_until
 from tests.runtime.containers import RUN, Containers, tarball, task
 
 FLOW = """
@@ -146,7 +146,7 @@ def test_logs_are_shipped_while_the_step_runs_and_when_it_is_ended(containers: C
     _pretend(containers, "slow", "killed")
     log = containers.folder / f".metaflow/F/{RUN}/ended/{task('ended')}/0.task_stdout.log"
     with containers.popen("ended") as process:
-        _wait(lambda: log.exists() and b"]now\n" in log.read_bytes())
+        wait_until(lambda: log.exists() and b"]now\n" in log.read_bytes())
         assert process.poll() is None
         process.send_signal(signal.SIGTERM)
         assert process.wait() == 128 + signal.SIGTERM
@@ -162,7 +162,7 @@ def test_a_step_dies_with_its_container(containers: Containers) -> None:
         children = Path(f"/proc/{process.pid}/task/{process.pid}/children")
         step = int(children.read_text().split()[0])
         process.kill()
-    _wait(lambda: not _is_alive(step))
+    wait_until(lambda: not alive(step))
 
 
 def test_what_a_step_leaves_behind_does_not_hold_it_up(containers: Containers) -> None:
@@ -173,7 +173,7 @@ def test_what_a_step_leaves_behind_does_not_hold_it_up(containers: Containers) -
         sleeper = int(process.stdout.readline())
         try:
             assert process.wait() == 0
-            assert _is_alive(sleeper)
+            assert alive(sleeper)
         finally:
             os.kill(sleeper, signal.SIGKILL)
 
@@ -199,18 +199,3 @@ def _pretend(containers: Containers, *steps: str) -> None:
         (root / step).mkdir(exist_ok=True)
         done = root / "caught" / task("caught")
         subprocess.run(["cp", "-r", done, root / step / task(step)], check=True)
-
-
-def _wait(holds: Callable[[], bool]) -> None:
-    deadline = time.monotonic() + 30
-    while not holds():
-        assert time.monotonic() < deadline
-        time.sleep(0.02)
-
-
-def _is_alive(pid: int) -> bool:
-    try:
-        state = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0]
-    except FileNotFoundError:
-        return False
-    return state != "Z"
