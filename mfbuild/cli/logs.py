@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import os
 import sys
+import time
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -18,6 +19,7 @@ if TYPE_CHECKING:
     from mfbuild.push.places import Place
     from mfbuild.session import Session
 
+_POLL = 0.5
 EPILOG = """\
 examples:
   mfbuild logs r261125-k3fa
@@ -31,7 +33,11 @@ def arguments(parser: argparse.ArgumentParser) -> None:
         "where it is also while they run."
     )
     parser.epilog = EPILOG
-    parser.add_argument("execution", metavar="EXECUTION", help="its name, or Metaflow's run id")
+    parser.add_argument(
+        "execution",
+        metavar="EXECUTION",
+        help="its name, or Metaflow's run id; a run of `mfbuild run`, too",
+    )
     parser.add_argument("step", nargs="?", metavar="STEP", help="only this step")
     parser.add_argument(
         "-f", "--follow", action="store_true", help="go on until the execution has ended"
@@ -51,6 +57,9 @@ def run(args: argparse.Namespace) -> int:
         from mfbuild.push.logs import logs_of, show_logs
         from mfbuild.push.sites import metaflow_settings
 
+        if folder := _run_here(args.execution, session.config.root):
+            _show_run(args, folder)
+            return 0
         place, found = places.execution(args, session)
         if args.step and found.is_done:
             _check_step(args.step, place, found.id)
@@ -63,6 +72,34 @@ def run(args: argparse.Namespace) -> int:
             folder=_folder(place, session, found.id),
         )
     return 0
+
+
+def _run_here(word: str, root: Path) -> Path | None:
+    """The folder of the run that `mfbuild run` has made under this name; it is in no domain."""
+    from mfbuild.local.state import RUN_JSON, RUNS, read_info
+
+    folder = root / RUNS / word.rpartition("/")[2].removeprefix("flyte-")
+    return folder if (folder / RUN_JSON).is_file() and not read_info(folder).entity else None
+
+
+def _show_run(args: argparse.Namespace, folder: Path) -> None:
+    """Print the logs of a run of `mfbuild run`, from the datastore that it used."""
+    from mfbuild.local import hold
+    from mfbuild.local.state import read_info
+    from mfbuild.push.logs import Logs, show_logs
+
+    def until_its_end() -> None:
+        while hold.is_held(folder):
+            time.sleep(_POLL)
+
+    info = read_info(folder)
+    show_logs(
+        args.python.absolute(),
+        os.environ,
+        Logs(info.flow, info.run, args.step),
+        follow=until_its_end if args.follow else None,
+        folder=Path(info.here or Path.cwd()),
+    )
 
 
 def _check_step(name: str, place: Place, id: ExecutionId) -> None:

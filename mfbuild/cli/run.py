@@ -31,6 +31,7 @@ examples:
   mfbuild run .mfbuild/dist/TrainFlow-5b0c6c1f6ab5…
   mfbuild run train.py --in host                 # your own interpreter and packages
   mfbuild run train.py --step fit                # one step again, on the latest run's artifacts
+  mfbuild logs TrainFlow/flyte-r261125-k3fa      # what the steps of a run printed
 """
 
 

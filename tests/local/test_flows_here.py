@@ -275,6 +275,19 @@ def test_a_single_step_runs_again_on_the_latest_run(mfbuild: Runner, tmp_path: P
     assert ours(mfbuild, flow, tmp_path, "--in", "host", "--step", "joint").code == 2
 
 
+def test_what_a_run_printed_is_in_its_logs(mfbuild: Runner, tmp_path: Path) -> None:
+    flow = failing(tmp_path, bad=2)
+    failed = ours(mfbuild, flow, tmp_path, "--in", "host")
+    (run,) = (tmp_path / ".mfbuild/runs").iterdir()
+    assert failed.code == 1
+    logs = mfbuild("logs", run.name, "body", cwd=tmp_path, **settings(tmp_path))
+    assert logs.code == 0 and "AssertionError: bad item" in logs.out
+    failing(tmp_path, bad=99)
+    again = mfbuild("resume", cwd=tmp_path, **settings(tmp_path))
+    done = mfbuild("logs", again.out.strip(), "end", "-f", cwd=tmp_path, **settings(tmp_path))
+    assert done.code == 0 and done.out.endswith(": sum 6\n")
+
+
 def test_code_that_was_tampered_with_never_runs(mfbuild: Runner, tmp_path: Path) -> None:
     failing(tmp_path)
     words = ("--platform", "linux/amd64")
