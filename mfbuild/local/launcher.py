@@ -128,6 +128,7 @@ class Launcher:
         try:
             _leave(request["folder"])
             if self._run and argv[1:3] == _MODULE:
+                signal.signal(signal.SIGPIPE, signal.SIG_IGN)  # as an interpreter begins
                 self._run(argv[3:], env)
             os.chdir(request["folder"])
             os.execvpe(argv[0], argv, env)

@@ -275,6 +275,14 @@ def test_a_single_step_runs_again_on_the_latest_run(mfbuild: Runner, tmp_path: P
     assert ours(mfbuild, flow, tmp_path, "--in", "host", "--step", "joint").code == 2
 
 
+def test_a_pipe_without_a_reader_does_not_kill_a_step(mfbuild: Runner, tmp_path: Path) -> None:
+    flow = failing(tmp_path, bad=99)
+    ignored = "import signal; assert signal.getsignal(signal.SIGPIPE) is signal.SIG_IGN"
+    flow.write_text(flow.read_text().replace('print("sum", self.x)', ignored))
+    done = ours(mfbuild, flow, tmp_path, "--in", "host")
+    assert done.code == 0, done.err
+
+
 def test_what_a_run_printed_is_in_its_logs(mfbuild: Runner, tmp_path: Path) -> None:
     flow = failing(tmp_path, bad=2)
     failed = ours(mfbuild, flow, tmp_path, "--in", "host")
