@@ -28,14 +28,14 @@ def _tool(version: int, where: str) -> Tool:
 
 
 TOOLS: Mapping[str, Tool] = {
-    "debian.layer": _tool(1, "mfbuild.debian.layer:run"),
+    "debian.layer": _tool(2, "mfbuild.debian.layer:run"),
     "flyte.compile": _tool(3, "mfbuild.flyte.tool:run"),
     "oci.copy": _tool(1, "mfbuild.oci.tree:copy"),
     "oci.image": _tool(1, "mfbuild.oci.image:image"),
     "oci.index": _tool(1, "mfbuild.oci.image:index"),
-    "oci.tree": _tool(1, "mfbuild.oci.tree:run"),
-    "python.pyc": _tool(1, "mfbuild.python.pyc:run"),
-    "wheel.layer": _tool(1, "mfbuild.python.layer:run"),
+    "oci.tree": _tool(2, "mfbuild.oci.tree:run"),
+    "python.pyc": _tool(2, "mfbuild.python.pyc:run"),
+    "wheel.layer": _tool(2, "mfbuild.python.layer:run"),
 }
 
 

@@ -12,7 +12,7 @@ from typing import BinaryIO
 
 from mfbuild.engine.model import Digest, Work, canonical
 from mfbuild.errors import ActionError, FetchError
-from mfbuild.oci.gzip import HEADER, fixed_member, packed_member, trailer
+from mfbuild.oci.gzip import HEADER, packed_member, trailer
 from mfbuild.oci.types import LayerInfo
 
 OUTPUTS = ("info", "layer", "paths")
@@ -64,10 +64,7 @@ class LayerWriter:
         self._last = b""
         self._directories = {""}
         self._identities: dict[str, str] = {}
-        # Tar bytes that are not written yet. Content of a file among them makes them worth
-        # libdeflate; headers and padding alone are not.
-        self._pending = bytearray()
-        self._has_content = False
+        self._pending = bytearray()  # of the tar, not written yet
 
     def directory(self, path: str, mode: int = 0o755, *, ids: tuple[int, int] = _ROOT) -> None:
         """A directory."""
@@ -106,7 +103,7 @@ class LayerWriter:
             done += len(chunk)
             if done > size:
                 break
-            self._add(chunk, content=True)
+            self._add(chunk)
         if done != size:
             raise FetchError(f"the content of `{path}` is not `{size}` bytes", where=owner or None)
         self._add(bytes(-size % _BLOCK))
@@ -189,24 +186,21 @@ class LayerWriter:
         self._identities[path] = identity
         self.paths.append(f"{path}\t{identity}\t{owner}\n")
 
-    def _add(self, data: bytes, *, content: bool = False) -> None:
+    def _add(self, data: bytes) -> None:
         """Append to the tar; members are cut at every full piece, however the data comes."""
         self._pending += data
-        self._has_content |= content and bool(data)
         while len(self._pending) >= PIECE:
             self._write(self._pending[:PIECE])
             del self._pending[:PIECE]
-        self._has_content &= bool(self._pending)
 
     def _flush(self) -> None:
         if self._pending:
             self._write(self._pending)
         self._pending = bytearray()
-        self._has_content = False
 
     def _write(self, data: bytearray) -> None:
         self._count(data)
-        self._out.write(packed_member(data) if self._has_content else fixed_member(data))
+        self._out.write(packed_member(data))
 
     def _count(self, data: bytes | bytearray) -> None:
         self._diff_id.update(data)
