@@ -101,9 +101,9 @@ class BundleManifest:
             raise BundleError(f"`{BUNDLE_JSON}` has the format `{known}`, not `{FORMAT}`")
         try:
             return cls(
-                flow=_name(value["flow"]),
+                flow=_name(value["flow"], "flow"),
                 version=_text(value["version"]),
-                steps={_text(name): _step(step) for name, step in value["steps"].items()},
+                steps={_name(name, "step"): _step(step) for name, step in value["steps"].items()},
                 images=tuple(_image(image) for image in value["images"]),
                 code=Descriptor.parse(value["code"]),
                 flyte=Descriptor.parse(value["flyte"]),
@@ -147,10 +147,10 @@ def _text(value: object) -> str:
     return value
 
 
-def _name(value: object) -> str:
-    """A flow's name, which becomes a part of paths."""
+def _name(value: object, kind: str) -> str:
+    """A flow's or a step's name, which becomes a part of paths."""
     if not _text(value).isidentifier():
-        raise ValueError(f"`{value}` is not the name of a flow")
+        raise ValueError(f"`{value}` is not the name of a {kind}")
     return _text(value)
 
 

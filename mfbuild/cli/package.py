@@ -12,6 +12,7 @@ from mfbuild.cli import options
 from mfbuild.errors import UsageError
 from mfbuild.labels import find_flows
 from mfbuild.loading import load_flows
+from mfbuild.oci.reference import REMOTE, Reference
 from mfbuild.session import Session
 
 if TYPE_CHECKING:
@@ -49,6 +50,7 @@ def arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> int:
     began = time.monotonic()
+    _check_output(args.output)
     root = options.workspace_of(args.flows)
     files = find_flows(args.flows, root)
     if args.output and len(files) != 1:
@@ -71,6 +73,14 @@ def run(args: argparse.Namespace) -> int:
     return 0
 
 
+def _check_output(output: str | None) -> None:
+    """UsageError, before anything is made, where `output` can be nothing that is written."""
+    if output and output.startswith(REMOTE):
+        Reference.remote(output, bare=True)
+    elif output and not output.endswith(".tar"):
+        raise UsageError(f"`--output {output}` is neither a FILE.tar nor oci://host/repository")
+
+
 def _extras(args: argparse.Namespace, session: Session, path: Path) -> tuple[str, ...]:
     """The bundle as a tar, in a registry and in Docker, where asked; its images' names there."""
     if not (args.output or args.load):
@@ -78,7 +88,7 @@ def _extras(args: argparse.Namespace, session: Session, path: Path) -> tuple[str
     from mfbuild.bundle.read import load_bundle, read_bundle, write_tar
 
     bundle = read_bundle(path)
-    if args.output and args.output.startswith("oci://"):
+    if args.output and args.output.startswith(REMOTE):
         from mfbuild.bundle.remote import send_bundle
 
         jobs = session.config.jobs

@@ -112,8 +112,7 @@ def bundle_at(word: str) -> Source:
 
 def bundles_of(args: argparse.Namespace, session: Session) -> Iterator[Wanted]:
     """The bundles to push; flows are packaged, what was packaged last is held against its flow."""
-    from mfbuild.bundle.read import read_bundle
-    from mfbuild.push.sites import flow_of
+    from mfbuild.bundle.read import flow_of, read_bundle
 
     flows = [word for word in args.what if not is_bundle(word)]
     if not args.what:
@@ -134,9 +133,8 @@ def bundles_of(args: argparse.Namespace, session: Session) -> Iterator[Wanted]:
 
 
 def _latest(args: argparse.Namespace, session: Session) -> Iterator[Wanted]:
-    from mfbuild.bundle.read import read_bundle
+    from mfbuild.bundle.read import flow_of, read_bundle
     from mfbuild.packaging import read_latest
-    from mfbuild.push.sites import flow_of
 
     found = read_latest(session.config.root)
     for latest in found:

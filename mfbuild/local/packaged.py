@@ -8,10 +8,9 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from mfbuild.bundle.model import VERSION_DIGITS
-from mfbuild.bundle.read import Bundle
+from mfbuild.bundle.read import Bundle, flow_of
 from mfbuild.engine.model import Digest
 from mfbuild.errors import BundleError
-from mfbuild.flow.codec import from_public_json
 from mfbuild.flow.spec import FlowSpec
 from mfbuild.loading import LoadedFlow
 from mfbuild.oci.layout import Extent, blob_name
@@ -47,10 +46,7 @@ def from_bundle(bundle: Bundle) -> Packaged:
     code = layout.files.get(blob_name(manifest.code.digest))
     if code is None:
         raise BundleError(f"the code `{manifest.code.digest}` is missing", where=str(layout.path))
-    try:
-        spec = from_public_json(manifest.spec)
-    except (ValueError, KeyError, TypeError) as error:
-        raise BundleError(f"the flow in `{layout.path}` cannot be read: {error}") from error
+    spec = flow_of(manifest)
     return Packaged(
         spec=spec,
         version=manifest.version,

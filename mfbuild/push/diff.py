@@ -9,12 +9,12 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, fields
 from typing import TYPE_CHECKING, Any
 
+from mfbuild.bundle.read import domains_of, flow_of
 from mfbuild.engine.model import canonical
 from mfbuild.errors import BundleError
 from mfbuild.flow.spec import FlowSpec, StepSpec
 from mfbuild.oci.layout import children, json_object
 from mfbuild.oci.types import PACKAGES
-from mfbuild.push.sites import flow_of
 
 if TYPE_CHECKING:
     from mfbuild.push.bundles import Source
@@ -77,7 +77,7 @@ def contents(bundle: Source) -> Contents:
         images={name: str(step.image.digest) for name, step in manifest.steps.items()},
         packages={name: known[str(s.image.digest)] for name, s in manifest.steps.items()},
         code=_files(bundle.read(manifest.code)),
-        domains=manifest.domains,
+        domains=domains_of(manifest),
     )
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import signal
 import subprocess
+import tempfile
 from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -72,13 +73,16 @@ def show_logs(
     FlyteError where the datastore cannot be read, BrokenPipeError where nobody reads stdout.
     """
     request = {**asdict(logs), "follow": follow is not None}
-    with subprocess.Popen(
-        [python, _PROBE, json.dumps(request)],
-        stdin=subprocess.PIPE,
-        env=dict(env),
-        cwd=folder,
-        start_new_session=True,  # ^C is for us, who end it
-    ) as child:
+    with (
+        tempfile.TemporaryDirectory() as scratch,  # Metaflow's S3 would use `folder`, and leave it
+        subprocess.Popen(
+            [python, _PROBE, json.dumps(request)],
+            stdin=subprocess.PIPE,
+            env={**env, "METAFLOW_ARTIFACT_LOCALROOT": scratch},
+            cwd=folder,
+            start_new_session=True,  # ^C is for us, who end it
+        ) as child,
+    ):
         try:
             if follow:
                 follow()

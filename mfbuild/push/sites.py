@@ -6,9 +6,8 @@ from collections.abc import Mapping
 from typing import Any
 
 from mfbuild.bundle.model import BundleManifest
+from mfbuild.bundle.read import domains_of, flow_of
 from mfbuild.errors import Problem, UsageError, did_you_mean
-from mfbuild.flow.codec import from_public_json
-from mfbuild.flow.spec import FlowSpec
 from mfbuild.flyte.resolve import Site
 from mfbuild.oci.reference import Reference
 from mfbuild.push.deployment import Deployment
@@ -17,11 +16,6 @@ EMBEDDED = "mfbuild"
 """What stands for a registry in the images' names of the embedded backend."""
 
 _SHARED = ("azure", "gs", "s3")
-
-
-def flow_of(manifest: BundleManifest) -> FlowSpec:
-    """The FlowSpec that a bundle holds."""
-    return from_public_json(manifest.spec)
 
 
 def site_of(manifest: BundleManifest, deployment: Deployment, *, embedded: bool) -> Site:
@@ -66,7 +60,7 @@ def repository_of(manifest: BundleManifest, domain: str) -> str | None:
 
 
 def _record(manifest: BundleManifest, domain: str) -> Any:
-    known: Mapping[str, Any] = manifest.domains
+    known = domains_of(manifest)
     if domain not in known:
         raise UsageError(
             f"the bundle knows no domain `{domain}`",

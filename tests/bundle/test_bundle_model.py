@@ -168,3 +168,9 @@ def test_what_is_no_manifest(data: bytes, message: str) -> None:
     with pytest.raises(BundleError) as caught:
         BundleManifest.parse(data)
     assert str(caught.value) == message
+
+
+def test_a_step_has_a_name_that_leads_nowhere() -> None:
+    forged = {**json.loads(assemble(**parts()).encode()), "steps": {"../x": None}}
+    with pytest.raises(BundleError, match=r"`\.\./x` is not the name of a step"):
+        BundleManifest.parse(json.dumps(forged).encode())

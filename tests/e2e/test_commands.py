@@ -85,6 +85,16 @@ def test_explain_takes_a_step_for_its_image(mfbuild: Runner, small: Path) -> Non
     assert wrong.err.splitlines()[-1] == "  hint: did you mean `//flow.py:end.image`?"
 
 
+@pytest.mark.parametrize("output", ["docker://image", "bundle.zip", ".", "oci://example.com/NO"])
+def test_an_output_that_cannot_be_is_refused_before_anything_is_made(
+    mfbuild: Runner, tmp_path: Path, output: str
+) -> None:
+    write_flow(tmp_path)
+    done = mfbuild("package", "flow.py", "-o", output, *AMD64, cwd=tmp_path)
+    assert (done.code, done.out) == (2, ""), done.err
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["flow.py", "helper.py"]
+
+
 def test_every_result_as_json_is_one_object(mfbuild: Runner, folder: Path) -> None:
     version = mfbuild.version("flow.py", *AMD64, cwd=folder)
     verified = mfbuild("verify", f".mfbuild/dist/SmallFlow-{version}", "--json", cwd=folder)
