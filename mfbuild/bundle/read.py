@@ -68,7 +68,8 @@ def flow_of(manifest: BundleManifest) -> FlowSpec:
         spec = from_public_json(manifest.spec)
     except (ValueError, KeyError, TypeError, AttributeError) as error:
         raise BundleError(f"`{BUNDLE_JSON}` does not hold a flow: {error}") from error
-    if (spec.name, {s.name for s in spec.steps}) != (manifest.flow, set(manifest.steps)):
+    steps = {step.name for step in spec.steps}
+    if (spec.name, steps) != (manifest.flow, set(manifest.steps)) or spec.start not in steps:
         raise BundleError(f"`{BUNDLE_JSON}` holds another flow than its own")
     return spec
 

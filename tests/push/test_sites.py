@@ -97,6 +97,8 @@ def test_a_bundle_of_no_domains(tmp_path: Path, domains: object) -> None:
 def test_a_bundle_of_another_flow(tmp_path: Path) -> None:
     manifest = make_bundle(tmp_path).manifest
     fewer = dict(list(manifest.steps.items())[1:])
-    for forged in (replace(manifest, flow="OtherFlow"), replace(manifest, steps=fewer)):
+    lost = {**manifest.spec, "start": "nowhere"}
+    for change in ({"flow": "OtherFlow"}, {"steps": fewer}, {"spec": lost}):
+        forged = replace(manifest, **change)  # type: ignore[arg-type]
         with pytest.raises(BundleError, match="holds another flow than its own"):
             site_of(forged, TO, embedded=True)
