@@ -99,6 +99,6 @@ def test_a_bundle_of_another_flow(tmp_path: Path) -> None:
     fewer = dict(list(manifest.steps.items())[1:])
     lost = {**manifest.spec, "start": "nowhere"}
     for change in ({"flow": "OtherFlow"}, {"steps": fewer}, {"spec": lost}):
-        forged = replace(manifest, **change)  # type: ignore[arg-type]
+        forged = replace(manifest, **change)
         with pytest.raises(BundleError, match="holds another flow than its own"):
             site_of(forged, TO, embedded=True)
