@@ -100,7 +100,8 @@ class PlainReporter:
 
 
 _TRANSFERS = ("fetched", "pushed", "mounted")
-_PAST = {"ran": "made", "done": "done", "failed": "FAILED"} | {how: how for how in _TRANSFERS}
+_AS_IT_IS = ("done", "aborted", *_TRANSFERS)
+_PAST = {"ran": "made", "failed": "FAILED"} | {how: how for how in _AS_IT_IS}
 
 
 class TtyReporter(PlainReporter):

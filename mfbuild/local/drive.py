@@ -155,4 +155,4 @@ class Drive:
         self.machine.abandoned(attempt)
         self.state.note(Entry(attempt.node, attempt.number, "aborted"))
         seconds = time.monotonic() - started.began
-        self.watcher.ended(attempt, seconds, Failure("system", "aborted"), False)
+        self.watcher.ended(attempt, seconds, Failure("aborted", "aborted"), False)

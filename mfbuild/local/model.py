@@ -81,9 +81,12 @@ class Success:
 
 @dataclass(frozen=True, slots=True)
 class Failure:
-    """The attempt failed, by whose fault: `user` and `system` are tried again, `final` is not."""
+    """The attempt failed, by whose fault: `user` and `system` are tried again, `final` is not.
 
-    kind: OneOf["user", "system", "final"]
+    One that is `aborted` was ended because another had failed.
+    """
+
+    kind: OneOf["user", "system", "final", "aborted"]
     message: str
 
 

@@ -43,6 +43,7 @@ class StepLine:
     running: int = 0
     done: int = 0
     again: int = 0
+    aborted: int = 0
     failed: int = 0
     began: float | None = None
     ended: float = 0.0
@@ -50,7 +51,7 @@ class StepLine:
     def text(self, width: int, now: float) -> str:
         """`  body    3 done, 2 running   1.2 s`, its name in `width` columns."""
         counts = {"done": self.done, "running": self.running, "again": self.again}
-        counts["FAILED"] = self.failed
+        counts |= {"aborted": self.aborted, "FAILED": self.failed}
         one = self.depth == 0 and sum(counts.values()) == 1
         said = [word if one else f"{n} {word}" for word, n in counts.items() if n]
         name = f"{'  ' * self.depth}{self.name}".ljust(width)
@@ -98,9 +99,12 @@ class Progress:
         line.ended = self.clock()
         line.done += failure is None
         line.again += again
-        line.failed += failure is not None and not again
+        aborted = failure is not None and failure.kind == "aborted"
+        line.aborted += aborted
+        line.failed += failure is not None and not again and not aborted
         if not self._drawn:
-            self.reporter.finished(_indented(attempt), "failed" if failure else "done", seconds)
+            said = "aborted" if aborted else "failed" if failure else "done"
+            self.reporter.finished(_indented(attempt), said, seconds)
         if failure and again:
             label = label_of(attempt)
             follows = f"attempt {attempt.number + 1} follows"

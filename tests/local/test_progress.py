@@ -32,6 +32,7 @@ def test_elsewhere_there_is_a_line_for_each_task() -> None:
         (attempt("start"), None, False),
         (attempt("body", split=number(0)), Failure("user", "exit code 1"), True),
         (attempt("body", 1, split=number(0)), Failure("user", "exit code 1"), False),
+        (attempt("body", split=number(1)), Failure("aborted", "aborted"), False),
     ):
         progress.started(one)
         progress.ended(one, 1.25, failure, again)
@@ -41,6 +42,7 @@ def test_elsewhere_there_is_a_line_for_each_task() -> None:
         "FAILED   body 0 (1.2 s)",
         "  body 0: exit code 1: attempt 1 follows",
         "FAILED   body 0 (1.2 s)",
+        "aborted   body 1 (1.2 s)",
     ]
 
 
@@ -49,13 +51,14 @@ def test_on_a_terminal_there_is_a_tree_that_stays() -> None:
     progress = Progress(TtyReporter(stream), lines(), clock=lambda: next(times))
     progress.started(attempt("start"))
     progress.ended(attempt("start"), 1.0, None, False)
-    for split in range(3):
+    for split in range(4):
         progress.started(attempt("body", split=number(split)))
     progress.ended(attempt("body", split=number(0)), 1.0, None, False)
     progress.ended(attempt("body", split=number(1)), 1.0, Failure("user", "exit code 1"), True)
+    progress.ended(attempt("body", split=number(3)), 1.0, Failure("aborted", "aborted"), False)
     progress.close()
     *_, start, body, end = stream.getvalue().splitlines()
     assert start.split()[:2] == ["start", "done"]
     assert body.startswith("    body ")
-    assert "1 done, 1 running, 1 again" in body
+    assert "1 done, 1 running, 1 again, 1 aborted" in body
     assert end.split() == ["end", "waiting"]
