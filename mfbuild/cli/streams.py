@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import codecs
 import errno
+import io
 import os
 import sys
 from typing import TextIO
@@ -14,12 +16,18 @@ _OF_THE_MACHINE = {
 
 
 def open_streams() -> None:
-    """Let no file of ours, nor one of a child's, get the number of a stream that is closed."""
+    """Let no file of ours, nor one of a child's, get the number of a stream that is closed.
+
+    What stdout cannot encode is escaped, as on stderr; names of files, in UTF-8, are as they are.
+    """
     for name, mode in (("stdin", "r"), ("stdout", "w"), ("stderr", "w")):
         if getattr(sys, name) is None:
             descriptor = os.open(os.devnull, os.O_RDWR)  # the lowest number that is free
             os.set_inheritable(descriptor, True)
             setattr(sys, name, os.fdopen(descriptor, mode))
+    if isinstance(sys.stdout, io.TextIOWrapper):
+        is_utf8 = codecs.lookup(sys.stdout.encoding).name == "utf-8"
+        sys.stdout.reconfigure(errors="surrogateescape" if is_utf8 else "backslashreplace")
 
 
 def is_refusal(error: Exception) -> bool:

@@ -54,6 +54,21 @@ def test_closed_streams_are_as_good_as_those_that_nobody_sees(tmp_path: Path) ->
     assert shell("2>&-", "verify", "nothing") == (1, "")
 
 
+def test_results_that_stdout_cannot_encode_are_escaped() -> None:
+    code, said = shell("", "push", "--help", env={**BUFFERED, "PYTHONIOENCODING": "ascii"})
+    assert (code, "TrainFlow-5b0c6c\\u2026 -d" in said) == (0, True)
+
+
+def test_a_folder_whose_name_is_not_utf_8_is_printed_as_it_is(tmp_path: Path) -> None:
+    if sys.platform == "darwin":
+        pytest.skip("its file systems have no such names")
+    store = os.fsencode(tmp_path) + b"/\xff"
+    words = ["-m", "mfbuild", "gc", "--max-age", "1d", "--store", os.fsdecode(store)]
+    utf8 = {**BUFFERED, "PYTHONIOENCODING": "utf-8"}
+    done = subprocess.run([sys.executable, *words], capture_output=True, env=utf8)
+    assert (done.returncode, store in done.stdout) == (0, True), done.stderr
+
+
 def test_what_the_machine_refuses_is_no_bug(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
