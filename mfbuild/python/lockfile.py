@@ -15,7 +15,7 @@ from mfbuild.oci.types import Platform
 from mfbuild.python.model import Lock, LockedEnvironment, LockedWheel, Request
 
 FORMAT = 1
-_HINT = "`mfbuild lock` makes it again"
+_HINT = "restore it, or remove it: `mfbuild lock` then makes a new one"
 _WHEEL = re.compile(r"[A-Za-z0-9][A-Za-z0-9._+!]*(-[A-Za-z0-9._+!]+){4,5}\.whl\Z")
 _SDIST = re.compile(r"[A-Za-z0-9][A-Za-z0-9._+!-]*\.(tar\.gz|zip)\Z")
 _SHA256 = re.compile(r"[0-9a-f]{64}\Z")
@@ -80,6 +80,8 @@ def parse(text: str, where: str) -> Lock:
     except json.JSONDecodeError as error:
         line = f"{where}:{error.lineno}"
         raise ResolveError(f"the lock is not JSON: {error.msg}", where=line, hint=_HINT) from error
+    except (ValueError, RecursionError):  # a number of too many digits, lists in lists in lists
+        raise ResolveError("this is not a lock", where=where, hint=_HINT) from None
     if not isinstance(content, dict) or "version" not in content:
         raise ResolveError("this is not a lock", where=where, hint=_HINT)
     if content["version"] != FORMAT:

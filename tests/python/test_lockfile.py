@@ -24,6 +24,8 @@ WHEELS = (
     LockedWheel("old-1.0-py3-none-any.whl", "old", "1.0", 5, "c" * 64, "old-1.0.tar.gz", "d" * 64),
 )
 
+HINT = "restore it, or remove it: `mfbuild lock` then makes a new one"
+
 
 def lock_of(*environments: LockedEnvironment) -> Lock:
     return Lock({environment.request.digest(): environment for environment in environments})
@@ -140,7 +142,7 @@ def test_a_lock_changed_by_hand_is_noticed(damage: object) -> None:
     assert problem.message == (
         "the lock was changed by hand or by a merge: its checksum does not match"
     )
-    assert (problem.where, problem.hint) == ("BUILD.lock", "`mfbuild lock` makes it again")
+    assert (problem.where, problem.hint) == ("BUILD.lock", HINT)
 
 
 def test_a_merge_conflict_is_shown_where_it_is() -> None:
@@ -226,3 +228,10 @@ def test_the_name_of_a_wheel_is_never_a_path(text: str) -> None:
 @given(wheels())
 def test_wheels_that_can_be_locked_pass(wheel: LockedWheel) -> None:
     assert check_wheel(wheel) is wheel
+
+
+@pytest.mark.parametrize("text", ["[" * 100_000, '{"version":' + "9" * 6000 + "}", "[]", "null"])
+def test_what_is_no_lock(text: str) -> None:
+    with pytest.raises(ResolveError, match="this is not a lock") as caught:
+        parse(text, "BUILD.lock")
+    assert caught.value.problems[0].hint == HINT
