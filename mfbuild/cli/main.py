@@ -11,7 +11,7 @@ from collections.abc import Sequence
 
 from mfbuild import __version__
 from mfbuild.cli.streams import give_up_streams, is_refusal, open_streams
-from mfbuild.errors import MfbuildError
+from mfbuild.errors import MfbuildError, UsageError, did_you_mean
 from mfbuild.signals import terminable
 
 VERBS = {
@@ -122,6 +122,9 @@ def print_problems(error: MfbuildError) -> None:
 
 def _run(words: Sequence[str], verb: str | None, parser: argparse.ArgumentParser) -> int:
     if verb is None:
+        if words and not words[0].startswith("-"):
+            hint = did_you_mean(words[0], [*VERBS])
+            raise UsageError(f"there is no command `{words[0]}`", hint=hint)
         parser.parse_args(words)
         parser.print_help(sys.stderr)
         return 2

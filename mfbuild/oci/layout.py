@@ -64,6 +64,8 @@ class Layout:
         """Read what is in the directory or tar `path`; BundleError if it is no layout."""
         files: dict[str, Extent] = {}
         strays: list[str] = []
+        if path.is_fifo():  # which would be waited for
+            raise BundleError(f"`{path}` is not an OCI image layout: it is a pipe")
         try:
             for name, extent in _in_directory(path) if path.is_dir() else _in_tar(path):
                 if extent is None or name in files:

@@ -126,3 +126,10 @@ def test_without_a_verb_the_help_is_shown(capsys: pytest.CaptureFixture[str]) ->
     assert main([]) == 2
     shown = capsys.readouterr().err
     assert [name for name in VERBS if name not in shown] == []
+
+
+def test_a_command_that_there_is_not(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["versoins", "TrainFlow"]) == 2
+    assert capsys.readouterr().err == (
+        "error: there is no command `versoins`\n  hint: did you mean `versions`?\n"
+    )

@@ -258,3 +258,9 @@ def test_links_out_of_a_directory_are_never_read(tmp_path: Path) -> None:
     layout = Layout.open(out)
     assert sorted(layout.strays) == ["folder", "link"]
     assert not any(name.startswith(("link", "folder")) for name in layout.files)
+
+
+def test_a_pipe_is_not_waited_for(tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / "pipe.tar")
+    with pytest.raises(BundleError, match="it is a pipe"):
+        Layout.open(tmp_path / "pipe.tar")
