@@ -109,7 +109,10 @@ def _make(session: Session, analysis: Analysis, locked: Lock) -> tuple[Path, ...
     while True:
         results = pipeline.execute(session, analysis, locked)
         try:
-            return tuple(bundle(session, flow, results) for flow in analysis.flows)
+            made = tuple(bundle(session, flow, results) for flow in analysis.flows)
+            for flow in analysis.flows:
+                _warn_of_imports(session, flow, results)
+            return made
         except BlobCorrupted as error:
             session.reporter.warn(f"{error}: it is made again")
             session.store.discard(error.blob)
@@ -128,6 +131,20 @@ def bundle(session: Session, flow: FlowTarget, results: Results) -> Path:
         blobs = {blob(o) for o in flow.goals()}
         write_bundle(manifest, {b.digest: session.store.verified(b) for b in blobs}, dist)
     return path
+
+
+def _warn_of_imports(session: Session, flow: FlowTarget, results: Results) -> None:
+    """Say which steps could not begin: on Flyte that would be learnt from a pod."""
+    from mfbuild.imports import missing_imports
+
+    try:
+        source = (session.config.root / flow.spec.file).read_bytes()
+    except OSError:
+        return  # it was there when it was loaded: the next build says what has become of it
+    for message in missing_imports(
+        source, flow, session.config.platforms[0], results, session.store
+    ):
+        session.reporter.warn(message)
 
 
 def _manifest(flow: FlowTarget, blobs: Mapping[Output, Blob], config: Config) -> BundleManifest:

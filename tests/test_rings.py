@@ -24,7 +24,7 @@ RINGS = (
     ("mfbuild.environments", "mfbuild.labels", "build_rules"),
     ("mfbuild.analyze", "mfbuild.tools", "mfbuild.sources", "mfbuild.locking"),
     ("mfbuild.loading",),
-    ("mfbuild.pipeline",),
+    ("mfbuild.pipeline", "mfbuild.imports"),
     ("mfbuild.packaging", "mfbuild.local"),
     ("mfbuild.push",),
     ("mfbuild.cli", "mfbuild.__main__"),

@@ -51,6 +51,22 @@ def test_a_no_op_imports_nothing_that_is_not_needed(mfbuild: Runner, small: Path
     assert needless & imported == set()
 
 
+def test_an_import_that_an_image_lacks_is_told_with_the_steps(
+    mfbuild: Runner, tmp_path: Path
+) -> None:
+    flow = write_flow(tmp_path)
+    text = flow.read_text().replace("import helper", "import pytest\nimport pluggy\nimport helper")
+    flow.write_text(text.replace('"six": "1.16.0"', '"pluggy": "1.5.0"'))
+    done = mfbuild("package", flow.name, cwd=tmp_path)
+    assert done.code == 0
+    lines = [line for line in done.err.splitlines() if "imports" in line]
+    told = "has not: name its package in @pypi_base, or import it in the steps that use it"
+    assert lines == [
+        f"warning: flow.py:4 imports `pytest`, which the image of steps `start`, `end` {told}",
+        f"warning: flow.py:5 imports `pluggy`, which the image of step `end` {told}",
+    ]
+
+
 def test_one_changed_line_makes_the_code_alone(mfbuild: Runner, folder: Path) -> None:
     mfbuild.version("flow.py", *AMD64, cwd=folder)
     (folder / "flow.py").write_text(FLOW.replace("GREETING)", "GREETING * 2)"))
