@@ -1,8 +1,18 @@
-"""`python -m mfbuild` is the console script `mfbuild`."""
+"""The program `mfbuild`, and `python -m mfbuild`."""
 
 import sys
 
-from mfbuild.cli.main import script
+
+def main() -> int:
+    """Run the command line of this process; the exit code, also where ^C comes before all is imported."""
+    try:
+        from mfbuild.cli.main import script
+
+        return script()
+    except KeyboardInterrupt:
+        print("error: interrupted", file=sys.stderr)
+        return 130
+
 
 if __name__ == "__main__":
-    sys.exit(script())
+    sys.exit(main())

@@ -11,6 +11,7 @@ from pathlib import Path
 
 import pytest
 
+from tests.children import wait_until
 from tests.e2e.conftest import FLOW, Done, Runner, write_flow
 
 AMD64 = ("--platform", "linux/amd64")
@@ -144,7 +145,7 @@ def test_following_ends_when_it_is_told_to(
         finally:
             mfbuild("terminate", started, cwd=folder)
     assert (child.returncode, out, err) == (130, b"", b"error: interrupted\n")
-    assert naming(started) == []
+    wait_until(lambda: not naming(started))
 
 
 def naming(text: str) -> list[str]:

@@ -93,7 +93,7 @@ class EmbeddedExecutions:
         return tasks_of(self.runs / id.name, over=over)
 
     def terminate(self, id: ExecutionId, cause: str) -> None:
-        """As in Executions; returns when nothing of the run is left."""
+        """As in Executions; returns when no task of the run is left, and its record says so."""
         self._found(id)
         folder = self.runs / id.name
         with explained(folder):
