@@ -4,13 +4,13 @@ import sys
 
 
 def main() -> int:
-    """Run the command line of this process; the exit code, also where ^C comes before all is imported."""
+    """Run this process's command line; the exit code, also of a ^C before all is imported."""
     try:
         from mfbuild.cli.main import script
 
         return script()
     except KeyboardInterrupt:
-        print("error: interrupted", file=sys.stderr)
+        sys.stderr.write("error: interrupted\n")
         return 130
 
 
