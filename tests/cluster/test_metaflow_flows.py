@@ -9,9 +9,12 @@ import pytest
 from tests.cluster.engine import DOMAIN, Engine
 from tests.cluster.flows import MFBUILD, admin_policy, only_with_all, seen_on, variables
 from tests.flyteadmin.double import Double
-from tests.metaflow_side.ways import FIRST, Person, runs_of
+from tests.metaflow_side.ways import Person, runs_of
 from tests.threeways.seen import environment, python_for, run_by_metaflow, seen
 from tests.threeways.workspace import FLOWS, PARAMETERS, run_first, workspace
+
+FIRST = ("flows/foreach.py", "flows/parameters.py", "examples/branch/flow.py")
+"""Those that run without --all."""
 
 
 @pytest.fixture(scope="module")
