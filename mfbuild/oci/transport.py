@@ -44,12 +44,14 @@ _REST = 1 << 16  # bytes of an answer that are worth reading for the sake of its
 
 
 class Passing(Exception):
-    """A failure that may pass; `after` are the seconds that the server wants us to wait."""
+    """A failure that may pass; `after` are the seconds that the server wants us to wait.
 
-    def __init__(self, reason: str, after: float | None = None) -> None:
+    `why` is what this machine says of it, if anything.
+    """
+
+    def __init__(self, reason: str, after: float | None = None, why: str = "") -> None:
         super().__init__(reason)
-        self.reason = reason
-        self.after = after
+        self.reason, self.after, self.why = reason, after, why
 
 
 class AnswerError(FetchError):
@@ -110,7 +112,9 @@ class Registry:
             if number < ATTEMPTS:
                 wait = failure.after or 0.25 * 2**number * random.uniform(0.5, 1.5)
                 pause(wait, tick, self._sleep)
-        raise FetchError(f"`{self.host}{path}`: the registry {failure.reason}, {ATTEMPTS} times")
+        why = f": {failure.why}" if failure.why else ""
+        said = f"the registry {failure.reason}, {ATTEMPTS} times{why}"
+        raise FetchError(f"`{self.host}{path}`: {said}")
 
     def ask(
         self,
@@ -174,8 +178,9 @@ class Registry:
             raise FetchError(message, hint=hint) from None
         except requests.Timeout:
             raise Passing("did not answer in time") from None
-        except (requests.ConnectionError, requests.exceptions.ChunkedEncodingError):
-            raise Passing("could not be reached, or broke the connection") from None
+        except (requests.ConnectionError, requests.exceptions.ChunkedEncodingError) as error:
+            reason = "could not be reached, or broke the connection"
+            raise Passing(reason, why=_why(error)) from None
         except (requests.RequestException, UnicodeError) as error:
             # Addresses that lead nowhere, mostly; UnicodeError is how requests fails over some.
             raise FetchError(f"`{self.host}` cannot be asked: {type(error).__name__}") from None
@@ -302,6 +307,13 @@ class Registry:
             return Passing(f"answered `{response.status_code}`", _retry_after(response))
         path = urlsplit(url).path  # queries hold the state of uploads
         return AnswerError.of(self.host, path, response.status_code, _words(response))
+
+
+def _why(error: BaseException) -> str:
+    """The system's words for what lies below `error`, which hold no address; "" without any."""
+    while below := error.__cause__ or error.__context__:
+        error = below
+    return (error.strerror or "").lower() if isinstance(error, OSError) else ""
 
 
 def pause(seconds: float, tick: Tick, sleep: Callable[[float], None] = time.sleep) -> None:
