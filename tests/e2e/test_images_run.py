@@ -107,7 +107,8 @@ def test_an_image_that_shares_wheels_adds_only_its_own(train: Path) -> None:
     assert shared < whole
     own = sum(sizes[name] for name in whole - shared)
     added = layers(train, "train").items() - layers(train, "start").items()
-    assert own < sum(size for _, size in added) <= 1.1 * own
+    # A layer of a wheel may be the smaller one: a zip names each file twice, and packs no name.
+    assert 0.9 * own < sum(size for _, size in added) <= 1.1 * own
 
 
 def layers(bundle: Path, step: str) -> dict[str, int]:
