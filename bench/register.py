@@ -66,7 +66,7 @@ def flytekit(folder: Path) -> Path:
     uv = Path(sys.executable).with_name("uv")
     if not (folder / "bin/pyflyte").exists():
         python = ["--python", sys.executable]
-        subprocess.run([uv, "venv", "-q", *python, folder], check=True)
+        subprocess.run([uv, "venv", "-q", "--clear", *python, folder], check=True)
         install = [str(uv), *("pip", "install", "-q", "--python"), str(folder / "bin/python")]
         subprocess.run([*install, *FLYTEKIT], check=True)
     return folder / "bin/pyflyte"
@@ -77,9 +77,13 @@ def main() -> None:
     parser.add_argument("-n", "--runs", type=int, default=7)
     parser.add_argument("--flytekit", type=Path, help="a folder to keep flytekit in")
     args = parser.parse_args()
-    with tempfile.TemporaryDirectory() as name, servers() as (endpoint, registry):
+    with (
+        tempfile.TemporaryDirectory() as name,
+        tempfile.TemporaryDirectory() as beside,  # pyflyte packs up the folder that it stands in
+        servers() as (endpoint, registry),
+    ):
         folder = Path(name)
-        pyflyte = flytekit(args.flytekit or folder / "flytekit")
+        pyflyte = flytekit(args.flytekit or Path(beside))
         (folder / "flow.py").write_text(flow_text(0))
         (folder / "ten.py").write_text(WORKFLOW)
         (folder / "BUILD.toml").write_text(

@@ -128,8 +128,12 @@ def bundle(session: Session, flow: FlowTarget, results: Results) -> Path:
     dist = session.config.root / DIST
     path = bundle_path(manifest.flow, manifest.version, dist)
     if not bundle_is_whole(path, manifest.version):
+        from concurrent.futures import ThreadPoolExecutor
+
         blobs = {blob(o) for o in flow.goals()}
-        write_bundle(manifest, {b.digest: session.store.verified(b) for b in blobs}, dist)
+        with ThreadPoolExecutor(session.config.jobs) as pool:  # hashing lets other threads run
+            files = dict(zip(blobs, pool.map(session.store.verified, blobs), strict=True))
+        write_bundle(manifest, {b.digest: file for b, file in files.items()}, dist)
     return path
 
 
