@@ -311,9 +311,14 @@ class Registry:
 
 def _why(error: BaseException) -> str:
     """The system's words for what lies below `error`, which hold no address; "" without any."""
+    return str(getattr(root_of(error), "strerror", None) or "").lower()
+
+
+def root_of(error: BaseException) -> BaseException:
+    """What `error` came of in the end."""
     while below := error.__cause__ or error.__context__:
         error = below
-    return (error.strerror or "").lower() if isinstance(error, OSError) else ""
+    return error
 
 
 def pause(seconds: float, tick: Tick, sleep: Callable[[float], None] = time.sleep) -> None:

@@ -14,7 +14,7 @@ from urllib.parse import unquote, urlsplit
 from urllib.request import url2pathname
 
 from mfbuild.errors import FetchError
-from mfbuild.oci.transport import Passing, ca_bundle, pause
+from mfbuild.oci.transport import Passing, ca_bundle, pause, root_of
 from mfbuild.python.index import IndexSettings, is_url, redact, without_credentials
 
 if TYPE_CHECKING:
@@ -236,9 +236,8 @@ def _check(response: requests.Response, partial: _Partial) -> None:
 
 
 def _reason(error: BaseException) -> str:
-    while (cause := error.__cause__ or error.__context__) is not None:
-        error = cause
-    return redact(str(error) or type(error).__name__)
+    lowest = root_of(error)
+    return redact(str(lowest) or type(lowest).__name__)
 
 
 def _shown(url: str) -> str:
