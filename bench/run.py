@@ -168,7 +168,7 @@ def metaflows_own() -> list[list[str]]:
 def by_the_runtime(folder: Path) -> tuple[list[str], dict[str, str]]:
     """What a container runs for `middle`, and its variables."""
     from mfbuild.engine.store import Store
-    from mfbuild.local.toolbox import lay_toolbox
+    from mfbuild.local.sandbox.runtime_tree import lay_toolbox
 
     bundle = packaged(folder, "three.py")
     digest = manifest(bundle)["code"]["digest"].partition(":")[2]

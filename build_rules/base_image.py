@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 
 from build_rules.providers import BaseInfo, Declared, ImageLayer, layer_action, merged
+from mfbuild.bases.folder import Base
 from mfbuild.debian.model import LockedDeb
 from mfbuild.engine.model import Action, Blob, Digest, Input, Output, Source, canonical
-from mfbuild.images import Base
 from mfbuild.oci.types import BaseLayer, ForeignBase, Platform
 
 

@@ -14,8 +14,8 @@ from build_rules.providers import (
     layer_action,
 )
 from build_rules.tree import file_entries, tree_action
+from mfbuild.bases.folder import Base
 from mfbuild.engine.model import Action, Blob, Digest, Input, Source, canonical
-from mfbuild.images import Base
 from mfbuild.oci.types import Platform
 from mfbuild.python.model import LockedWheel
 

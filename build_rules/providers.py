@@ -6,8 +6,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Generic, TypeVar
 
+from mfbuild.bases.folder import Base
 from mfbuild.engine.model import Action, Digest, Input, Output, Source
-from mfbuild.images import Base
 from mfbuild.oci.types import LAYER_GZIP, Platform
 from mfbuild.python.model import LockedEnvironment
 

@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
+from mfbuild.bases.folder import Base
 from mfbuild.flow.spec import FlowSpec, Host, NodeType, Resources, StepSpec
-from mfbuild.images import Base
 from mfbuild.oci.types import Platform
 
 AMD64, ARM64 = Platform("linux", "amd64"), Platform("linux", "arm64")

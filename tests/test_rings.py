@@ -14,29 +14,34 @@ PACKAGES = ("mfbuild", "build_rules", "metaflow_extensions")
 
 RINGS = (
     ("mfbuild.runtime",),  # the image's own: imports nothing of ours
-    ("mfbuild.errors", "mfbuild.signals", "mfbuild.__init__"),
+    ("mfbuild.errors", "mfbuild.__init__"),
     ("mfbuild.engine",),
+    ("mfbuild.http",),
     ("mfbuild.oci",),
     ("mfbuild.python", "mfbuild.debian", "mfbuild.flow", "mfbuild.flyte"),
-    ("mfbuild.images", "mfbuild.bundle"),
-    ("mfbuild.references",),
-    ("mfbuild.config", "mfbuild.report", "mfbuild.session"),
-    ("mfbuild.environments", "mfbuild.labels", "build_rules"),
-    ("mfbuild.analyze", "mfbuild.tools", "mfbuild.sources", "mfbuild.locking"),
-    ("mfbuild.loading",),
-    ("mfbuild.pipeline", "mfbuild.imports"),
-    ("mfbuild.packaging", "mfbuild.local"),
+    ("mfbuild.bases", "mfbuild.bundle"),
+    ("mfbuild.config", "mfbuild.report"),
+    ("build_rules",),
+    ("mfbuild.build",),
+    ("mfbuild.local",),
     ("mfbuild.push",),
+    ("mfbuild.executions",),
     ("mfbuild.cli", "mfbuild.__main__"),
     ("metaflow_extensions",),
 )
 
 HOMES = {
     "metaflow": {"mfbuild.flow", "mfbuild.runtime", "metaflow_extensions"},
-    "flyteidl": {"mfbuild.flyte", "mfbuild.local", "mfbuild.push", "metaflow_extensions"},
+    "flyteidl": {
+        "mfbuild.flyte",
+        "mfbuild.local",
+        "mfbuild.push",
+        "mfbuild.executions",
+        "metaflow_extensions",
+    },
     "grpc": {"mfbuild.flyte"},
     "docker": {"mfbuild.oci.daemon"},
-    "tomli": {"mfbuild.config", "mfbuild.images", "mfbuild.python"},
+    "tomli": {"mfbuild.config", "mfbuild.bases", "mfbuild.python"},
     "deflate": {"mfbuild.oci.gzip"},
     "flytekit": {"mfbuild.flyte.admin.login"},
     "requests": {"mfbuild.oci", "mfbuild.python", "mfbuild.debian", "mfbuild.flyte.admin"},
@@ -114,7 +119,7 @@ def test_the_inner_rings_use_the_standard_library_alone() -> None:
 
 def test_rules_and_pure_stages_do_no_input_or_output() -> None:
     banned = {"os", "io", "subprocess", "time", "socket", "pathlib", "shutil", "tempfile"}
-    stages = ("build_rules", "mfbuild.analyze", "mfbuild.environments")
+    stages = ("build_rules", "mfbuild.build.analyze", "mfbuild.build.environments")
     pure = (*stages, "mfbuild.engine.plan", "mfbuild.engine.key", "mfbuild.engine.graph")
     strays = [
         f"{module} imports {name}"

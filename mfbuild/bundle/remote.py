@@ -15,12 +15,12 @@ from mfbuild.bundle.write import bundle_index, bundle_is_whole, bundle_path, wri
 from mfbuild.engine.events import How, Reporter
 from mfbuild.engine.model import Blob, Digest
 from mfbuild.errors import BundleError, FetchError, Interrupted
+from mfbuild.http.parallel import Tick, for_each
 from mfbuild.oci.layout import Layout, children, reachable
-from mfbuild.oci.parallel import for_each
 from mfbuild.oci.push import push_images
 from mfbuild.oci.reference import Reference
 from mfbuild.oci.registry import Repository
-from mfbuild.oci.transport import Registry, Tick
+from mfbuild.oci.transport import Registry
 from mfbuild.oci.types import (
     IMAGE_INDEX,
     IMAGE_MANIFEST,

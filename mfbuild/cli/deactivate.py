@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import argparse
 
-from mfbuild.cli import options, places
+from mfbuild.cli import options
+from mfbuild.cli import targets as places
 from mfbuild.cli.activate import switch
 
 EPILOG = """\

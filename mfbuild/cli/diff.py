@@ -7,12 +7,13 @@ import json
 from dataclasses import asdict
 from typing import TYPE_CHECKING
 
-from mfbuild.cli import options, places
+from mfbuild.cli import options
+from mfbuild.cli import targets as places
 from mfbuild.cli.push import bundle_at, is_bundle
 
 if TYPE_CHECKING:
+    from mfbuild.build.session import Session
     from mfbuild.push.bundles import Source
-    from mfbuild.session import Session
 
 EPILOG = """\
 examples:

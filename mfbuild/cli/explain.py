@@ -7,14 +7,14 @@ import json
 from dataclasses import asdict
 from pathlib import Path
 
-from mfbuild import pipeline
-from mfbuild.analyze import Analysis
+from mfbuild.build import pipeline
+from mfbuild.build.analyze import Analysis
+from mfbuild.build.labels import find_flows
+from mfbuild.build.load import load_flows
 from mfbuild.cli import options
 from mfbuild.engine.explain import explain
 from mfbuild.engine.plan import Plan
 from mfbuild.errors import UsageError, did_you_mean
-from mfbuild.labels import find_flows
-from mfbuild.loading import load_flows
 
 EPILOG = """\
 examples:

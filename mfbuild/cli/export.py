@@ -6,7 +6,8 @@ import argparse
 import json
 from pathlib import Path
 
-from mfbuild.cli import options, places
+from mfbuild.cli import options
+from mfbuild.cli import targets as places
 from mfbuild.cli.push import arguments_of_bundles, bundles_of
 from mfbuild.errors import BundleError, UsageError
 

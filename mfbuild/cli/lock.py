@@ -7,15 +7,16 @@ import json
 from collections.abc import Sequence
 from pathlib import Path
 
-from mfbuild import locking, pipeline
+from mfbuild.build import lock as locking
+from mfbuild.build import pipeline
+from mfbuild.build.labels import find_flows
+from mfbuild.build.load import load_flows
+from mfbuild.build.session import LOCK, Session
 from mfbuild.cli import options
 from mfbuild.errors import UsageError
-from mfbuild.labels import find_flows
-from mfbuild.loading import load_flows
 from mfbuild.python.lockfile import read_lock
 from mfbuild.python.model import Lock, Request
 from mfbuild.python.resolve import Upgrade
-from mfbuild.session import LOCK, Session
 
 EPILOG = """\
 examples:

@@ -9,15 +9,16 @@ import time
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from mfbuild.cli import options, places
+from mfbuild.cli import options
+from mfbuild.cli import targets as places
 from mfbuild.errors import UsageError, did_you_mean
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
+    from mfbuild.build.session import Session
     from mfbuild.flyte.backend import ExecutionId
-    from mfbuild.push.places import Place
-    from mfbuild.session import Session
+    from mfbuild.push.target import Place
 
 _POLL = 0.5
 EPILOG = """\
@@ -54,8 +55,8 @@ def arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> int:
     with options.session_of(args, options.workspace_of([])) as session:
-        from mfbuild.push.logs import logs_of, show_logs
-        from mfbuild.push.sites import metaflow_settings
+        from mfbuild.executions.logs import logs_of, show_logs
+        from mfbuild.push.record import metaflow_settings
 
         if folder := _run_here(args.execution, session.config.root):
             _show_run(args, folder)
@@ -76,7 +77,7 @@ def run(args: argparse.Namespace) -> int:
 
 def _run_here(word: str, root: Path) -> Path | None:
     """The folder of the run that `mfbuild run` has made under this name; it is in no domain."""
-    from mfbuild.local.state import RUN_JSON, RUNS, read_info
+    from mfbuild.local.record.state import RUN_JSON, RUNS, read_info
 
     folder = root / RUNS / word.rpartition("/")[2].removeprefix("flyte-")
     return folder if (folder / RUN_JSON).is_file() and not read_info(folder).entity else None
@@ -84,9 +85,9 @@ def _run_here(word: str, root: Path) -> Path | None:
 
 def _show_run(args: argparse.Namespace, folder: Path) -> None:
     """Print the logs of a run of `mfbuild run`, from the datastore that it used."""
-    from mfbuild.local import hold
-    from mfbuild.local.state import read_info
-    from mfbuild.push.logs import Logs, show_logs
+    from mfbuild.executions.logs import Logs, show_logs
+    from mfbuild.local.record import lock as hold
+    from mfbuild.local.record.state import read_info
 
     def until_its_end() -> None:
         while hold.is_held(folder):
@@ -114,13 +115,13 @@ def _folder(place: Place, session: Session, id: ExecutionId) -> Path:
     """Where a local datastore is looked for: from where the run was started."""
     if not place.embedded:
         return Path.cwd()
-    from mfbuild.local.state import RUNS, read_info
+    from mfbuild.local.record.state import RUNS, read_info
 
     return Path(read_info(session.config.root / RUNS / id.name).here or session.config.root)
 
 
 def _following(place: Place, id: ExecutionId) -> Callable[[], None]:
-    from mfbuild.push.runs import wait
+    from mfbuild.executions.trigger import wait
 
     def until_its_end() -> None:
         wait(place.backend.executions, id)

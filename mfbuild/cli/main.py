@@ -11,8 +11,8 @@ from collections.abc import Sequence
 
 from mfbuild import __version__
 from mfbuild.cli.streams import give_up_streams, is_refusal, open_streams
+from mfbuild.engine.signals import terminable
 from mfbuild.errors import MfbuildError, UsageError, did_you_mean
-from mfbuild.signals import terminable
 
 VERBS = {
     "package": "make the bundle of one or more flows: images, code tarball, version",
@@ -66,7 +66,7 @@ def script() -> int:
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Run one command line; returns the exit code (design.md §9)."""
+    """Run one command line; returns the exit code (design.md .9)."""
     words = list(sys.argv[1:] if argv is None else argv)
     if sys.platform == "win32":
         print("error: Windows is not supported as a host: use WSL, Linux or macOS", file=sys.stderr)

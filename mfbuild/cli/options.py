@@ -10,10 +10,10 @@ from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
+from mfbuild.build.session import Options, Session
 from mfbuild.config import Config, find_root, read_config
 from mfbuild.errors import UsageError
 from mfbuild.report import reporter
-from mfbuild.session import Options, Session
 
 
 def common(parser: argparse.ArgumentParser, *, json: bool = True) -> None:
@@ -113,7 +113,7 @@ _POLICY = (*_FLAGS[:3], "python", "flow_options")
 
 def import_the_rest() -> None:
     """What a build imports that has something to do: while the flow's process runs."""
-    for name in ("mfbuild.packaging", "concurrent.futures.thread", "deflate"):
+    for name in ("mfbuild.build.bundle", "concurrent.futures.thread", "deflate"):
         importlib.import_module(name)
 
 

@@ -8,15 +8,15 @@ import time
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from mfbuild.build.labels import find_flows
+from mfbuild.build.load import load_flows
+from mfbuild.build.session import Session
 from mfbuild.cli import options
 from mfbuild.errors import UsageError
-from mfbuild.labels import find_flows
-from mfbuild.loading import load_flows
 from mfbuild.oci.reference import REMOTE, Reference
-from mfbuild.session import Session
 
 if TYPE_CHECKING:
-    from mfbuild.analyze import FlowTarget
+    from mfbuild.build.analyze import FlowTarget
 
 EPILOG = """\
 examples:
@@ -57,7 +57,7 @@ def run(args: argparse.Namespace) -> int:
         raise UsageError(f"`--output` takes one flow, not {len(files)}")
     with options.session_of(args, root) as session:
         loaded = load_flows(session, files, meanwhile=options.import_the_rest)
-        from mfbuild.packaging import Latest, note_latest, package
+        from mfbuild.build.bundle import Latest, note_latest, package
 
         made = package(session, loaded)
         policy = options.policy_of(args)

@@ -5,11 +5,11 @@ from __future__ import annotations
 import argparse
 import json
 
-from mfbuild import pipeline
+from mfbuild.build import pipeline
+from mfbuild.build.labels import find_flows
+from mfbuild.build.load import load_flows
 from mfbuild.cli import options
 from mfbuild.engine.plan import Plan, Status, Step
-from mfbuild.labels import find_flows
-from mfbuild.loading import load_flows
 from mfbuild.report import human_bytes
 
 

@@ -5,7 +5,8 @@ from __future__ import annotations
 import argparse
 import json
 
-from mfbuild.cli import options, places
+from mfbuild.cli import options
+from mfbuild.cli import targets as places
 from mfbuild.cli.push import result_json, result_lines, tell
 from mfbuild.errors import UsageError
 

@@ -9,20 +9,21 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from mfbuild.cli import options, places
+from mfbuild.cli import options
+from mfbuild.cli import targets as places
 from mfbuild.cli.run import is_bundle as is_local_bundle
 from mfbuild.errors import Problem, UsageError
 from mfbuild.oci.reference import REMOTE
 
 if TYPE_CHECKING:
+    from mfbuild.build.session import Session
     from mfbuild.flow.spec import FlowSpec
     from mfbuild.push.bundles import Source
     from mfbuild.push.deployment import Deployment
     from mfbuild.push.dry_run import DryRun
-    from mfbuild.push.places import Place
     from mfbuild.push.push import Pushed
+    from mfbuild.push.target import Place
     from mfbuild.report import PlainReporter
-    from mfbuild.session import Session
 
 EPILOG = """\
 examples:
@@ -122,9 +123,9 @@ def bundles_of(args: argparse.Namespace, session: Session) -> Iterator[Wanted]:
             bundle = bundle_at(word)
             yield Wanted(bundle, flow_of(bundle.manifest))
     if flows:
-        from mfbuild.labels import find_flows
-        from mfbuild.loading import load_flows
-        from mfbuild.packaging import Latest, note_latest, package
+        from mfbuild.build.bundle import Latest, note_latest, package
+        from mfbuild.build.labels import find_flows
+        from mfbuild.build.load import load_flows
 
         loaded = load_flows(session, find_flows(flows, session.config.root))
         made, policy = package(session, loaded), options.policy_of(args)
@@ -133,8 +134,8 @@ def bundles_of(args: argparse.Namespace, session: Session) -> Iterator[Wanted]:
 
 
 def _latest(args: argparse.Namespace, session: Session) -> Iterator[Wanted]:
+    from mfbuild.build.bundle import read_latest
     from mfbuild.bundle.read import flow_of, read_bundle
-    from mfbuild.packaging import read_latest
 
     found = read_latest(session.config.root)
     for latest in found:
@@ -151,9 +152,9 @@ def _latest(args: argparse.Namespace, session: Session) -> Iterator[Wanted]:
 
 def _current(args: argparse.Namespace, label: str, policy: Any, bundle: Source) -> FlowSpec | None:
     """The flow `label`; None if packaging it now, with the flags of then, gives another version."""
-    from mfbuild.labels import find_flows
-    from mfbuild.loading import load_flows
-    from mfbuild.packaging import version_now
+    from mfbuild.build.bundle import version_now
+    from mfbuild.build.labels import find_flows
+    from mfbuild.build.load import load_flows
 
     root = options.workspace_of([])
     if not (root / label[2:]).is_file():
@@ -193,7 +194,7 @@ def _checked(
 
     UsageError, before anything is sent to any of them, names all that is missing.
     """
-    from mfbuild.push.sites import site_of
+    from mfbuild.push.record import site_of
 
     found: list[tuple[Source, Place, Deployment]] = []
     known: dict[tuple[str, str | None], Place] = {}

@@ -14,7 +14,7 @@ from mfbuild.errors import UsageError
 from mfbuild.report import reporter
 
 if TYPE_CHECKING:
-    from mfbuild.local.state import RunInfo
+    from mfbuild.local.record.state import RunInfo
 
 EPILOG = """\
 examples:
@@ -44,7 +44,7 @@ _ANEW = {"phase": "running", "ended": None, "node": None, "reason": None}
 
 
 def run(args: argparse.Namespace) -> int:
-    from mfbuild.local.state import RUNS, RunState, find_run, read_info
+    from mfbuild.local.record.state import RUNS, RunState, find_run, read_info
 
     warn = reporter(args.progress, quiet=args.quiet).warn
     folder = find_run(options.workspace_of([]) / RUNS, args.run, warn=warn)
@@ -72,7 +72,7 @@ def run(args: argparse.Namespace) -> int:
 def _registered(args: argparse.Namespace, folder: Path, info: RunInfo) -> int:
     """Go on with a run of what is registered, which does not change."""
     from mfbuild.local.embedded.process import perform_registered
-    from mfbuild.local.state import RunState
+    from mfbuild.local.record.state import RunState
 
     if args.flow:
         raise UsageError(

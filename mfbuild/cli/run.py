@@ -14,12 +14,12 @@ from mfbuild.cli import options
 from mfbuild.errors import UsageError, did_you_mean
 
 if TYPE_CHECKING:
+    from mfbuild.build.session import Session
     from mfbuild.flow.spec import ParameterSpec
-    from mfbuild.local.executor import Place
-    from mfbuild.local.packaged import Packaged
-    from mfbuild.local.places import Request
-    from mfbuild.local.state import RunState
-    from mfbuild.session import Session
+    from mfbuild.local.record.state import RunState
+    from mfbuild.local.run_source import Packaged
+    from mfbuild.local.sandbox.choose import Request
+    from mfbuild.local.sandbox.executor import Place
 
 TAKES_PARAMETERS = True
 """What argparse does not know is a Parameter of the flow."""
@@ -84,8 +84,8 @@ def run(args: argparse.Namespace) -> int:
         place = args.place or "rootfs"
         source, packaged = packaged_for(session, args.flow, place, pairs)
         tell_namesakes(args, session, packaged.spec.parameters)
+        from mfbuild.local.record.state import RUNS, RunInfo, RunState, new_name
         from mfbuild.local.settings import user_of
-        from mfbuild.local.state import RUNS, RunInfo, RunState, new_name
 
         name = new_name()
         info = RunInfo(
@@ -109,7 +109,7 @@ def run(args: argparse.Namespace) -> int:
 
 def _run_step(args: argparse.Namespace, session: Session, pairs: Sequence[tuple[str, str]]) -> None:
     """One step of a run again, with the parameters of that run."""
-    from mfbuild.local.state import RUNS, RunState, find_run, read_info
+    from mfbuild.local.record.state import RUNS, RunState, find_run, read_info
 
     if pairs:
         raise UsageError("a single step has the parameters of its run", hint="leave them out")
@@ -140,7 +140,7 @@ def enter(
 
     `here` is where it was started: its datastore is the one that Metaflow finds from there.
     """
-    from mfbuild.local.places import Request, place_for
+    from mfbuild.local.sandbox.choose import Request, place_for
 
     request = Request(
         place=place,
@@ -189,7 +189,7 @@ def prefix_of(packaged: Packaged, environ: Mapping[str, str]) -> str:
     spec = packaged.spec
     if spec.project is None:
         return ""
-    from mfbuild.cli.places import owner
+    from mfbuild.cli.targets import owner
     from mfbuild.flyte.compile import Compiled
     from mfbuild.flyte.pods import environment_of
     from mfbuild.push.deployment import Deployment, branch_of_run
@@ -209,10 +209,10 @@ def packaged_for(
     A bundle is read, a flow is packaged; images are made for where they are used only: here.
     UsageError, before anything is made, if `pairs` are not Parameters of the flow.
     """
+    from mfbuild.build.load import load_flows
     from mfbuild.bundle.read import read_bundle
-    from mfbuild.loading import load_flows
-    from mfbuild.local.packaged import from_bundle, without_images
     from mfbuild.local.parameters import given_parameters
+    from mfbuild.local.run_source import from_bundle, without_images
 
     source = source_of(session, word)
     if is_bundle(word):
@@ -223,8 +223,8 @@ def packaged_for(
     given_parameters(flow.spec, pairs)
     if place == "host":
         return source, without_images(session, flow)
+    from mfbuild.build.bundle import package
     from mfbuild.oci.archive import host_platform
-    from mfbuild.packaging import package
 
     here = host_platform()
     platforms = (here,) if here in session.config.platforms else None
@@ -234,7 +234,7 @@ def packaged_for(
 
 def source_of(session: Session, word: str) -> Path:
     """The absolute path of the bundle or of the one flow that `word` names."""
-    from mfbuild.labels import find_flow
+    from mfbuild.build.labels import find_flow
 
     if is_bundle(word):
         return Path(word).absolute()

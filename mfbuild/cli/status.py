@@ -9,7 +9,8 @@ from datetime import datetime
 from itertools import islice
 from typing import TYPE_CHECKING
 
-from mfbuild.cli import options, places
+from mfbuild.cli import options
+from mfbuild.cli import targets as places
 
 if TYPE_CHECKING:
     from mfbuild.flyte.backend import Execution, TaskRun
@@ -55,8 +56,8 @@ def run(args: argparse.Namespace) -> int:
                 session.reporter.note(f"there is no execution{of} in {project}/{domain} of {place}")
             return 0
         from mfbuild.cli.trigger import ended
-        from mfbuild.push.progress import Board, task_lines
-        from mfbuild.push.runs import wait
+        from mfbuild.executions.progress import Board, task_lines
+        from mfbuild.executions.trigger import wait
 
         place, found = places.execution(args, session)
         executions = place.backend.executions
@@ -73,7 +74,7 @@ def run(args: argparse.Namespace) -> int:
 
 
 def _line(execution: Execution) -> str:
-    from mfbuild.push.progress import duration
+    from mfbuild.executions.progress import duration
 
     began = execution.began.astimezone().strftime("%Y-%m-%d %H:%M:%S") if execution.began else "-"
     words = [

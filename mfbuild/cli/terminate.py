@@ -5,7 +5,8 @@ from __future__ import annotations
 import argparse
 import json
 
-from mfbuild.cli import options, places
+from mfbuild.cli import options
+from mfbuild.cli import targets as places
 
 EPILOG = """\
 examples:

@@ -6,13 +6,14 @@ import argparse
 import json
 from typing import TYPE_CHECKING
 
-from mfbuild.cli import options, places
+from mfbuild.cli import options
+from mfbuild.cli import targets as places
 from mfbuild.cli.run import parameter_option, parameter_pairs, tell_namesakes
 from mfbuild.errors import RunError, UsageError
 
 if TYPE_CHECKING:
     from mfbuild.flyte.backend import Execution, ExecutionId, LaunchPlan
-    from mfbuild.push.places import Place
+    from mfbuild.push.target import Place
 
 TAKES_PARAMETERS = True
 """What argparse does not know is a Parameter of the flow."""
@@ -60,10 +61,10 @@ def arguments(parser: argparse.ArgumentParser) -> None:
 def run(args: argparse.Namespace) -> int:
     pairs = parameter_pairs(args)
     with options.session_of(args, places.workspace(args.flow)) as session:
+        from mfbuild.executions.progress import Board
+        from mfbuild.executions.trigger import wait
         from mfbuild.flyte.parameters import parameters_of
         from mfbuild.push.names import find_launch_plan
-        from mfbuild.push.progress import Board
-        from mfbuild.push.runs import wait
 
         word, spec = places.flow_word(args, session, args.flow, single=True)
         domain = places.domains_of(args, session.config, spec)[0]
@@ -92,9 +93,9 @@ def _start(
     pairs: list[tuple[str, str]],
 ) -> ExecutionId:
     """A whole run, or one step on what a run has left."""
+    from mfbuild.executions.single_steps import start_onto
+    from mfbuild.executions.trigger import trigger
     from mfbuild.flyte.backend import ExecutionId
-    from mfbuild.push.runs import trigger
-    from mfbuild.push.single import start_onto
 
     if bool(step) != bool(args.from_run) or (args.path and not step):
         raise UsageError(

@@ -12,7 +12,8 @@ from urllib.parse import quote, urlsplit
 from mfbuild.debian.apt import Mirror, mirrors
 from mfbuild.engine.model import Source
 from mfbuild.errors import FetchError
-from mfbuild.oci.transport import Passing, Tick, ca_bundle, pause
+from mfbuild.http.parallel import Tick
+from mfbuild.oci.transport import Passing, ca_bundle, pause
 
 if TYPE_CHECKING:
     from requests import Response, Session

@@ -19,7 +19,7 @@ from mfbuild.debian.fetch import Missing, download
 from mfbuild.debian.model import DEBIAN, SECURITY, LockedDeb
 from mfbuild.debian.version import version_key
 from mfbuild.errors import FetchError, Problem, ResolveError
-from mfbuild.oci.transport import Tick
+from mfbuild.http.parallel import Tick
 
 _COMPONENT = "main"
 _MAX_RELEASE = 16 << 20

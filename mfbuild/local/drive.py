@@ -10,11 +10,11 @@ from typing import Protocol
 from flyteidl.core.literals_pb2 import Literal
 
 from mfbuild.errors import Interrupted, RunError
-from mfbuild.local.contract import Execution, judge, prepare
-from mfbuild.local.executor import Executor, Exit, Job
-from mfbuild.local.interpreter import Interpreter
-from mfbuild.local.model import Attempt, Failure, NodeFailure
-from mfbuild.local.state import Entry, RunState
+from mfbuild.local.record.state import Entry, RunState
+from mfbuild.local.sandbox.executor import Executor, Exit, Job
+from mfbuild.local.sandbox.pod import Execution, judge, prepare
+from mfbuild.local.workflow.interpreter import Interpreter
+from mfbuild.local.workflow.model import Attempt, Failure, NodeFailure
 
 TIMEOUT_GRACE = 10.0
 STOP_GRACE = 5.0

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from contextlib import closing, nullcontext
 
-from mfbuild.local.executor import Place, Processes
-from mfbuild.local.places import Request
+from mfbuild.engine.signals import terminable
+from mfbuild.local.record.state import RunState
 from mfbuild.local.runnable import Runnable
-from mfbuild.local.state import RunState
+from mfbuild.local.sandbox.choose import Request
+from mfbuild.local.sandbox.executor import Place, Processes
 from mfbuild.report import PlainReporter
-from mfbuild.signals import terminable
 
 
 def perform(

@@ -20,10 +20,10 @@ from mfbuild.flyte.launch_plan import address
 from mfbuild.flyte.literals import literal
 from mfbuild.flyte.names import CODE, PLAN, input_name
 from mfbuild.flyte.resolve import Resolved, Site, resolve
-from mfbuild.local.model import Closure, Library, Values
-from mfbuild.local.packaged import Packaged, keep_file
 from mfbuild.local.parameters import Value
-from mfbuild.local.state import HERE
+from mfbuild.local.record.state import HERE
+from mfbuild.local.run_source import Packaged, keep_file
+from mfbuild.local.workflow.model import Closure, Library, Values
 from mfbuild.oci.layout import Extent
 
 

@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 
 from mfbuild.flow.spec import StepSpec
-from mfbuild.local.model import Attempt, Failure
+from mfbuild.local.workflow.model import Attempt, Failure
 from mfbuild.report import PlainReporter
 
 

@@ -8,17 +8,17 @@ from pathlib import Path
 
 from mfbuild.errors import RunError
 from mfbuild.flyte.names import task_name
-from mfbuild.local.contract import LOG, Execution
 from mfbuild.local.drive import Drive
-from mfbuild.local.executor import Executor, last_lines
-from mfbuild.local.interpreter import Interpreter
-from mfbuild.local.model import NodeFailure, Recalled
-from mfbuild.local.places import Request
 from mfbuild.local.program import Program
 from mfbuild.local.progress import Progress, label_of
-from mfbuild.local.recall import recalled
+from mfbuild.local.record.completed import recalled
+from mfbuild.local.record.state import RUNS, RunState
 from mfbuild.local.runnable import Runnable
-from mfbuild.local.state import RUNS, RunState
+from mfbuild.local.sandbox.choose import Request
+from mfbuild.local.sandbox.executor import Executor, last_lines
+from mfbuild.local.sandbox.pod import LOG, Execution
+from mfbuild.local.workflow.interpreter import Interpreter
+from mfbuild.local.workflow.model import NodeFailure, Recalled
 from mfbuild.report import PlainReporter
 
 _SHOWN_LINES = 10

@@ -7,8 +7,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Protocol
 
-from mfbuild.local.packaged import Packaged
 from mfbuild.local.parameters import Value
+from mfbuild.local.run_source import Packaged
 
 if TYPE_CHECKING:
     from mfbuild.local.program import Program

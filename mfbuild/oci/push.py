@@ -11,10 +11,10 @@ from typing import TypeVar
 from mfbuild.engine.events import How, Reporter
 from mfbuild.engine.model import Digest
 from mfbuild.errors import FetchError, Interrupted, PushError
+from mfbuild.http.parallel import Tick, for_each
 from mfbuild.oci.layout import children
-from mfbuild.oci.parallel import for_each
 from mfbuild.oci.registry import Repository, stored_digest
-from mfbuild.oci.transport import REFUSALS, AnswerError, Tick
+from mfbuild.oci.transport import REFUSALS, AnswerError
 from mfbuild.oci.types import INDEX_TYPES, MANIFEST_TYPES, Descriptor
 from mfbuild.oci.upload import Origin, Upload
 

@@ -15,13 +15,13 @@ from typing import TYPE_CHECKING, TypeVar
 from urllib.parse import urlencode, urljoin, urlsplit
 
 from mfbuild.errors import FetchError, UsageError
+from mfbuild.http.parallel import Tick
 from mfbuild.oci.auth import Challenge, Credentials, Lookup, docker_credentials
 
 if TYPE_CHECKING:
     import requests
 
 T = TypeVar("T")
-Tick = Callable[[int], None]
 Body = bytes | Iterable[bytes]
 """What a request sends. An iterable has a length, and begins anew whenever it is iterated."""
 

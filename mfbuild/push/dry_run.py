@@ -14,7 +14,7 @@ from flyteidl.core.identifier_pb2 import Identifier, ResourceType
 from mfbuild.bundle.model import BundleManifest
 from mfbuild.engine.model import Digest
 from mfbuild.flyte.backend import Executions, LaunchPlan, Registrations, Spec
-from mfbuild.push.places import Place
+from mfbuild.push.target import Place
 from mfbuild.report import human_bytes
 
 if TYPE_CHECKING:

@@ -10,8 +10,8 @@ from mfbuild.engine.model import Digest
 from mfbuild.flyte.archive import flytectl_archive
 from mfbuild.push.deployment import Deployment
 from mfbuild.push.entities import entities
-from mfbuild.push.places import Place
 from mfbuild.push.push import addressed, resolved_of
+from mfbuild.push.target import Place
 
 if TYPE_CHECKING:
     from mfbuild.push.bundles import Source

@@ -10,7 +10,7 @@ from flyteidl.core.identifier_pb2 import Identifier, ResourceType
 
 from mfbuild.errors import UsageError, did_you_mean
 from mfbuild.flyte.backend import Execution, ExecutionId, LaunchPlan
-from mfbuild.push.places import Place
+from mfbuild.push.target import Place
 
 _VERSION = re.compile(r"[0-9a-f]{4,40}\Z")
 _WHOLE = 40

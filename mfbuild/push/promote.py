@@ -8,8 +8,8 @@ from mfbuild.errors import UsageError
 from mfbuild.flyte.backend import LaunchPlan
 from mfbuild.push.deployment import Deployment
 from mfbuild.push.names import FlowWord, find_launch_plan
-from mfbuild.push.places import Place
 from mfbuild.push.push import Pushed, push
+from mfbuild.push.target import Place
 
 if TYPE_CHECKING:
     from mfbuild.push.bundles import Source

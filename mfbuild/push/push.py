@@ -17,9 +17,9 @@ from mfbuild.flyte.pods import image_of
 from mfbuild.flyte.resolve import Resolved, resolve
 from mfbuild.push.deployment import Deployment
 from mfbuild.push.entities import entities
-from mfbuild.push.places import Place
+from mfbuild.push.record import EMBEDDED, repository_of, site_of
 from mfbuild.push.register import accept, fixed, register
-from mfbuild.push.sites import EMBEDDED, repository_of, site_of
+from mfbuild.push.target import Place
 
 if TYPE_CHECKING:
     from mfbuild.push.bundles import Source

@@ -17,11 +17,11 @@ from mfbuild.errors import FlyteError, Problem
 from mfbuild.flyte.backend import LaunchPlan, Registrations, describe
 from mfbuild.flyte.compare import differences
 from mfbuild.flyte.names import CODE, PERSON, PLAN
-from mfbuild.oci.parallel import for_each
+from mfbuild.http.parallel import for_each
 from mfbuild.push.entities import Entities
 
 if TYPE_CHECKING:
-    from mfbuild.oci.transport import Tick
+    from mfbuild.http.parallel import Tick
 
 _AT_ONCE = 16
 """Calls at once: a server looks things up for most of their time."""

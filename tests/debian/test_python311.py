@@ -15,13 +15,13 @@ from pathlib import Path, PurePosixPath
 
 import pytest
 
+from mfbuild.bases.folder import Base, load_base, lock_images
 from mfbuild.debian.apt import mirrors
 from mfbuild.debian.fetch import fetch
 from mfbuild.debian.index import latest
 from mfbuild.debian.model import LockedDeb
 from mfbuild.engine.model import Blob, Digest, Source
 from mfbuild.errors import FetchError, UsageError
-from mfbuild.images import Base, load_base, lock_images
 from mfbuild.oci.types import ForeignBase, Platform
 from tests.debs import Merged, merge
 from tests.elf import Dynamic, read_dynamic

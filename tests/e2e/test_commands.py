@@ -46,7 +46,7 @@ def test_a_no_op_imports_nothing_that_is_not_needed(mfbuild: Runner, small: Path
     env = {**os.environ, "MFBUILD_STORE": str(mfbuild.store)}
     done = subprocess.run(command, cwd=small, env=env, capture_output=True, text=True, check=True)
     imported = {line.rpartition("|")[2].strip() for line in done.stderr.splitlines()}
-    assert "mfbuild.pipeline" in imported
+    assert "mfbuild.build.pipeline" in imported
     needless = {"metaflow", "requests", "docker", "uv", "deflate", "packaging", "pathspec"}
     assert needless & imported == set()
 

@@ -21,7 +21,7 @@ from flyteidl.core.workflow_pb2 import Node, WorkflowTemplate
 
 from mfbuild.flow.spec import FlowSpec, StepSpec
 from mfbuild.flyte.resolve import Resolved
-from mfbuild.local.contract import container_of
+from mfbuild.local.sandbox.pod import container_of
 
 ROUNDS = 3
 """How often a recursive step runs at most."""

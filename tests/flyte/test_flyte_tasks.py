@@ -17,7 +17,7 @@ from mfbuild.flow.spec import Catch, FlowSpec, Retry, StepSpec
 from mfbuild.flow.spec import Resources as Asked
 from mfbuild.flyte.compile import Compiled, compile_flow
 from mfbuild.flyte.pods import environment_of
-from mfbuild.local.contract import container_of
+from mfbuild.local.sandbox.pod import container_of
 from tests.specs import flow, step
 
 Load = Callable[[str], FlowSpec]

@@ -14,15 +14,15 @@ from flyteidl.core.errors_pb2 import ErrorDocument
 from flyteidl.core.literals_pb2 import LiteralMap
 
 from mfbuild.engine.store import Store
-from mfbuild.local.contract import Execution
 from mfbuild.local.drive import Drive
-from mfbuild.local.executor import Processes
-from mfbuild.local.host import Host
-from mfbuild.local.interpreter import Interpreter
-from mfbuild.local.model import Attempt, Closure, Failure, NodeFailure, Recalled
-from mfbuild.local.recall import recalled
-from mfbuild.local.state import RunInfo, RunState
-from mfbuild.local.toolbox import lay_toolbox
+from mfbuild.local.record.completed import recalled
+from mfbuild.local.record.state import RunInfo, RunState
+from mfbuild.local.sandbox.executor import Processes
+from mfbuild.local.sandbox.host import Host
+from mfbuild.local.sandbox.pod import Execution
+from mfbuild.local.sandbox.runtime_tree import lay_toolbox
+from mfbuild.local.workflow.interpreter import Interpreter
+from mfbuild.local.workflow.model import Attempt, Closure, Failure, NodeFailure, Recalled
 from tests.local.workflows import task
 
 

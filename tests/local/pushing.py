@@ -7,6 +7,8 @@ from collections.abc import Mapping
 from io import StringIO
 from pathlib import Path
 
+from mfbuild.build.load import load_flows
+from mfbuild.build.session import Options, Session
 from mfbuild.bundle.model import assemble
 from mfbuild.bundle.read import Bundle, read_bundle
 from mfbuild.bundle.write import write_bundle
@@ -16,11 +18,9 @@ from mfbuild.engine.store import Store
 from mfbuild.flow.codec import public_json
 from mfbuild.flyte.compile import Compiled
 from mfbuild.flyte.resolve import Resolved, Site, resolve
-from mfbuild.loading import load_flows
 from mfbuild.local.embedded.backend import EmbeddedBackend
-from mfbuild.local.packaged import without_images
+from mfbuild.local.run_source import without_images
 from mfbuild.report import PlainReporter
-from mfbuild.session import Options, Session
 from tests import layouts
 from tests.local.registering import entities
 

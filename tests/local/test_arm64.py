@@ -13,11 +13,11 @@ import pytest
 
 from mfbuild.bundle.read import read_bundle
 from mfbuild.engine.store import Store
-from mfbuild.local.executor import IMAGE_PYTHON
-from mfbuild.local.images import Images
-from mfbuild.local.isolated import Isolated
-from mfbuild.local.mounts import Bind
-from mfbuild.local.toolbox import lay_toolbox
+from mfbuild.local.sandbox.executor import IMAGE_PYTHON
+from mfbuild.local.sandbox.images import Images
+from mfbuild.local.sandbox.mounts import Bind
+from mfbuild.local.sandbox.rootfs import Isolated
+from mfbuild.local.sandbox.runtime_tree import lay_toolbox
 from mfbuild.oci.types import Platform
 from tests.e2e.conftest import Runner
 from tests.local.compared import artifacts, settings

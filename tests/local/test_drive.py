@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from mfbuild.errors import Interrupted, RunError
-from mfbuild.local.state import read_journal
+from mfbuild.local.record.state import read_journal
 from tests.children import alive, wait_for
 from tests.local.driving import driving, outputs, put, run, shell
 from tests.local.workflows import (

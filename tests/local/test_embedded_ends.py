@@ -16,8 +16,8 @@ from pathlib import Path
 import pytest
 
 from mfbuild.errors import FlyteError
-from mfbuild.local import hold
-from mfbuild.local.state import RunState, read_info, read_journal
+from mfbuild.local.record import lock as hold
+from mfbuild.local.record.state import RunState, read_info, read_journal
 from tests.children import WAIT, alive, child, let_go, line, wait_for, wait_until
 from tests.e2e.conftest import Runner
 from tests.local.compared import settings

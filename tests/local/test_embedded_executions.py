@@ -11,7 +11,7 @@ from flyteidl.core.identifier_pb2 import Identifier, ResourceType
 
 from mfbuild.bundle.read import read_bundle
 from mfbuild.errors import FlyteError
-from mfbuild.local.state import RunInfo, RunState, read_info
+from mfbuild.local.record.state import RunInfo, RunState, read_info
 from tests.children import wait_until
 from tests.e2e.conftest import Runner
 from tests.local.compared import artifacts, settings, theirs

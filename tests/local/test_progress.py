@@ -2,8 +2,8 @@ from __future__ import annotations
 
 import io
 
-from mfbuild.local.model import Attempt, Failure
 from mfbuild.local.progress import Progress, StepLine, label_of
+from mfbuild.local.workflow.model import Attempt, Failure
 from mfbuild.report import PlainReporter, TtyReporter
 from tests.local.workflows import number, task, text
 

@@ -12,7 +12,7 @@ from typing import Any
 
 import pytest
 
-from mfbuild.local.state import read_info, read_journal
+from mfbuild.local.record.state import read_info, read_journal
 from tests.e2e.conftest import Runner
 from tests.local.compared import ours, settings
 

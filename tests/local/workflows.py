@@ -15,8 +15,8 @@ from flyteidl.core.tasks_pb2 import TaskTemplate
 from flyteidl.core.types_pb2 import INTEGER, LiteralType, OutputReference
 from flyteidl.core.workflow_pb2 import Node, WorkflowTemplate
 
-from mfbuild.local.interpreter import Interpreter
-from mfbuild.local.model import Attempt, Closure, Ending, Failure, Library, Recall, Success
+from mfbuild.local.workflow.interpreter import Interpreter
+from mfbuild.local.workflow.model import Attempt, Closure, Ending, Failure, Library, Recall, Success
 
 Ends = Callable[[Attempt], Ending]
 

@@ -13,7 +13,7 @@ from typing import Any
 
 import pytest
 
-from mfbuild.local.state import read_info
+from mfbuild.local.record.state import read_info
 from tests.children import wait_for, wait_until
 from tests.e2e.conftest import Done
 from tests.metaflow_side.flows import Metaflow, hello, succeed, text

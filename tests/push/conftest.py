@@ -14,7 +14,7 @@ import pytest
 from mfbuild.config import Config, read_config
 from mfbuild.engine.store import Store
 from mfbuild.push.deployment import Deployment
-from mfbuild.push.places import Place, place_of
+from mfbuild.push.target import Place, place_of
 from mfbuild.report import PlainReporter
 from tests.flyteadmin.double import Double, flyteadmin
 from tests.push.faulty import Faulty, faulty

@@ -28,9 +28,9 @@ from mfbuild.oci.transport import Registry
 from mfbuild.push.bundles import InRegistry
 from mfbuild.push.deployment import Deployment
 from mfbuild.push.names import FlowWord
-from mfbuild.push.places import Place
 from mfbuild.push.promote import promote
 from mfbuild.push.push import Pushed, push
+from mfbuild.push.target import Place
 from mfbuild.report import PlainReporter
 from tests.flyteadmin.bucket import LoopbackBucket, Object
 from tests.flyteadmin.double import Double, flyteadmin

@@ -11,11 +11,11 @@ import pytest
 
 from mfbuild.bundle.read import Bundle
 from mfbuild.engine.store import Store
+from mfbuild.executions.trigger import trigger
 from mfbuild.push.deployment import Deployment
 from mfbuild.push.names import FlowWord, find_launch_plan
-from mfbuild.push.places import Place, place_of
 from mfbuild.push.push import Pushed, push
-from mfbuild.push.runs import trigger
+from mfbuild.push.target import Place, place_of
 from mfbuild.report import PlainReporter
 from tests.flyteadmin.fixtures import Place as Flyte
 from tests.flyteadmin.fixtures import flyte_place as flyte_place

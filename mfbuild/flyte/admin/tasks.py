@@ -14,10 +14,10 @@ from flyteidl.core.identifier_pb2 import WorkflowExecutionIdentifier
 from mfbuild.flyte.admin.client import PAGE, Client
 from mfbuild.flyte.backend import Phase, TaskRun
 from mfbuild.flyte.names import END, START
-from mfbuild.oci.parallel import for_each
+from mfbuild.http.parallel import for_each
 
 if TYPE_CHECKING:
-    from mfbuild.oci.transport import Tick
+    from mfbuild.http.parallel import Tick
 
 WORKERS = 8
 

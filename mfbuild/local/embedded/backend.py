@@ -16,7 +16,7 @@ from mfbuild.local.embedded.registrations import EmbeddedRegistrations
 
 if TYPE_CHECKING:
     from mfbuild.local.embedded.executions import EmbeddedExecutions
-    from mfbuild.local.embedded.standing import Log
+    from mfbuild.local.embedded.status import Log
 
 
 class EmbeddedBackend:
@@ -46,8 +46,8 @@ class EmbeddedBackend:
     def executions(self) -> EmbeddedExecutions:
         """Made, and imported, where something is to run: a push starts nothing."""
         from mfbuild.local.embedded.executions import EmbeddedExecutions
-        from mfbuild.local.places import default_place
-        from mfbuild.local.state import RUNS
+        from mfbuild.local.record.state import RUNS
+        from mfbuild.local.sandbox.choose import default_place
 
         return EmbeddedExecutions(
             runs=self.root / RUNS,

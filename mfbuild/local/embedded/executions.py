@@ -16,14 +16,14 @@ from mfbuild.engine.statcache import write_atomically
 from mfbuild.errors import FlyteError
 from mfbuild.flyte.backend import Execution, ExecutionId, TaskRun
 from mfbuild.flyte.names import RUN
-from mfbuild.local import hold
 from mfbuild.local.embedded.files import explained, make, read
 from mfbuild.local.embedded.process import spawn
 from mfbuild.local.embedded.registrations import EmbeddedRegistrations
 from mfbuild.local.embedded.requests import NAME, REQUEST, begun, encoded, read_request, request_of
-from mfbuild.local.embedded.standing import Log, execution_of, logs_of, tasks_of
+from mfbuild.local.embedded.status import Log, execution_of, logs_of, tasks_of
 from mfbuild.local.progress import step_of
-from mfbuild.local.state import (
+from mfbuild.local.record import lock as hold
+from mfbuild.local.record.state import (
     ENDED,
     RUN_JSON,
     RunInfo,

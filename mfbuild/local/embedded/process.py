@@ -7,15 +7,15 @@ import subprocess
 import sys
 from pathlib import Path
 
+from mfbuild.engine.signals import terminable
 from mfbuild.engine.store import Store
 from mfbuild.errors import FlyteError, Interrupted, MfbuildError
-from mfbuild.local import hold
 from mfbuild.local.embedded.files import FLYTE, Files
 from mfbuild.local.embedded.registrations import EmbeddedRegistrations
 from mfbuild.local.embedded.requests import runnable
-from mfbuild.local.state import RunState
+from mfbuild.local.record import lock as hold
+from mfbuild.local.record.state import RunState
 from mfbuild.report import PlainReporter
-from mfbuild.signals import terminable
 
 OUTPUT = "output"
 _MAIN = Path(__file__).with_name("__main__.py")
@@ -68,7 +68,7 @@ def perform_registered(
     """Run what `state` is the record of, a run of what is registered, as far as it is not done."""
     # Who starts a run, or asks how it stands, needs none of these.
     from mfbuild.local.perform import perform
-    from mfbuild.local.places import Request, place_for
+    from mfbuild.local.sandbox.choose import Request, place_for
 
     root = state.folder.parents[2]
     registrations = EmbeddedRegistrations(Files(root / FLYTE), {})

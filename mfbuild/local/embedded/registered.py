@@ -21,14 +21,14 @@ from mfbuild.flyte.literals import promise
 from mfbuild.flyte.names import CODE, PLAN, node_id
 from mfbuild.flyte.nodes import references
 from mfbuild.flyte.pods import environment_of
-from mfbuild.local.contract import container_of
 from mfbuild.local.embedded import bundles
 from mfbuild.local.embedded.files import BLOBS
 from mfbuild.local.embedded.registrations import EmbeddedRegistrations
-from mfbuild.local.model import Closure, Library, Values
-from mfbuild.local.packaged import Packaged, from_bundle
 from mfbuild.local.program import Program, kept, lay, workflow_inputs
 from mfbuild.local.progress import step_of
+from mfbuild.local.run_source import Packaged, from_bundle
+from mfbuild.local.sandbox.pod import container_of
+from mfbuild.local.workflow.model import Closure, Library, Values
 from mfbuild.oci.layout import Extent
 
 _DIGEST = "#sha256="

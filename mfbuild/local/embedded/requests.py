@@ -22,10 +22,10 @@ from mfbuild.local.embedded.checks import defaults_of, wrong_inputs
 from mfbuild.local.embedded.files import read
 from mfbuild.local.embedded.registered import Registered, registered
 from mfbuild.local.embedded.registrations import EmbeddedRegistrations
-from mfbuild.local.model import Values
-from mfbuild.local.render import as_text
+from mfbuild.local.record.state import RunInfo
+from mfbuild.local.sandbox.render import as_text
 from mfbuild.local.settings import user_of
-from mfbuild.local.state import RunInfo
+from mfbuild.local.workflow.model import Values
 
 REQUEST = "request.pb"
 NAME = re.compile(r"[a-z]([a-z0-9-]{0,61}[a-z0-9])?\Z")

@@ -12,7 +12,7 @@ from .remote import FlyteException, Remote, elsewhere, remote_of, shaping, top_l
 
 if TYPE_CHECKING:
     from mfbuild.bundle.read import Bundle
-    from mfbuild.push.single import Tasks
+    from mfbuild.executions.single_steps import Tasks
 
 _PASSED_ON = (
     *("run-id", "task-id", "input-paths", "split-index", "retry-count", "max-user-code-retries"),
@@ -46,7 +46,7 @@ class Launch:
         return launch
 
     def _register(self, remote: Remote, bundle: Bundle, flow: Any, datastore: Any) -> None:
-        from mfbuild.push.single import push_tasks
+        from mfbuild.executions.single_steps import push_tasks
 
         for where, steps in _steps(flow).items():
             there = elsewhere(remote, *where)

@@ -18,14 +18,14 @@ from metaflow.exception import MetaflowException
 from metaflow.util import get_username
 
 if TYPE_CHECKING:
+    from mfbuild.build.load import LoadedFlow
+    from mfbuild.build.session import Session
     from mfbuild.bundle.read import Bundle
     from mfbuild.errors import MfbuildError
     from mfbuild.flow.spec import Destination
     from mfbuild.flyte.backend import Execution, LaunchPlan
-    from mfbuild.loading import LoadedFlow
     from mfbuild.push.deployment import Deployment
-    from mfbuild.push.places import Place
-    from mfbuild.session import Session
+    from mfbuild.push.target import Place
 
 PREFIX = "flyte-"
 """What Metaflow's run ids have before the name of the execution."""
@@ -60,16 +60,16 @@ class Remote:
 
     def load(self) -> LoadedFlow:
         """The flow as mfbuild reads it; no process is started where nothing has changed."""
+        from mfbuild.build.load import load_flows
         from mfbuild.cli import options
-        from mfbuild.loading import load_flows
 
         (loaded,) = load_flows(self.session, [self.file], options.import_the_rest)
         return loaded
 
     def package(self, loaded: LoadedFlow) -> Bundle:
         """The bundle of the flow, with what the command line says of it."""
+        from mfbuild.build.bundle import package
         from mfbuild.bundle.read import read_bundle
-        from mfbuild.packaging import package
 
         ((_, path),) = package(self.session, [loaded])
         return read_bundle(path)
@@ -127,7 +127,7 @@ def remote_of(obj: Any, **deployment: Any) -> Iterator[Remote]:
 def _place(obj: Any, session: Session, more: dict[str, Any]) -> tuple[Place, Deployment]:
     from mfbuild.push.deployment import Deployment, read_branch
     from mfbuild.push.destination import choose_domain
-    from mfbuild.push.places import place_of, project_of
+    from mfbuild.push.target import place_of, project_of
 
     said, branch = destination_of(obj.flow), current.get("branch_name")
     domain = choose_domain(obj.flyte_domain, said, branch, session.config)
@@ -156,7 +156,7 @@ def destination_of(flow: Any) -> Destination | None:
 
 def elsewhere(remote: Remote, project: str | None, domain: str | None) -> Remote:
     """The same flow in another project or domain, where these are given."""
-    from mfbuild.push.places import place_of
+    from mfbuild.push.target import place_of
 
     to, session = remote.deployment, remote.session
     deployment = replace(to, project=project or to.project, domain=domain or to.domain)

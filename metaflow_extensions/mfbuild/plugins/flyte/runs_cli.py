@@ -198,7 +198,7 @@ def _start(
     pairs: list[tuple[str, str]],
     run: str | None = None,
 ) -> ExecutionId:
-    from mfbuild.push.runs import trigger as start
+    from mfbuild.executions.trigger import trigger as start
 
     return start(remote.place, plan, pairs, run=run)
 
@@ -238,8 +238,8 @@ def _tell_run(
 
 def _wait(obj: Any, remote: Remote, id: ExecutionId) -> None:
     """Show the run until it has ended; ^C ends the showing alone."""
-    from mfbuild.push.progress import Board
-    from mfbuild.push.runs import wait
+    from mfbuild.executions.progress import Board
+    from mfbuild.executions.trigger import wait
 
     reporter, run_id = remote.session.reporter, f"{PREFIX}{id.name}"
     try:

@@ -24,7 +24,7 @@ def show(obj: Any, form: str = "text") -> None:
     """On stdout."""
     from mfbuild.flyte.compile import Compiled
     from mfbuild.flyte.outline import lines, outline
-    from mfbuild.local.packaged import without_images
+    from mfbuild.local.run_source import without_images
 
     with remote_of(obj) as remote:
         templates = without_images(remote.session, remote.load()).templates

@@ -16,7 +16,7 @@ from .remote import FlyteException
 if TYPE_CHECKING:
     from mfbuild.flow.spec import ParameterSpec
     from mfbuild.flyte.backend import LaunchPlan
-    from mfbuild.push.places import Place
+    from mfbuild.push.target import Place
 
 _TYPES = {"int": "int", "float": "float", "bool": "bool", "str": "str", "json": "JSONType"}
 
@@ -67,7 +67,7 @@ def _found(project: str | None, domain: str | None) -> Iterator[tuple[Path, Plac
     from mfbuild.cli import options
     from mfbuild.errors import MfbuildError
     from mfbuild.push.destination import choose_domain
-    from mfbuild.push.places import place_of, project_of
+    from mfbuild.push.target import place_of, project_of
 
     root = options.workspace_of([])
     try:

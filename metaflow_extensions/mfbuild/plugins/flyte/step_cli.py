@@ -60,7 +60,7 @@ def step(ctx: Any, step_name: str, code: str, version: str, **task: Any) -> None
 def _start(remote: Remote, step: str, code: str, version: str, task: dict[str, Any]) -> ExecutionId:
     from flyteidl.core.identifier_pb2 import Identifier, ResourceType
 
-    from mfbuild.push.single import start_task
+    from mfbuild.executions.single_steps import start_task
 
     to = remote.deployment
     identifier = Identifier(

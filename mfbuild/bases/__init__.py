@@ -1,0 +1,1 @@
+"""Base images as values: folders of images/, and OCI images by digest."""

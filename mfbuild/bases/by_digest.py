@@ -1,0 +1,73 @@
+"""Base images named by reference alone, `repository@sha256:…`, without a folder of images/."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
+from pathlib import Path
+
+from mfbuild.bases.folder import Base, foreign_json, parse_foreign
+from mfbuild.engine.model import Digest, canonical
+from mfbuild.engine.statcache import write_atomically
+from mfbuild.errors import UsageError
+from mfbuild.oci.foreign import ForeignPython, describe_foreign, resolve_foreign
+from mfbuild.oci.types import ForeignBase, Platform
+
+GLIBC = "2.28"
+"""What wheels may ask of an image that does not say more: that of every glibc distribution kept."""
+
+USER = "65532:65532"
+
+Resolve = Callable[[str, Sequence[Platform]], Mapping[Platform, ForeignBase]]
+
+
+def referenced_base(
+    reference: str,
+    platforms: Sequence[Platform],
+    cache_dir: Path,
+    resolve: Resolve = resolve_foreign,
+) -> Base:
+    """The OCI image `reference` as a base; its Python is what its PYTHON_VERSION and PATH say.
+
+    What a digest names never changes, so the answer is kept below `cache_dir`. UsageError if the
+    image does not say which Python it has; FetchError if it cannot be read.
+    """
+    found = _resolved(reference, platforms, cache_dir, resolve)
+    python, interpreter = _python(reference, found)
+    return Base(
+        name=reference,
+        python=python,
+        interpreter=interpreter,
+        glibc=GLIBC,
+        user=USER,
+        env={},
+        debs={},
+        foreign=found,
+    )
+
+
+def _python(reference: str, found: Mapping[Platform, ForeignBase]) -> tuple[str, str]:
+    said = {describe_foreign(base) for base in found.values()}
+    one = said.pop() if len(said) == 1 else ForeignPython(None, None)
+    if one.python is None or one.interpreter is None:
+        raise UsageError(
+            f"the base image `{reference}` does not say which Python it holds",
+            hint="write images/<name>/image.toml with `from`, `python`, `interpreter` and `glibc`",
+        )
+    return one.python, one.interpreter
+
+
+def _resolved(
+    reference: str, platforms: Sequence[Platform], cache_dir: Path, resolve: Resolve
+) -> Mapping[Platform, ForeignBase]:
+    key = Digest.of(canonical([reference, *map(str, platforms)]).encode())
+    path = cache_dir / "bases" / f"{key.hex}.json"
+    with suppress(OSError, ValueError, KeyError, TypeError, AttributeError):
+        kept = json.loads(path.read_bytes())
+        return {p: parse_foreign(kept[str(p)]) for p in platforms}
+    found = resolve(reference, platforms)
+    content = {str(platform): foreign_json(base) for platform, base in found.items()}
+    with suppress(OSError):  # a cache that cannot be written only costs time
+        write_atomically(path, canonical(content).encode())
+    return found

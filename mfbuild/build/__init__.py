@@ -1,0 +1,1 @@
+"""The five stages of a build: load, lock, analyze, execute, bundle."""

@@ -1,0 +1,188 @@
+"""The pure stage analyze: flows, lock and policy -> the static action graph of a build."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+from build_rules.base_image import base_image
+from build_rules.code import code
+from build_rules.env_layers import env_layers
+from build_rules.flyte import flyte
+from build_rules.providers import (
+    BaseInfo,
+    CodeEntry,
+    CodeInfo,
+    Declared,
+    Environment,
+    FlyteInfo,
+    ImageInfo,
+    SourceTree,
+    merged,
+)
+from build_rules.step_image import step_image
+from mfbuild.build.environments import StepNeed
+from mfbuild.config import Config
+from mfbuild.engine.model import Action, Digest, Output
+from mfbuild.flow.codec import public_json
+from mfbuild.flow.spec import FlowSpec
+from mfbuild.python.model import Lock
+
+
+@dataclass(frozen=True, slots=True)
+class FlowInput:
+    """One flow with everything that its actions are made from.
+
+    `label` is `//<file>`; `code` and `sources` carry the digests of their files; `options` are
+    Metaflow's top-level options, which its tasks get too.
+    """
+
+    label: str
+    spec: FlowSpec
+    needs: Mapping[str, StepNeed]
+    code: tuple[CodeEntry, ...]
+    sources: tuple[SourceTree, ...]
+    options: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class StepTarget:
+    """One step's image, and the digest of the request that its environment answers.
+
+    `label` is the image's: steps that share an environment share the label of its first step.
+    """
+
+    label: str
+    image: ImageInfo
+    environment: Digest
+
+
+@dataclass(frozen=True, slots=True)
+class FlowTarget:
+    """What one flow's bundle is made of."""
+
+    label: str
+    spec: FlowSpec
+    steps: Mapping[str, StepTarget]
+    code: CodeInfo
+    flyte: FlyteInfo
+
+    def goals(self) -> tuple[Output, ...]:
+        """Every blob that the bundle holds, once."""
+        found: dict[Output, None] = {self.code.tarball: None, self.flyte.templates: None}
+        for step in self.steps.values():
+            found |= dict.fromkeys(image_goals(step.image))
+        return tuple(found)
+
+
+@dataclass(frozen=True, slots=True)
+class Analysis:
+    """The actions of a build, and the flows that they are for."""
+
+    actions: tuple[Action, ...]
+    flows: tuple[FlowTarget, ...]
+
+    def goals(self) -> tuple[Output, ...]:
+        return tuple(dict.fromkeys(g for flow in self.flows for g in flow.goals()))
+
+
+def image_goals(image: ImageInfo) -> tuple[Output, ...]:
+    """Every blob of one image."""
+    layers = (layer.blob for stack in image.layers.values() for layer in stack)
+    return (image.index, *image.manifests.values(), *image.configs.values(), *layers)
+
+
+def analyze(
+    flows: Sequence[FlowInput], lock: Lock, config: Config, compilers: Mapping[str, str]
+) -> Analysis:
+    """The action graph of `flows`; every request of theirs is in `lock`.
+
+    `compilers`: the full versions of the Pythons that compile bytecode, by minor version.
+    """
+    actions: list[Action] = []
+    targets = [_flow(flow, lock, config, compilers, actions) for flow in flows]
+    return Analysis(merged(actions), tuple(targets))
+
+
+def _flow(
+    flow: FlowInput,
+    lock: Lock,
+    config: Config,
+    compilers: Mapping[str, str],
+    actions: list[Action],
+) -> FlowTarget:
+    environments = _environments(flow, lock)
+    layers = env_layers(environments, config.platforms, compilers)
+    actions += layers.actions
+    images: dict[str, StepTarget] = {}
+    for name, environment in environments.items():
+        base = _base(environment, config, actions)
+        label = f"{flow.label}:{environment.steps[0]}.image"
+        made = step_image(label, environment, base, layers.provider[name], config.platforms)
+        actions += made.actions
+        digest = environment.locked.request.digest()
+        target = StepTarget(label, made.provider, digest)
+        images |= dict.fromkeys(environment.steps, target)
+    tarball = code(flow.label, flow.code)
+    actions += tarball.actions
+    templates = flyte_templates(flow, config)
+    actions += templates.actions
+    steps = {s.name: images[s.name] for s in flow.spec.steps}
+    return FlowTarget(flow.label, flow.spec, steps, tarball.provider, templates.provider)
+
+
+def flyte_templates(flow: FlowInput, config: Config) -> Declared[FlyteInfo]:
+    """The action that compiles `flow`, with what `config` says of it."""
+    resources = {s.name: config.target(flow.label, s.name).resources for s in flow.spec.steps}
+    return flyte(
+        flow.label,
+        public_json(flow.spec),
+        options=_task_options(flow.options),
+        resources={step: asked for step, asked in resources.items() if asked},
+        parallelism=config.targets[flow.label].parallelism if flow.label in config.targets else 0,
+    )
+
+
+def _base(environment: Environment, config: Config, actions: list[Action]) -> BaseInfo:
+    declared = base_image(environment.base, config.platforms)
+    actions += declared.actions
+    return declared.provider
+
+
+def _environments(flow: FlowInput, lock: Lock) -> dict[str, Environment]:
+    """The distinct environments of a flow, in the order of the first step that uses each."""
+    steps: dict[str, list[str]] = {}
+    needs: dict[str, StepNeed] = {}
+    for name, need in flow.needs.items():
+        key = f"{need.base.name} {need.request.digest()}"
+        steps.setdefault(key, []).append(name)
+        needs[key] = need
+    return {
+        key: Environment(
+            locked=lock.environments[needs[key].request.digest()],
+            base=needs[key].base,
+            sources=flow.sources,
+            steps=tuple(names),
+        )
+        for key, names in steps.items()
+    }
+
+
+_READ_HERE = {"--config": 2, "--config-value": 2, "--package-suffixes": 1}
+"""Metaflow's options that packaging has used up, and how many words follow each.
+
+A Config's value travels with the code; its path here would mean nothing to a task.
+"""
+
+
+def _task_options(options: Sequence[str]) -> list[str]:
+    """Metaflow's top-level options that tasks are to get."""
+    kept: list[str] = []
+    words = iter(options)
+    for word in words:
+        skipped = _READ_HERE.get(word)
+        if skipped is None and word.partition("=")[0] not in _READ_HERE:
+            kept.append(word)
+        for _ in range(skipped or 0):
+            next(words, None)
+    return kept

@@ -1,0 +1,1 @@
+"""What is registered, at work: started, watched, read and ended."""

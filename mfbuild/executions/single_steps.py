@@ -1,0 +1,113 @@
+"""One step as an execution of its own: a task of a local run, or a step on what a run has left."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from flyteidl.admin.task_pb2 import TaskSpec
+from flyteidl.core.identifier_pb2 import Identifier
+from flyteidl.core.literals_pb2 import Literal, LiteralCollection, LiteralMap
+from flyteidl.core.types_pb2 import LiteralType, SimpleType
+
+from mfbuild.engine.model import canonical
+from mfbuild.errors import FlyteError, UsageError, did_you_mean
+from mfbuild.flyte.backend import ExecutionId, LaunchPlan
+from mfbuild.flyte.launch_plan import address
+from mfbuild.flyte.literals import literal, none
+from mfbuild.flyte.names import CODE, PERSON, RUN
+from mfbuild.local.record.state import new_name
+from mfbuild.push.deployment import Deployment, deployment_of
+from mfbuild.push.promote import bundle_of
+from mfbuild.push.push import resolved_of
+from mfbuild.push.record import repository_of
+from mfbuild.push.register import fixed, register_tasks
+from mfbuild.push.target import Place
+
+if TYPE_CHECKING:
+    from mfbuild.push.bundles import Source
+
+_BLANKS: Mapping[int, str | int | float | bool] = {
+    SimpleType.STRING: "",
+    SimpleType.INTEGER: 0,
+    SimpleType.FLOAT: 0.0,
+    SimpleType.BOOLEAN: False,
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Tasks:
+    """Steps that can be started alone: the identifier of each, and the address of the code."""
+
+    ids: Mapping[str, Identifier]
+    code: str
+
+
+def push_tasks(bundle: Source, deployment: Deployment, place: Place, steps: Iterable[str]) -> Tasks:
+    """Bring what `steps` need to where `deployment` says: the bundle, the code and their tasks.
+
+    Nothing that could be triggered or scheduled is registered. Errors as of `push`.
+    """
+    manifest, registrations = bundle.manifest, place.backend.registrations
+    resolved = resolved_of(bundle, deployment, embedded=place.embedded)
+    place.bundles.put(bundle, repository_of(manifest, deployment.domain))
+    code = bundle.read(manifest.code)
+    url = registrations.upload(deployment.project, deployment.domain, f"{CODE}.tar.gz", code)
+    wanted = {step: resolved.tasks[step] for step in steps}
+    register_tasks(registrations, [(t.id, TaskSpec(template=t)) for t in wanted.values()])
+    ids = {step: task.id for step, task in wanted.items()}
+    return Tasks(ids, address(url, manifest.code.digest))
+
+
+def start_task(
+    place: Place, task: Identifier, *, code: str, run: Mapping[str, Any], person: str
+) -> ExecutionId:
+    """Start a registered task alone; `run` is the input of that name, as JSON (docs/flyte.md)."""
+    spec = place.backend.registrations.get(task)
+    if not isinstance(spec, TaskSpec):
+        raise FlyteError(f"there is no task `{task.name}@{task.version}`")
+    given = {CODE: code, RUN: canonical(run), PERSON: person}
+    inputs = {
+        name: literal(given[name]) if name in given else _blank(variable.type)
+        for name, variable in spec.template.interface.inputs.variables.items()
+    }
+    id = ExecutionId(task.project, task.domain, new_name())
+    place.backend.executions.start(id, task, LiteralMap(literals=inputs))
+    return id
+
+
+def start_onto(
+    place: Place,
+    plan: LaunchPlan,
+    step: str,
+    *,
+    run: str,
+    path: Sequence[int] = (),
+) -> ExecutionId:
+    """Start `step` of a registered version alone, on what run `run` has left at `path`.
+
+    UsageError for a step that there is not, and where the version's bundle is not to be had.
+    """
+    deployment = deployment_of(plan.id.project, plan.id.domain, plan.id.name)
+    tasks = resolved_of(bundle_of(place, plan), deployment, embedded=place.embedded).tasks
+    if step not in tasks:
+        raise UsageError(f"there is no step `{step}`", hint=did_you_mean(step, sorted(tasks)))
+    onto = {"run": run, "path": list(path)}
+    return start_task(
+        place,
+        tasks[step].id,
+        code=fixed(plan.spec, CODE),
+        run={"onto": onto},
+        person=fixed(plan.spec, PERSON),
+    )
+
+
+def _blank(type_: LiteralType) -> Literal:
+    """A value for an input that says nothing to a task that was started alone."""
+    kind = type_.WhichOneof("type")
+    if kind == "collection_type":
+        return Literal(collection=LiteralCollection())
+    if kind == "union_type":
+        return none()
+    return literal(_BLANKS[type_.simple])

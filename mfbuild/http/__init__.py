@@ -1,0 +1,1 @@
+"""The one HTTP client: retries, resumed transfers, certificates, transfers side by side."""

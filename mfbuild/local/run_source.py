@@ -1,0 +1,110 @@
+"""What there is of a flow before it is run: its spec, its code, its templates, its images."""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+from mfbuild.build.load import LoadedFlow
+from mfbuild.build.session import Session
+from mfbuild.bundle.model import VERSION_DIGITS
+from mfbuild.bundle.read import Bundle, flow_of
+from mfbuild.engine.model import Digest
+from mfbuild.errors import BundleError
+from mfbuild.flow.spec import FlowSpec
+from mfbuild.oci.layout import Extent, blob_name
+
+
+@dataclass(frozen=True, slots=True)
+class Packaged:
+    """A flow that can be run here.
+
+    `templates` are the compiled ones, not decoded yet. `pythons` are the versions (`3.11`) that
+    steps are to have, where known. The images are in `bundle`, which is None where none were made;
+    `images` has the step of each by the name that it has in the tasks of the run.
+    """
+
+    spec: FlowSpec
+    version: str
+    templates: bytes
+    code: Extent
+    code_digest: Digest
+    pythons: Mapping[str, str]
+    bundle: Bundle | None
+    images: Mapping[str, str]
+
+    def image_of(self, step: str) -> str:
+        """What the tasks of the run call the image of a step."""
+        return next(name for name, found in self.images.items() if found == step)
+
+
+def from_bundle(bundle: Bundle) -> Packaged:
+    """The flow of `bundle`; BundleError if its code or its templates are missing or changed."""
+    manifest, layout = bundle.manifest, bundle.layout
+    code = layout.files.get(blob_name(manifest.code.digest))
+    if code is None:
+        raise BundleError(f"the code `{manifest.code.digest}` is missing", where=str(layout.path))
+    spec = flow_of(manifest)
+    return Packaged(
+        spec=spec,
+        version=manifest.version,
+        templates=layout.blob(manifest.flyte.digest),
+        code=code,
+        code_digest=manifest.code.digest,
+        pythons={step.name: step.python for step in spec.steps if step.python},
+        bundle=bundle,
+        images=template_images(spec),
+    )
+
+
+def without_images(session: Session, flow: LoadedFlow) -> Packaged:
+    """A flow of which nothing but the code and the templates are made: no image, no download."""
+    from build_rules.code import code
+    from mfbuild.build.analyze import FlowInput, flyte_templates
+    from mfbuild.build.digests import read_sources
+    from mfbuild.build.tools import TOOLS
+    from mfbuild.engine.graph import Graph
+    from mfbuild.engine.run import run
+
+    entries, _ = read_sources(flow.spec, session.config.store / "stat.json")
+    options = session.options.flow_options
+    given = FlowInput(flow.label, flow.spec, flow.needs, entries, (), options)
+    tarball, templates = code(flow.label, entries), flyte_templates(given, session.config)
+    goals = (tarball.provider.tarball, templates.provider.templates)
+    results = run(
+        Graph((*tarball.actions, *templates.actions)),
+        goals,
+        TOOLS,
+        {},
+        session.store,
+        session.cache,
+        session.reporter,
+        jobs=session.config.jobs,
+        fresh=session.options.fresh,
+    )
+    packed, compiled = (results[goal.label].outputs[goal.name] for goal in goals)
+    return Packaged(
+        spec=flow.spec,
+        version=Digest.of(f"{packed.digest} {compiled.digest}".encode()).hex[:VERSION_DIGITS],
+        templates=session.store.verified(compiled).read_bytes(),
+        code=Extent(session.store.verified(packed), 0, packed.size),
+        code_digest=packed.digest,
+        pythons={step: need.base.python for step, need in flow.needs.items()},
+        bundle=None,
+        images=template_images(flow.spec),
+    )
+
+
+def template_images(spec: FlowSpec) -> dict[str, str]:
+    """The step of each image, by the name that it has in the templates of a flow."""
+    return {f"mfbuild:{step.name}": step.name for step in spec.steps}
+
+
+def keep_file(path: str, folder: Path, name: str) -> str:
+    """A copy of the file `path` in `folder`, where every step can read it."""
+    folder.mkdir(parents=True, exist_ok=True)
+    target = folder / f"{name}-{Path(path).name}"
+    shutil.copyfile(path, target)
+    return str(target)

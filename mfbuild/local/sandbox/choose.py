@@ -1,0 +1,99 @@
+"""How a run is to be made, and where its steps are to be."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from mfbuild.engine.store import Store
+from mfbuild.errors import UsageError
+from mfbuild.local.run_source import Packaged
+from mfbuild.local.sandbox.host import Host
+from mfbuild.local.sandbox.images import Images
+from mfbuild.local.sandbox.mounts import Bind
+from mfbuild.local.sandbox.rootfs import Isolated
+from mfbuild.local.sandbox.runtime_tree import lay_toolbox
+from mfbuild.local.settings import make_datastore, metaflow_settings
+from mfbuild.oci.archive import host_platform
+from mfbuild.report import PlainReporter
+
+if TYPE_CHECKING:
+    from mfbuild.local.sandbox.container import Engine, Runc
+
+PLACES = ("rootfs", "container", "host")
+_SBIN = "/usr/sbin:/sbin"  # where runc may be, and a user's PATH does not lead
+
+
+@dataclass(frozen=True, slots=True)
+class Request:
+    """How a run is to be made. `place` is one of PLACES; `python` the caller's interpreter.
+
+    `here` is the folder from which Metaflow looks for the local datastore; `step` is the one step
+    that is to run again, on what the run has.
+    """
+
+    place: str
+    workers: int
+    python: Path
+    environ: Mapping[str, str]
+    here: Path
+    step: str | None = None
+
+
+def default_place() -> str:
+    """Where steps run if nobody says otherwise: in their images, as this machine can run them."""
+    return "rootfs" if sys.platform == "linux" else "container"
+
+
+def place_for(
+    packaged: Packaged, request: Request, folder: Path, store: Store, reporter: PlainReporter
+) -> Host | Isolated | Engine | Runc:
+    """Where the steps of the run in `folder` are to be; UsageError if that is not possible here."""
+    environ = {**request.environ, **metaflow_settings(request.environ, request.here)}
+    environ["MFBUILD_WORKDIR"] = str(folder / "work")
+    datastore = make_datastore(environ)
+    toolbox = lay_toolbox(store)
+    if request.place == "host":
+        _note_pythons(packaged, request, reporter)
+        return Host(request.python, toolbox, environ)
+    assert packaged.bundle, "BUG: a flow that was not packaged has no images"
+    if request.place == "rootfs" and sys.platform != "linux":
+        hint = "use `--in container`, or `--in host` for your own packages"
+        raise UsageError("images can be run without a container on Linux only", hint=hint)
+    images = Images(
+        bundle=packaged.bundle,
+        store=store,
+        platform=host_platform(),
+        steps=packaged.images,
+        toolbox=toolbox,
+        binds=(Bind(str(folder), writable=True), Bind(str(datastore), writable=True)),
+        scratch=folder / "launchers",
+        environ=environ,
+        note=reporter.note,
+    )
+    if request.place == "rootfs":
+        return Isolated(images)
+    from mfbuild.local.sandbox.container import containers
+
+    return containers(images, f"{request.environ.get('PATH', '')}:{_SBIN}")
+
+
+def _note_pythons(packaged: Packaged, request: Request, reporter: PlainReporter) -> None:
+    """Say which steps have another Python version here than in their images."""
+    own = _version(request.python)
+    for python in sorted(set(packaged.pythons.values()) - {own}):
+        steps = ", ".join(step for step, version in packaged.pythons.items() if version == python)
+        reporter.warn(f"{steps}: packaged with Python {python}, run with {own} here")
+
+
+def _version(python: Path) -> str:
+    """The major.minor version of an interpreter."""
+    if python == Path(sys.executable).absolute():
+        return f"{sys.version_info.major}.{sys.version_info.minor}"
+    code = "import sys; print('%d.%d' % sys.version_info[:2])"
+    done = subprocess.run([python, "-I", "-S", "-c", code], capture_output=True, text=True)
+    return done.stdout.strip()

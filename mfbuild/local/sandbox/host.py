@@ -1,0 +1,32 @@
+"""`--in host`: steps run in the caller's interpreter, with the caller's packages."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+from mfbuild.local.sandbox.executor import Launch
+from mfbuild.local.sandbox.runtime_tree import LAUNCHER
+
+
+@dataclass(frozen=True, slots=True)
+class Host:
+    """The Place that is this machine as it is. `environ` is the caller's environment."""
+
+    python: Path
+    toolbox: Path
+    environ: Mapping[str, str]
+
+    def environment(self, image: str) -> str:
+        return "host"
+
+    def forget(self, run: Path) -> None:
+        """Nothing is kept."""
+
+    def launch(self, environment: str) -> Launch:
+        paths = [str(self.toolbox / "lib"), self.environ.get("PYTHONPATH", "")]
+        env = {**self.environ, "PYTHONPATH": os.pathsep.join(filter(None, paths))}
+        python = str(self.python)
+        return Launch((python, str(self.toolbox / LAUNCHER)), env, python)

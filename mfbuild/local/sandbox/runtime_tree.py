@@ -1,0 +1,40 @@
+"""What runs beside a step: the runtime package and the launcher, laid out once in the store."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+from pathlib import Path
+
+from mfbuild.engine.store import Store
+
+_HERE = Path(__file__).parent
+LAUNCHER = "launcher.py"
+
+
+def lay_toolbox(store: Store) -> Path:
+    """A folder with `lib/mfbuild_runtime` (for PYTHONPATH) and `launcher.py`, by content.
+
+    They lie in a folder of their own: beside this package its modules would be importable by
+    name, and a path that stays the same lets their bytecode be kept.
+    """
+    runtime = _HERE.parents[1] / "runtime"
+    files = {f"lib/mfbuild_runtime/{p.name}": p for p in sorted(runtime.glob("*.py"))}
+    files[LAUNCHER] = _HERE / LAUNCHER
+    contents = {name: path.read_bytes() for name, path in files.items()}
+    digest = hashlib.sha256()
+    for name, data in sorted(contents.items()):
+        digest.update(b"%s\0%d\0" % (name.encode(), len(data)) + data)
+    folder = store.root / "toolbox" / digest.hexdigest()[:32]
+    if not folder.is_dir():
+        with store.temporary() as scratch:
+            for name, data in contents.items():
+                (scratch / "new" / name).parent.mkdir(parents=True, exist_ok=True)
+                (scratch / "new" / name).write_bytes(data)
+            folder.parent.mkdir(exist_ok=True)
+            try:
+                os.rename(scratch / "new", folder)  # noqa: PTH104 - never onto a full folder
+            except OSError:
+                if not folder.is_dir():  # else another process was quicker
+                    raise
+    return folder

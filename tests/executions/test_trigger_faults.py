@@ -1,0 +1,101 @@
+"""Each call that starts a version and waits for it, failing in each way."""
+
+from __future__ import annotations
+
+import time
+from typing import Any
+
+import pytest
+from grpc import StatusCode
+
+from mfbuild.errors import FlyteError
+from mfbuild.executions.trigger import trigger, wait
+from mfbuild.flyte.admin.failures import Refusal
+from mfbuild.push.names import FlowWord, find_launch_plan
+from tests.flyteadmin.faults import Call, answer, cut
+from tests.push.faulty import Faulty, grpc_faults, problem_of
+from tests.push.pushing import PROJECT
+
+pytestmark = pytest.mark.tools
+
+NAME = "r1"
+STARTING = {
+    "ListLaunchPlans": "list the versions of `TrainFlow`",
+    "CreateExecution": f"start launch plan `TrainFlow` as `{NAME}`",
+    "GetExecution": f"find the execution `{NAME}`",
+    "ListNodeExecutions": f"list the tasks of the execution `{NAME}`",
+}
+PASSING = grpc_faults()
+
+
+def soon(seconds: float) -> None:
+    """Let what runs go on, but not for so long."""
+    time.sleep(0.01)
+
+
+def run(place: Faulty) -> None:
+    """Start the active version, and wait until it has ended."""
+    there = place.place()
+    plan = find_launch_plan(there, PROJECT, "staging", FlowWord("TrainFlow"))
+    assert (plan.active, plan.id.version) == (True, place.old.manifest.version)
+    id = trigger(there, plan, [], name=NAME)
+    ended = wait(there.backend.executions, id, sleep=soon)
+    assert (ended.id, ended.of, ended.phase) == (id, plan.id, "succeeded")
+
+
+def started(place: Faulty) -> list[str]:
+    return [row.message.id.name for row in place.double.state.executions.in_order()]
+
+
+@pytest.mark.parametrize("name", PASSING)
+@pytest.mark.parametrize("rpc", STARTING)
+def test_a_start_under_a_fault_that_passes(place: Faulty, rpc: str, name: str) -> None:
+    place.double.faults.add(rpc, PASSING[name])
+    run(place)
+    assert place.waited
+    assert started(place) == [NAME]
+
+
+@pytest.mark.parametrize("name", PASSING)
+@pytest.mark.parametrize("rpc", STARTING)
+def test_a_start_under_a_fault_that_stays(place: Faulty, rpc: str, name: str) -> None:
+    """The error names the execution, which may have begun: under its name there is but one."""
+    place.double.faults.always(rpc, PASSING[name])
+    told = problem_of(FlyteError, lambda: run(place), place.tokens.read_text())
+    assert STARTING[rpc] in told
+    place.calm()
+    run(place)
+    assert started(place) == [NAME]
+
+
+@pytest.mark.parametrize("rpc", STARTING)
+def test_a_start_that_is_denied(place: Faulty, rpc: str) -> None:
+    place.double.faults.always(rpc, answer(StatusCode.PERMISSION_DENIED, "not you"))
+    with pytest.raises(Refusal, match=f"refuses to {STARTING[rpc]}: not you"):
+        run(place)
+    assert place.waited == []
+
+
+@pytest.mark.parametrize("rpc", STARTING)
+def test_a_token_that_expires_while_something_is_started(place: Faulty, rpc: str) -> None:
+    def expire(call: Call) -> Any:
+        place.renew()
+        return call.perform()
+
+    place.double.faults.add(rpc, expire)
+    run(place)
+    assert started(place) == [NAME]
+
+
+def test_another_ones_execution_of_that_name_is_not_taken_for_ones_own(place: Faulty) -> None:
+    place.push(place.new)
+    there = place.place()
+    old = find_launch_plan(
+        there, PROJECT, "staging", FlowWord("TrainFlow", place.old.manifest.version)
+    )
+    new = find_launch_plan(there, PROJECT, "staging", FlowWord("TrainFlow"))
+    id = trigger(there, old, [], name=NAME)
+    place.double.faults.add("CreateExecution", cut(after=True))
+    with pytest.raises(FlyteError, match=f"an execution `{NAME}` of something else is there"):
+        trigger(there, new, [], name=NAME)
+    assert wait(there.backend.executions, id, sleep=soon).of == old.id
