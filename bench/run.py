@@ -168,13 +168,13 @@ def metaflows_own() -> list[list[str]]:
 def by_the_runtime(folder: Path) -> tuple[list[str], dict[str, str]]:
     """What a container runs for `middle`, and its variables."""
     from mfbuild.engine.store import Store
-    from mfbuild.local.sandbox.runtime_tree import lay_toolbox
+    from mfbuild.local.sandbox.runtime_tree import lay_runtime
 
     bundle = packaged(folder, "three.py")
     digest = manifest(bundle)["code"]["digest"].partition(":")[2]
     code = f"{bundle}/blobs/sha256/{digest}#sha256={digest}"
     with Store.open(folder / "store") as store:
-        library = lay_toolbox(store) / "lib"
+        library = lay_runtime(store) / "lib"
     env = {"PYTHONPATH": str(library), "MFBUILD_FLOW_FILE": "three.py",
            "MFBUILD_WORKDIR": str(folder)}  # fmt: skip
     module = [sys.executable, "-m", "mfbuild_runtime"]

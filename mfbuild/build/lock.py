@@ -69,9 +69,9 @@ def brought(
     path: Path, source: Path, asked: Mapping[Request, str], found: Lock, config: Config
 ) -> Lock:
     """The lock of `asked` with the pins of another tool's lock `source`, written to `path`."""
-    from mfbuild.python.import_lock import brought_lock
+    from mfbuild.python.import_lock import imported_lock
 
-    answered = brought_lock(
+    answered = imported_lock(
         source, asked, config.platforms, settings=settings_of(config), cache=url_cache(config)
     )
     whole = Lock({**found.environments, **answered.environments})

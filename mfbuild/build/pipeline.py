@@ -11,7 +11,7 @@ from mfbuild.build.load import LoadedFlow
 from mfbuild.build.session import LOCK, Session
 from mfbuild.build.tools import TOOLS, fetchers
 from mfbuild.config import Config
-from mfbuild.engine.graph import Graph
+from mfbuild.engine.graph import ActionGraph
 from mfbuild.engine.plan import Plan, make_plan
 from mfbuild.engine.run import Results, run
 from mfbuild.errors import Problem, ResolveError
@@ -94,7 +94,7 @@ def _warn_of_size(session: Session, label: str, code: Sequence[CodeEntry]) -> No
 def plan(session: Session, analysis: Analysis) -> Plan:
     """What `execute` would do, and why."""
     return make_plan(
-        Graph(analysis.actions),
+        ActionGraph(analysis.actions),
         analysis.goals(),
         {name: tool.version for name, tool in TOOLS.items()},
         session.cache.get,
@@ -107,7 +107,7 @@ def plan(session: Session, analysis: Analysis) -> Plan:
 def execute(session: Session, analysis: Analysis, locked: Lock) -> Results:
     """Make every blob of the flows' bundles; the results by label."""
     return run(
-        Graph(analysis.actions),
+        ActionGraph(analysis.actions),
         analysis.goals(),
         TOOLS,
         fetchers(locked, session.config.root, session.config.store),

@@ -6,7 +6,7 @@ import argparse
 import json
 
 from mfbuild.cli import options
-from mfbuild.cli import targets as places
+from mfbuild.cli import targets as targets
 from mfbuild.errors import UsageError
 
 EPILOG = """\
@@ -23,7 +23,7 @@ def arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "flow", metavar="FLOW@VERSION", help="a version may be cut to its first digits"
     )
-    places.where(parser)
+    targets.where(parser)
     options.common(parser)
 
 
@@ -33,18 +33,18 @@ def run(args: argparse.Namespace) -> int:
 
 def switch(args: argparse.Namespace, *, active: bool) -> int:
     """Make the version that is named active, or the active one inactive."""
-    with options.session_of(args, places.workspace(args.flow)) as session:
+    with options.session_of(args, targets.workspace(args.flow)) as session:
         from mfbuild.push.names import find_launch_plan
 
-        word, spec = places.flow_word(args, session, args.flow)
+        word, spec = targets.flow_word(args, session, args.flow)
         if active and not word.version:
             raise UsageError(
                 f"`{args.flow}` names no version", hint="`mfbuild versions` lists those there are"
             )
-        place, project, domain = places.registered(args, session, spec)
-        plan = find_launch_plan(place, project, domain, word)
+        target, project, domain = targets.registered(args, session, spec)
+        plan = find_launch_plan(target, project, domain, word)
         if plan.active != active:
-            place.backend.registrations.set_active(plan.id, active=active)
+            target.backend.registrations.set_active(plan.id, active=active)
         state = "active" if active else "inactive"
         changed = "" if plan.active != active else " already"
         session.reporter.note(f"{plan.id.name} is {state}{changed} in {project}/{domain}")

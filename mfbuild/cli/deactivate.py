@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 
 from mfbuild.cli import options
-from mfbuild.cli import targets as places
+from mfbuild.cli import targets as targets
 from mfbuild.cli.activate import switch
 
 EPILOG = """\
@@ -18,7 +18,7 @@ def arguments(parser: argparse.ArgumentParser) -> None:
     parser.description = "Make the active version of a flow inactive: its schedule starts nothing."
     parser.epilog = EPILOG
     parser.add_argument("flow", metavar="FLOW", help="a registered name, or the flow's file")
-    places.where(parser)
+    targets.where(parser)
     options.common(parser)
 
 

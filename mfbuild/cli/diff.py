@@ -8,7 +8,7 @@ from dataclasses import asdict
 from typing import TYPE_CHECKING
 
 from mfbuild.cli import options
-from mfbuild.cli import targets as places
+from mfbuild.cli import targets as targets
 from mfbuild.cli.push import bundle_at, is_bundle
 
 if TYPE_CHECKING:
@@ -32,12 +32,12 @@ def arguments(parser: argparse.ArgumentParser) -> None:
         parser.add_argument(
             name, metavar="FLOW[@VERSION]", help=f"{text} one: registered, or a bundle"
         )
-    places.where(parser)
+    targets.where(parser)
     options.common(parser)
 
 
 def run(args: argparse.Namespace) -> int:
-    with options.session_of(args, places.workspace(args.before, args.after)) as session:
+    with options.session_of(args, targets.workspace(args.before, args.after)) as session:
         from mfbuild.push.diff import changes, contents
 
         sides = [contents(_bundle(args, session, word)) for word in (args.before, args.after)]
@@ -56,6 +56,6 @@ def _bundle(args: argparse.Namespace, session: Session, word: str) -> Source:
 
     if is_bundle(word):
         return bundle_at(word)
-    flow, spec = places.flow_word(args, session, word)
-    place, project, domain = places.registered(args, session, spec)
-    return registered_bundle(place, project, domain, flow)
+    flow, spec = targets.flow_word(args, session, word)
+    target, project, domain = targets.registered(args, session, spec)
+    return registered_bundle(target, project, domain, flow)

@@ -7,7 +7,7 @@ import json
 from pathlib import Path
 
 from mfbuild.cli import options
-from mfbuild.cli import targets as places
+from mfbuild.cli import targets as targets
 from mfbuild.cli.push import arguments_of_bundles, bundles_of
 from mfbuild.errors import BundleError, UsageError
 
@@ -36,8 +36,8 @@ def arguments(parser: argparse.ArgumentParser) -> None:
         metavar="URL",
         help="where the files of FILE.tgz.blobs/ will be: code and plan are not uploaded",
     )
-    places.where(parser)
-    places.metaflow(parser)
+    targets.where(parser)
+    targets.metaflow(parser)
     options.building(parser)
     options.cache_flags(parser)
     options.common(parser)
@@ -52,10 +52,10 @@ def run(args: argparse.Namespace) -> int:
         if len(found) != 1:
             raise UsageError(f"one bundle is exported at a time, not {len(found)}")
         ((bundle, spec),) = found
-        domain = places.domains_of(args, session.config, spec)[0]
-        place = places.place(args, session, domain, spec)
-        deployment = places.deployment(args, session, place, domain, spec)
-        made = export(bundle, deployment, None if args.blobs else place, blobs=args.blobs)
+        domain = targets.domains_of(args, session.config, spec)[0]
+        target = targets.target(args, session, domain, spec)
+        deployment = targets.deployment(args, session, target, domain, spec)
+        made = export(bundle, deployment, None if args.blobs else target, blobs=args.blobs)
     from mfbuild.oci.archive import write_whole
 
     try:

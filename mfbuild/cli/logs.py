@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from mfbuild.cli import options
-from mfbuild.cli import targets as places
+from mfbuild.cli import targets as targets
 from mfbuild.errors import UsageError, did_you_mean
 
 if TYPE_CHECKING:
@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
     from mfbuild.build.session import Session
     from mfbuild.flyte.backend import ExecutionId
-    from mfbuild.push.target import Place
+    from mfbuild.push.target import PushTarget
 
 _POLL = 0.5
 EPILOG = """\
@@ -49,7 +49,7 @@ def arguments(parser: argparse.ArgumentParser) -> None:
         default=Path(sys.executable),
         help="an interpreter that has Metaflow (default: the one that runs mfbuild)",
     )
-    places.where(parser)
+    targets.where(parser)
     options.common(parser, json=False)
 
 
@@ -61,16 +61,16 @@ def run(args: argparse.Namespace) -> int:
         if folder := _run_here(args.execution, session.config.root):
             _show_run(args, folder)
             return 0
-        place, found = places.execution(args, session)
+        target, found = targets.execution(args, session)
         if args.step and found.is_done:
-            _check_step(args.step, place, found.id)
+            _check_step(args.step, target, found.id)
         settings = metaflow_settings(session.config.domains[found.id.domain].metaflow)
         show_logs(
             args.python.absolute(),
             {**os.environ, **settings},
-            logs_of(place.backend.executions, found, args.step),
-            follow=_following(place, found.id) if args.follow else None,
-            folder=_folder(place, session, found.id),
+            logs_of(target.backend.executions, found, args.step),
+            follow=_following(target, found.id) if args.follow else None,
+            folder=_folder(target, session, found.id),
         )
     return 0
 
@@ -103,27 +103,27 @@ def _show_run(args: argparse.Namespace, folder: Path) -> None:
     )
 
 
-def _check_step(name: str, place: Place, id: ExecutionId) -> None:
+def _check_step(name: str, target: PushTarget, id: ExecutionId) -> None:
     """UsageError if an execution that has ended ran no step of this name."""
-    ran = {task.task.rpartition(".")[2] for task in place.backend.executions.tasks(id)}
+    ran = {task.task.rpartition(".")[2] for task in target.backend.executions.tasks(id)}
     if name not in ran:
         hint = did_you_mean(name, sorted(ran)) if ran else None
         raise UsageError(f"no step `{name}` has run in `{id.name}`", hint=hint)
 
 
-def _folder(place: Place, session: Session, id: ExecutionId) -> Path:
+def _folder(target: PushTarget, session: Session, id: ExecutionId) -> Path:
     """Where a local datastore is looked for: from where the run was started."""
-    if not place.embedded:
+    if not target.embedded:
         return Path.cwd()
     from mfbuild.local.record.state import RUNS, read_info
 
     return Path(read_info(session.config.root / RUNS / id.name).here or session.config.root)
 
 
-def _following(place: Place, id: ExecutionId) -> Callable[[], None]:
+def _following(target: PushTarget, id: ExecutionId) -> Callable[[], None]:
     from mfbuild.executions.trigger import wait
 
     def until_its_end() -> None:
-        wait(place.backend.executions, id)
+        wait(target.backend.executions, id)
 
     return until_its_end

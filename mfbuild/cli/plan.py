@@ -9,7 +9,7 @@ from mfbuild.build import pipeline
 from mfbuild.build.labels import find_flows
 from mfbuild.build.load import load_flows
 from mfbuild.cli import options
-from mfbuild.engine.plan import Plan, Status, Step
+from mfbuild.engine.plan import Plan, PlannedAction, Status
 from mfbuild.report import human_bytes
 
 
@@ -45,11 +45,11 @@ def _table(plan: Plan, *, whole: bool) -> str:
     return "\n".join(lines)
 
 
-def _word(step: Step) -> str:
+def _word(step: PlannedAction) -> str:
     return {Status.CACHED: "cached", Status.RUN: "run", Status.MAYBE: "maybe"}[step.status]
 
 
-def _why(step: Step) -> str:
+def _why(step: PlannedAction) -> str:
     reasons = [reason.brief() for reason in step.reasons]
     return "; ".join(reasons[:3]) + (f"; and {len(reasons) - 3} more" if reasons[3:] else "")
 

@@ -6,7 +6,7 @@ import argparse
 import json
 
 from mfbuild.cli import options
-from mfbuild.cli import targets as places
+from mfbuild.cli import targets as targets
 from mfbuild.cli.push import result_json, result_lines, tell
 from mfbuild.errors import UsageError
 
@@ -43,7 +43,7 @@ def arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--production", action="store_true", help="the production branch there, with @project"
     )
-    places.metaflow(parser)
+    targets.metaflow(parser)
     parser.add_argument("--activate", action="store_true", help="make it the live version there")
     parser.add_argument("--dry-run", action="store_true", help="print the calls, make none")
     options.common(parser)
@@ -59,12 +59,14 @@ def run(args: argparse.Namespace) -> int:
         if args.origin == args.target:
             raise UsageError("`--from` and `--to` are the same domain")
         began = time.monotonic()
-        origin, target = (places.place(args, session, name) for name in (args.origin, args.target))
-        source = places.deployment(args, session, origin, args.origin, None)
-        to = places.deployment(args, session, target, args.target, None)
+        origin, target = (
+            targets.target(args, session, name) for name in (args.origin, args.target)
+        )
+        source = targets.deployment(args, session, origin, args.origin, None)
+        to = targets.deployment(args, session, target, args.target, None)
         dry = DryRun(target) if args.dry_run else None
         pushed = promote(
-            places.registered_word(args.flow),
+            targets.registered_word(args.flow),
             (origin, source.project, args.origin),
             dry.whole() if dry else target,
             to,

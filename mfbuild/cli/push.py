@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from mfbuild.cli import options
-from mfbuild.cli import targets as places
+from mfbuild.cli import targets as targets
 from mfbuild.cli.run import is_bundle as is_local_bundle
 from mfbuild.errors import Problem, UsageError
 from mfbuild.oci.reference import REMOTE
@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from mfbuild.push.deployment import Deployment
     from mfbuild.push.dry_run import DryRun
     from mfbuild.push.push import Pushed
-    from mfbuild.push.target import Place
+    from mfbuild.push.target import PushTarget
     from mfbuild.report import PlainReporter
 
 EPILOG = """\
@@ -43,8 +43,8 @@ def arguments(parser: argparse.ArgumentParser) -> None:
     )
     parser.epilog = EPILOG
     arguments_of_bundles(parser)
-    places.where(parser, several=True)
-    places.metaflow(parser)
+    targets.where(parser, several=True)
+    targets.metaflow(parser)
     parser.add_argument(
         "--activate",
         action="store_true",
@@ -77,7 +77,7 @@ class Wanted(NamedTuple):
     spec: FlowSpec
 
 
-_Result = tuple["Place", "Pushed", "list[str] | None"]
+_Result = tuple["PushTarget", "Pushed", "list[str] | None"]
 """A bundle in a domain; the calls are those of a dry run."""
 
 
@@ -170,56 +170,60 @@ def _push_all(
 ) -> Iterator[_Result]:
     from mfbuild.push.push import push
 
-    for bundle, place, deployment in _checked(args, session, bundles):
+    for bundle, target, deployment in _checked(args, session, bundles):
         began = time.monotonic()
-        dry = _dry_run(place) if args.dry_run else None
+        dry = _dry_run(target) if args.dry_run else None
         activate = args.activate or session.config.domains[deployment.domain].activate
-        used = dry.whole() if dry else place
+        used = dry.whole() if dry else target
         pushed = push(bundle, deployment, used, activate=activate)
         calls = dry.calls if dry else None
-        tell(session.reporter, place, pushed, calls, time.monotonic() - began)
-        yield place, pushed, calls
+        tell(session.reporter, target, pushed, calls, time.monotonic() - began)
+        yield target, pushed, calls
 
 
-def _dry_run(place: Place) -> DryRun:
+def _dry_run(target: PushTarget) -> DryRun:
     from mfbuild.push.dry_run import DryRun
 
-    return DryRun(place)
+    return DryRun(target)
 
 
 def _checked(
     args: argparse.Namespace, session: Session, bundles: Sequence[Wanted]
-) -> list[tuple[Source, Place, Deployment]]:
+) -> list[tuple[Source, PushTarget, Deployment]]:
     """Each bundle with each place that it goes to.
 
     UsageError, before anything is sent to any of them, names all that is missing.
     """
     from mfbuild.push.record import site_of
 
-    found: list[tuple[Source, Place, Deployment]] = []
-    known: dict[tuple[str, str | None], Place] = {}
+    found: list[tuple[Source, PushTarget, Deployment]] = []
+    known: dict[tuple[str, str | None], PushTarget] = {}
     problems: list[Problem] = []
     for bundle, spec in bundles:
-        for domain in places.domains_of(args, session.config, spec):
-            key = domain, places.project(args, spec)
-            place = known[key] = known.get(key) or places.place(args, session, domain, spec)
-            deployment = places.deployment(args, session, place, domain, spec)
+        for domain in targets.domains_of(args, session.config, spec):
+            key = domain, targets.project(args, spec)
+            target = known[key] = known.get(key) or targets.target(args, session, domain, spec)
+            deployment = targets.deployment(args, session, target, domain, spec)
             try:
-                site_of(bundle.manifest, deployment, embedded=place.embedded)
+                site_of(bundle.manifest, deployment, embedded=target.embedded)
             except UsageError as error:
                 problems += error.problems
-            found.append((bundle, place, deployment))
+            found.append((bundle, target, deployment))
     if problems:
         raise UsageError.all_of(list(dict.fromkeys(problems)))
     return found
 
 
 def tell(
-    reporter: PlainReporter, place: Place, pushed: Pushed, calls: list[str] | None, seconds: float
+    reporter: PlainReporter,
+    target: PushTarget,
+    pushed: Pushed,
+    calls: list[str] | None,
+    seconds: float,
 ) -> None:
     """Say what a push has done, in a sentence."""
     id = pushed.launch_plan
-    where = f"{id.name}@{id.version[:12]} in {id.project}/{id.domain} of {place}"
+    where = f"{id.name}@{id.version[:12]} in {id.project}/{id.domain} of {target}"
     for note in pushed.notes:
         reporter.note(f"note: {note}")
     if calls is not None:
@@ -242,7 +246,7 @@ def result_lines(pushed: Pushed, calls: list[str] | None) -> Iterator[str]:
     yield from pushed.references
 
 
-def result_json(place: Place, pushed: Pushed, calls: list[str] | None) -> dict[str, object]:
+def result_json(target: PushTarget, pushed: Pushed, calls: list[str] | None) -> dict[str, object]:
     """The same for machines."""
     id = pushed.launch_plan
     return {
@@ -250,7 +254,7 @@ def result_json(place: Place, pushed: Pushed, calls: list[str] | None) -> dict[s
         "version": id.version,
         "project": id.project,
         "domain": id.domain,
-        "backend": place.backend.name,
+        "backend": target.backend.name,
         "images": dict(pushed.images),
         "sent": [f"{i.name}@{i.version}" for i in pushed.sent],
         "active": pushed.active,

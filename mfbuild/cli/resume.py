@@ -56,14 +56,14 @@ def run(args: argparse.Namespace) -> int:
     word = args.flow or info.source
     root = folder.parents[2] if is_bundle(word) else options.workspace_of([word])
     with options.session_of(args, root) as session:
-        place = args.place or info.place
-        source, packaged = packaged_for(session, word, place, list(info.parameters.items()))
+        sandbox = args.sandbox or info.sandbox
+        source, packaged = packaged_for(session, word, sandbox, list(info.parameters.items()))
         if packaged.spec.name != info.flow:
             raise UsageError(f"the run is one of `{info.flow}`, not of `{packaged.spec.name}`")
         here = Path(info.here or Path.cwd())
-        entered = enter(args, session, packaged, place, folder, here)
+        entered = enter(args, session, packaged, sandbox, folder, here)
         with RunState.reopen(folder) as state:
-            changes = {"source": str(source), "version": packaged.version, "place": place}
+            changes = {"source": str(source), "version": packaged.version, "place": sandbox}
             state.update(**_ANEW, **changes)
             perform(session, state, packaged, entered, json_wanted=args.json)
     return 0
@@ -82,7 +82,7 @@ def _registered(args: argparse.Namespace, folder: Path, info: RunInfo) -> int:
     with options.session_of(args, folder.parents[2]) as session, RunState.reopen(folder) as state:
         began = time.monotonic()
         with state.recorded():
-            state.update(**_ANEW, place=args.place or info.place)
+            state.update(**_ANEW, sandbox=args.sandbox or info.sandbox)
             perform_registered(
                 state,
                 session.store,

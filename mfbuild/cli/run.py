@@ -17,9 +17,9 @@ if TYPE_CHECKING:
     from mfbuild.build.session import Session
     from mfbuild.flow.spec import ParameterSpec
     from mfbuild.local.record.state import RunState
-    from mfbuild.local.run_source import Packaged
-    from mfbuild.local.sandbox.choose import Request
-    from mfbuild.local.sandbox.executor import Place
+    from mfbuild.local.run_source import RunSource
+    from mfbuild.local.sandbox.choose import RunOptions
+    from mfbuild.local.sandbox.executor import Sandbox
 
 TAKES_PARAMETERS = True
 """What argparse does not know is a Parameter of the flow."""
@@ -59,7 +59,7 @@ def where(parser: argparse.ArgumentParser) -> None:
     """How a run is made; `resume` has the same."""
     parser.add_argument(
         "--in",
-        dest="place",
+        dest="sandbox",
         choices=("rootfs", "container", "host"),
         help="rootfs: the step's image, without a container engine (default); container: the "
         "image, by Docker, Podman or runc; host: this interpreter and its packages",
@@ -81,8 +81,8 @@ def run(args: argparse.Namespace) -> int:
         if args.step:
             _run_step(args, session, pairs)
             return 0
-        place = args.place or "rootfs"
-        source, packaged = packaged_for(session, args.flow, place, pairs)
+        sandbox = args.sandbox or "rootfs"
+        source, packaged = packaged_for(session, args.flow, sandbox, pairs)
         tell_namesakes(args, session, packaged.spec.parameters)
         from mfbuild.local.record.state import RUNS, RunInfo, RunState, new_name
         from mfbuild.local.settings import user_of
@@ -94,14 +94,14 @@ def run(args: argparse.Namespace) -> int:
             run=f"flyte-{name}",
             source=str(source),
             version=packaged.version,
-            place=place,
+            sandbox=sandbox,
             began=time.time(),
             parameters=dict(pairs),
             prefix=prefix_of(packaged, os.environ),
             owner=user_of(os.environ),
             here=str(Path.cwd()),
         )
-        entered = enter(args, session, packaged, place, root / RUNS / name, Path.cwd())
+        entered = enter(args, session, packaged, sandbox, root / RUNS / name, Path.cwd())
         with RunState.create(root / RUNS, info) as state:
             perform(session, state, packaged, entered, json_wanted=args.json)
     return 0
@@ -116,14 +116,14 @@ def _run_step(args: argparse.Namespace, session: Session, pairs: Sequence[tuple[
     runs, warn = session.config.root / RUNS, session.reporter.warn
     folder = find_run(runs, args.from_run, source_of(session, args.flow), warn=warn)
     info = read_info(folder)
-    place, given = args.place or info.place, list(info.parameters.items())
-    _, packaged = packaged_for(session, args.flow, place, given)
+    sandbox, given = args.sandbox or info.sandbox, list(info.parameters.items())
+    _, packaged = packaged_for(session, args.flow, sandbox, given)
     steps = [step.name for step in packaged.spec.steps]
     if args.step not in steps:
         raise UsageError(f"there is no step `{args.step}`", hint=did_you_mean(args.step, steps))
     if info.flow != packaged.spec.name:
         raise UsageError(f"the run `{info.name}` is one of `{info.flow}`")
-    entered = enter(args, session, packaged, place, folder, Path(info.here or Path.cwd()))
+    entered = enter(args, session, packaged, sandbox, folder, Path(info.here or Path.cwd()))
     with RunState.reopen(folder) as state:
         perform(session, state, packaged, entered, json_wanted=args.json)
 
@@ -131,33 +131,33 @@ def _run_step(args: argparse.Namespace, session: Session, pairs: Sequence[tuple[
 def enter(
     args: argparse.Namespace,
     session: Session,
-    packaged: Packaged,
-    place: str,
+    packaged: RunSource,
+    sandbox: str,
     folder: Path,
     here: Path,
-) -> tuple[Request, Place]:
+) -> tuple[RunOptions, Sandbox]:
     """How the run in `folder` is to be made, and where; an error if that is not possible.
 
     `here` is where it was started: its datastore is the one that Metaflow finds from there.
     """
-    from mfbuild.local.sandbox.choose import Request, place_for
+    from mfbuild.local.sandbox.choose import RunOptions, choose_sandbox
 
-    request = Request(
-        place=place,
+    request = RunOptions(
+        sandbox=sandbox,
         workers=args.max_workers or os.cpu_count() or 1,
         python=args.python.absolute(),
         environ=os.environ,
         here=here,
         step=getattr(args, "step", None),
     )
-    return request, place_for(packaged, request, folder, session.store, session.reporter)
+    return request, choose_sandbox(packaged, request, folder, session.store, session.reporter)
 
 
 def perform(
     session: Session,
     state: RunState,
-    packaged: Packaged,
-    entered: tuple[Request, Place],
+    packaged: RunSource,
+    entered: tuple[RunOptions, Sandbox],
     *,
     json_wanted: bool,
 ) -> None:
@@ -166,11 +166,11 @@ def perform(
     from mfbuild.local.perform import perform as perform_run
     from mfbuild.local.runnable import Given
 
-    request, place = entered
+    request, sandbox = entered
     values = given_parameters(packaged.spec, list(state.info.parameters.items()))
     began = time.monotonic()
     given = Given(packaged, values, state.info.prefix)
-    perform_run(state, given, request, place, session.reporter)
+    perform_run(state, given, request, sandbox, session.reporter)
     told(session, state, request.step, began, json_wanted=json_wanted)
 
 
@@ -184,7 +184,7 @@ def told(
     print(json.dumps({"run": pathspec, "name": state.info.name}) if json_wanted else pathspec)
 
 
-def prefix_of(packaged: Packaged, environ: Mapping[str, str]) -> str:
+def prefix_of(packaged: RunSource, environ: Mapping[str, str]) -> str:
     """What Metaflow puts before the name of a flow with @project when it runs it here."""
     spec = packaged.spec
     if spec.project is None:
@@ -202,8 +202,8 @@ def prefix_of(packaged: Packaged, environ: Mapping[str, str]) -> str:
 
 
 def packaged_for(
-    session: Session, word: str, place: str, pairs: Sequence[tuple[str, str]]
-) -> tuple[Path, Packaged]:
+    session: Session, word: str, sandbox: str, pairs: Sequence[tuple[str, str]]
+) -> tuple[Path, RunSource]:
     """What `word` names, as an absolute path, and what to run of it.
 
     A bundle is read, a flow is packaged; images are made for where they are used only: here.
@@ -221,7 +221,7 @@ def packaged_for(
         return source, packaged
     (flow,) = load_flows(session, [source])
     given_parameters(flow.spec, pairs)
-    if place == "host":
+    if sandbox == "host":
         return source, without_images(session, flow)
     from mfbuild.build.bundle import package
     from mfbuild.oci.archive import host_platform

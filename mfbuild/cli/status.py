@@ -10,7 +10,7 @@ from itertools import islice
 from typing import TYPE_CHECKING
 
 from mfbuild.cli import options
-from mfbuild.cli import targets as places
+from mfbuild.cli import targets as targets
 
 if TYPE_CHECKING:
     from mfbuild.flyte.backend import Execution, TaskRun
@@ -37,15 +37,15 @@ def arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--wait", action="store_true", help="until it has ended; exit 1 if it failed"
     )
-    places.where(parser)
+    targets.where(parser)
     options.common(parser)
 
 
 def run(args: argparse.Namespace) -> int:
     with options.session_of(args, options.workspace_of([])) as session:
         if not args.execution:
-            place, project, domain = places.registered(args, session)
-            executions = place.backend.executions
+            target, project, domain = targets.registered(args, session)
+            executions = target.backend.executions
             listed = list(islice(executions.list(project, domain, args.flow), args.n))
             if args.json:
                 print(json.dumps({"executions": [_json(e, ()) for e in listed]}))
@@ -53,14 +53,16 @@ def run(args: argparse.Namespace) -> int:
                 print("\n".join(_line(e) for e in listed))
             else:
                 of = f" of `{args.flow}`" if args.flow else ""
-                session.reporter.note(f"there is no execution{of} in {project}/{domain} of {place}")
+                session.reporter.note(
+                    f"there is no execution{of} in {project}/{domain} of {target}"
+                )
             return 0
         from mfbuild.cli.trigger import ended
         from mfbuild.executions.progress import Board, task_lines
         from mfbuild.executions.trigger import wait
 
-        place, found = places.execution(args, session)
-        executions = place.backend.executions
+        target, found = targets.execution(args, session)
+        executions = target.backend.executions
         if args.wait:
             found = wait(executions, found.id, Board(session.reporter).show)
         tasks = executions.tasks(found.id)

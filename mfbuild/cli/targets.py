@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from mfbuild.flyte.backend import Execution
     from mfbuild.push.deployment import Deployment
     from mfbuild.push.names import FlowWord
-    from mfbuild.push.target import Place
+    from mfbuild.push.target import PushTarget
 
 _USERS = ("METAFLOW_USER", "SUDO_USER", "USERNAME", "USER")
 """Where Metaflow looks for the person's name (util.py, `get_username`)."""
@@ -75,14 +75,14 @@ def domains_of(args: argparse.Namespace, config: Config, spec: FlowSpec | None) 
 
 def registered(
     args: argparse.Namespace, session: Session, spec: FlowSpec | None = None
-) -> tuple[Place, str, str]:
+) -> tuple[PushTarget, str, str]:
     """The place, the project and the domain that a verb works on, which takes no more than one."""
     domain = domains_of(args, session.config, spec)[0]
-    found = place(args, session, domain, spec)
+    found = target(args, session, domain, spec)
     return found, deployment(args, session, found, domain, spec).project, domain
 
 
-def execution(args: argparse.Namespace, session: Session) -> tuple[Place, Execution]:
+def execution(args: argparse.Namespace, session: Session) -> tuple[PushTarget, Execution]:
     """The execution that `args.execution` names, and its place."""
     from mfbuild.push.names import find_execution
 
@@ -107,14 +107,14 @@ def _named(args: argparse.Namespace) -> Deployment:
     return Deployment("", "", who, branch=args.branch, production=args.production)
 
 
-def place(
+def target(
     args: argparse.Namespace, session: Session, domain: str, spec: FlowSpec | None = None
-) -> Place:
+) -> PushTarget:
     """The backend and the bundles of a domain."""
-    from mfbuild.push.target import place_of
+    from mfbuild.push.target import target_of
 
     said = project(args, spec)
-    return place_of(domain, session.config, session.store, session.reporter, said)
+    return target_of(domain, session.config, session.store, session.reporter, said)
 
 
 def project(args: argparse.Namespace, spec: FlowSpec | None) -> str | None:
@@ -124,14 +124,18 @@ def project(args: argparse.Namespace, spec: FlowSpec | None) -> str | None:
 
 
 def deployment(
-    args: argparse.Namespace, session: Session, place: Place, domain: str, spec: FlowSpec | None
+    args: argparse.Namespace,
+    session: Session,
+    target: PushTarget,
+    domain: str,
+    spec: FlowSpec | None,
 ) -> Deployment:
     """Where a flow goes and in whose name, of the flags, its @flyte and BUILD.toml."""
     from mfbuild.push.deployment import Deployment
     from mfbuild.push.target import project_of
 
     return Deployment(
-        project=project_of(project(args, spec), session.config, place),
+        project=project_of(project(args, spec), session.config, target),
         domain=domain,
         owner=owner(os.environ),
         namespace=getattr(args, "namespace", None),

@@ -6,7 +6,7 @@ import argparse
 import json
 
 from mfbuild.cli import options
-from mfbuild.cli import targets as places
+from mfbuild.cli import targets as targets
 
 EPILOG = """\
 examples:
@@ -20,16 +20,16 @@ def arguments(parser: argparse.ArgumentParser) -> None:
     parser.epilog = EPILOG
     parser.add_argument("execution", metavar="EXECUTION", help="its name, or Metaflow's run id")
     parser.add_argument("--cause", default="terminated by mfbuild", help="what Flyte shows of it")
-    places.where(parser)
+    targets.where(parser)
     options.common(parser)
 
 
 def run(args: argparse.Namespace) -> int:
     with options.session_of(args, options.workspace_of([])) as session:
-        place, found = places.execution(args, session)
+        target, found = targets.execution(args, session)
         if found.is_done:
             session.reporter.note(f"{found.id.name} had ended: {found.phase}")
         else:
-            place.backend.executions.terminate(found.id, args.cause)
+            target.backend.executions.terminate(found.id, args.cause)
     print(json.dumps({"name": found.id.name}) if args.json else found.id.name)
     return 0

@@ -7,13 +7,13 @@ import json
 from typing import TYPE_CHECKING
 
 from mfbuild.cli import options
-from mfbuild.cli import targets as places
+from mfbuild.cli import targets as targets
 from mfbuild.cli.run import parameter_option, parameter_pairs, tell_namesakes
 from mfbuild.errors import RunError, UsageError
 
 if TYPE_CHECKING:
     from mfbuild.flyte.backend import Execution, ExecutionId, LaunchPlan
-    from mfbuild.push.target import Place
+    from mfbuild.push.target import PushTarget
 
 TAKES_PARAMETERS = True
 """What argparse does not know is a Parameter of the flow."""
@@ -54,40 +54,40 @@ def arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--wait", action="store_true", help="until it has ended; exit 1 if it failed"
     )
-    places.where(parser)
+    targets.where(parser)
     options.common(parser)
 
 
 def run(args: argparse.Namespace) -> int:
     pairs = parameter_pairs(args)
-    with options.session_of(args, places.workspace(args.flow)) as session:
+    with options.session_of(args, targets.workspace(args.flow)) as session:
         from mfbuild.executions.progress import Board
         from mfbuild.executions.trigger import wait
         from mfbuild.flyte.parameters import parameters_of
         from mfbuild.push.names import find_launch_plan
 
-        word, spec = places.flow_word(args, session, args.flow, single=True)
-        domain = places.domains_of(args, session.config, spec)[0]
-        place = places.place(args, session, domain, spec)
-        to = places.deployment(args, session, place, domain, spec)
-        plan = find_launch_plan(place, to.project, domain, word)
+        word, spec = targets.flow_word(args, session, args.flow, single=True)
+        domain = targets.domains_of(args, session.config, spec)[0]
+        target = targets.target(args, session, domain, spec)
+        to = targets.deployment(args, session, target, domain, spec)
+        plan = find_launch_plan(target, to.project, domain, word)
         tell_namesakes(args, session, parameters_of(plan.spec.default_inputs))
-        id = _start(args, place, plan, word.step, pairs)
+        id = _start(args, target, plan, word.step, pairs)
         flow = plan.id.name.rpartition(".")[2]
         pathspec = f"{flow}/flyte-{id.name}"
         session.reporter.note(
             f"started {plan.id.name}@{plan.id.version[:12]} as {id.name} in {to.project}/{domain} "
-            f"of {place}"
+            f"of {target}"
         )
         print(json.dumps({"run": pathspec, "name": id.name}) if args.json else pathspec, flush=True)
         if args.wait:
-            ended(wait(place.backend.executions, id, Board(session.reporter).show), pathspec)
+            ended(wait(target.backend.executions, id, Board(session.reporter).show), pathspec)
     return 0
 
 
 def _start(
     args: argparse.Namespace,
-    place: Place,
+    target: PushTarget,
     plan: LaunchPlan,
     step: str | None,
     pairs: list[tuple[str, str]],
@@ -102,13 +102,13 @@ def _start(
             "a single step runs on the artifacts of a run: give both FLOW:STEP and --from-run"
         )
     if step is None:
-        return trigger(place, plan, pairs)
+        return trigger(target, plan, pairs)
     if pairs:
         raise UsageError("a single step has the parameters of its run", hint="leave them out")
     run = args.from_run.rpartition("/")[2]
-    if place.backend.executions.get(ExecutionId(plan.id.project, plan.id.domain, run)):
+    if target.backend.executions.get(ExecutionId(plan.id.project, plan.id.domain, run)):
         run = f"flyte-{run}"
-    return start_onto(place, plan, step, run=run, path=args.path)
+    return start_onto(target, plan, step, run=run, path=args.path)
 
 
 def _path(text: str) -> tuple[int, ...]:

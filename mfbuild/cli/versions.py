@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 from mfbuild.cli import options
-from mfbuild.cli import targets as places
+from mfbuild.cli import targets as targets
 
 if TYPE_CHECKING:
     from mfbuild.flyte.backend import LaunchPlan
@@ -26,17 +26,17 @@ def arguments(parser: argparse.ArgumentParser) -> None:
     )
     parser.epilog = EPILOG
     parser.add_argument("flow", metavar="FLOW", help="a registered name, or the flow's file")
-    places.where(parser)
+    targets.where(parser)
     options.common(parser)
 
 
 def run(args: argparse.Namespace) -> int:
-    with options.session_of(args, places.workspace(args.flow)) as session:
+    with options.session_of(args, targets.workspace(args.flow)) as session:
         from mfbuild.push.names import versions_of
 
-        word, spec = places.flow_word(args, session, args.flow)
-        place, project, domain = places.registered(args, session, spec)
-        found = versions_of(place, project, domain, word)
+        word, spec = targets.flow_word(args, session, args.flow)
+        target, project, domain = targets.registered(args, session, spec)
+        found = versions_of(target, project, domain, word)
     told = {"versions": [_json(plan) for plan in found]}
     print(json.dumps(told) if args.json else _table(found))
     return 0

@@ -33,7 +33,7 @@ _DAMAGE = (ValueError, EOFError, lzma.LZMAError, zlib.error, gzip.BadGzipFile, t
 
 
 @dataclass(frozen=True, slots=True)
-class Member:
+class ArMember:
     """One entry of a package's file system archive.
 
     `path` is relative to the image root, inside it, and merged into /usr; `mode` is permission
@@ -61,7 +61,7 @@ class Deb:
         """The text of its control file."""
         return b"".join(_guarded(self.name, _control(self))).decode("utf-8", "replace")
 
-    def members(self) -> Iterator[tuple[Member, Iterator[bytes]]]:
+    def members(self) -> Iterator[tuple[ArMember, Iterator[bytes]]]:
         """Its files in the archive's order, each with its content in pieces.
 
         A content can be read until the next member is asked for. The last step checks that the
@@ -117,7 +117,7 @@ def _control(deb: Deb) -> Iterator[bytes]:
     raise ValueError("it has no control file")
 
 
-def _members(deb: Deb) -> Iterator[tuple[Member, Iterator[bytes]]]:
+def _members(deb: Deb) -> Iterator[tuple[ArMember, Iterator[bytes]]]:
     packed = max((size for _, size in deb.sections.values()), default=0)
     source = _Unpacked(_pieces(deb, "data.tar"), max(_MAX_SMALL, _MAX_RATIO * packed))
     seen: set[str] = set()
@@ -137,17 +137,17 @@ def _content(tar: tarfile.TarFile, info: tarfile.TarInfo) -> Iterator[bytes]:
     return iter(partial(reader.read, _PIECE), b"") if reader else iter(())
 
 
-def _member(info: tarfile.TarInfo) -> Member:
+def _member(info: tarfile.TarInfo) -> ArMember:
     path, mode = _inside(info.name), info.mode & 0o7777
     if info.isdir():
-        return Member(path, "directory", mode)
+        return ArMember(path, "directory", mode)
     if info.islnk():
-        return Member(path, "hardlink", mode, _inside(info.linkname))
+        return ArMember(path, "hardlink", mode, _inside(info.linkname))
     if info.issym():
         _check_target(path, info.linkname)
-        return Member(path, "symlink", 0o777, info.linkname)
+        return ArMember(path, "symlink", 0o777, info.linkname)
     if info.isreg() and not info.issparse() and info.size >= 0:
-        return Member(path, "file", mode)
+        return ArMember(path, "file", mode)
     raise ValueError(f"`{info.name}` is neither a plain file nor a directory nor a link")
 
 

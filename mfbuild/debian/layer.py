@@ -8,7 +8,7 @@ from collections.abc import Iterator
 from mfbuild.debian.control import paragraph
 from mfbuild.debian.deb import MERGED, Deb, open_deb
 from mfbuild.debian.model import ARCHITECTURES
-from mfbuild.debian.tree import Entry, Tree
+from mfbuild.debian.tree import Tree, TreeEntry
 from mfbuild.engine.model import Work
 from mfbuild.errors import ActionError
 from mfbuild.oci.tar import LayerWriter, layer_outputs
@@ -46,7 +46,7 @@ def run(work: Work) -> None:
                 _write(writer, path, tree.entries[path], tree)
 
 
-def _write(writer: LayerWriter, path: str, entry: Entry, tree: Tree) -> None:
+def _write(writer: LayerWriter, path: str, entry: TreeEntry, tree: Tree) -> None:
     if entry.kind == "directory":
         writer.directory(path, entry.mode, ids=entry.ids)
     elif entry.kind == "symlink":
@@ -68,11 +68,11 @@ def _add_package(tree: Tree, deb: Deb, architecture: str, work: Work) -> None:
     status = f"var/lib/dpkg/status.d/{package}"
     if status in tree.entries:
         raise ActionError(f"`{deb.name}` is a second package `{package}`")
-    tree.add(status, Entry("file", package, 0o644), (control.encode(),))
+    tree.add(status, TreeEntry("file", package, 0o644), (control.encode(),))
     for member, content in deb.members():
         if not _STRIPPED.fullmatch(member.path):
             mode = member.mode & (0o1777 if member.kind == "directory" else 0o777)
-            entry = Entry(member.kind, package, mode, member.target)
+            entry = TreeEntry(member.kind, package, mode, member.target)
             tree.add(member.path, entry, _ticking(content, work))
 
 
@@ -89,14 +89,14 @@ def _ticking(content: Iterator[bytes], work: Work) -> Iterator[bytes]:
 def _add_generated(tree: Tree, user: str) -> None:
     for name in MERGED:
         if f"usr/{name}" in tree.entries:
-            tree.add_missing(name, Entry("symlink", "", 0o777, f"usr/{name}"))
-    tree.add_missing("tmp", Entry("directory", "", 0o1777))
+            tree.add_missing(name, TreeEntry("symlink", "", 0o777, f"usr/{name}"))
+    tree.add_missing("tmp", TreeEntry("directory", "", 0o1777))
     _add_accounts(tree, user)
     _add_certificates(tree)
     if names := tree.entries.get("usr/share/libc-bin/nsswitch.conf"):
         tree.add_missing("etc/nsswitch.conf", names, b"".join(tree.content(names)))
     if (zone := "usr/share/zoneinfo/Etc/UTC") in tree.entries:
-        tree.add_missing("etc/localtime", Entry("symlink", "", 0o777, f"/{zone}"))
+        tree.add_missing("etc/localtime", TreeEntry("symlink", "", 0o777, f"/{zone}"))
 
 
 def _add_accounts(tree: Tree, user: str) -> None:
@@ -105,13 +105,13 @@ def _add_accounts(tree: Tree, user: str) -> None:
     groups = {"0": "root:x:0:", "65534": "nogroup:x:65534:"}
     if uid not in users:
         users[uid] = f"nonroot:x:{uid}:{gid}:nonroot:/home/nonroot"
-        home = Entry("directory", "", 0o755, ids=(int(uid), int(gid)))
+        home = TreeEntry("directory", "", 0o755, ids=(int(uid), int(gid)))
         tree.add_missing("home/nonroot", home)
     groups.setdefault(gid, f"nonroot:x:{gid}:")
     passwd = "".join(f"{line}:/sbin/nologin\n" for line in users.values())
     group = "".join(f"{line}\n" for line in groups.values())
-    tree.add_missing("etc/passwd", Entry("file", "", 0o644), passwd.encode())
-    tree.add_missing("etc/group", Entry("file", "", 0o644), group.encode())
+    tree.add_missing("etc/passwd", TreeEntry("file", "", 0o644), passwd.encode())
+    tree.add_missing("etc/group", TreeEntry("file", "", 0o644), group.encode())
 
 
 def _add_certificates(tree: Tree) -> None:
@@ -125,6 +125,6 @@ def _add_certificates(tree: Tree) -> None:
         return
     texts = (b"".join(tree.content(tree.entries[path])).rstrip(b"\n") for path in paths)
     bundle = "etc/ssl/certs/ca-certificates.crt"
-    tree.add_missing(bundle, Entry("file", "", 0o644), b"".join(t + b"\n" for t in texts))
-    tree.add_missing("usr/lib/ssl/cert.pem", Entry("symlink", "", 0o777, f"/{bundle}"))
-    tree.add_missing("usr/lib/ssl/certs", Entry("symlink", "", 0o777, "/etc/ssl/certs"))
+    tree.add_missing(bundle, TreeEntry("file", "", 0o644), b"".join(t + b"\n" for t in texts))
+    tree.add_missing("usr/lib/ssl/cert.pem", TreeEntry("symlink", "", 0o777, f"/{bundle}"))
+    tree.add_missing("usr/lib/ssl/certs", TreeEntry("symlink", "", 0o777, "/etc/ssl/certs"))

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from mfbuild.engine.graph import producers
-from mfbuild.engine.plan import Last, Plan, Status, Step
+from mfbuild.engine.plan import Last, Plan, PlannedAction, Status
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,11 +37,11 @@ def explain(plan: Plan, label: str, last: Last) -> tuple[Finding, ...]:
     return tuple(_present(other) for other in reversed(plan.steps) if other.action.label in wanted)
 
 
-def _runs(step: Step) -> bool:
+def _runs(step: PlannedAction) -> bool:
     return step.status is not Status.CACHED
 
 
-def _present(step: Step) -> Finding:
+def _present(step: PlannedAction) -> Finding:
     verdict = "must run" if step.status is Status.RUN else "runs if its inputs change"
     return Finding(step.action.label, f"{verdict}:", tuple(map(str, step.reasons)))
 

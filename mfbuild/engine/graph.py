@@ -11,7 +11,7 @@ from mfbuild.engine.model import Action, Output
 _FILE_NAME = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.+-]*\Z")
 
 
-class Graph:
+class ActionGraph:
     """A valid set of actions: labels are unique, inputs exist, and there is no cycle.
 
     `actions` is by label in topological order: a producer before its consumers. ValueError, with

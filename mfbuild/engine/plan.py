@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from enum import Enum
 
-from mfbuild.engine.graph import Graph, producers
+from mfbuild.engine.graph import ActionGraph, producers
 from mfbuild.engine.key import Reason, Record, changes
 from mfbuild.engine.model import Action, ActionResult, Blob, Digest, Input, Output, Source
 
@@ -30,7 +30,7 @@ class Status(Enum):
 
 
 @dataclass(frozen=True, slots=True)
-class Step:
+class PlannedAction:
     """One action of a plan; `reasons` is empty if it is cached.
 
     `result` is what is known to come out; None if the action has to run to know.
@@ -46,10 +46,10 @@ class Step:
 class Plan:
     """What a build would do: its actions in topological order, and what it would download."""
 
-    steps: tuple[Step, ...]
+    steps: tuple[PlannedAction, ...]
     fetches: tuple[Source, ...]
 
-    def step(self, label: str) -> Step:
+    def step(self, label: str) -> PlannedAction:
         """The step of the action `label`; KeyError if the plan has none."""
         for step in self.steps:
             if step.action.label == label:
@@ -58,7 +58,7 @@ class Plan:
 
 
 def make_plan(
-    graph: Graph,
+    graph: ActionGraph,
     goals: Iterable[Output],
     tool_versions: Mapping[str, int],
     lookup: Lookup,
@@ -73,7 +73,7 @@ def make_plan(
     a label the last time. `fresh` (--no-cache) runs every action again and keeps downloads.
     """
     find = _nothing if fresh else lookup
-    schedule = Schedule(graph, goals, tool_versions, find, present, fresh=fresh)
+    schedule = Progress(graph, goals, tool_versions, find, present, fresh=fresh)
     steps = tuple(schedule.step(label, last) for label in schedule.actions)
     wanted = {
         source.blob.digest: source
@@ -96,7 +96,7 @@ def _downloads(action: Action) -> Iterator[Source]:
             yield given
 
 
-class Schedule:
+class Progress:
     """What is known, what must run and what can start, kept up to date as a build goes on.
 
     An action is resolved when its result is known: from the cache once the digests of its inputs
@@ -109,7 +109,7 @@ class Schedule:
 
     def __init__(
         self,
-        graph: Graph,
+        graph: ActionGraph,
         goals: Iterable[Output],
         tool_versions: Mapping[str, int],
         lookup: Lookup,
@@ -174,15 +174,15 @@ class Schedule:
         """The inputs of an action that is resolved, by name."""
         return {name: self._blob(given) for name, given in self.actions[label].inputs}
 
-    def step(self, label: str, last: Last) -> Step:
+    def step(self, label: str, last: Last) -> PlannedAction:
         """What is to be done with `label`, as far as is known now."""
         action, result = self.actions[label], self.results.get(label)
         if label in self.must_run:
-            return Step(action, Status.RUN, self.reasons(label, last), result)
+            return PlannedAction(action, Status.RUN, self.reasons(label, last), result)
         if result is not None:
-            return Step(action, Status.CACHED, (), result)
+            return PlannedAction(action, Status.CACHED, (), result)
         own, after = self._expected(action, last)
-        return Step(action, Status.RUN if own else Status.MAYBE, own + after, None)
+        return PlannedAction(action, Status.RUN if own else Status.MAYBE, own + after, None)
 
     def reasons(self, label: str, last: Last) -> tuple[Reason, ...]:
         """Why `label`, which must run, must."""

@@ -34,7 +34,7 @@ _PAUSE = 0.05  # seconds between looks at whether another process is done
 
 
 @dataclass(frozen=True, slots=True)
-class Job:
+class ActionJob:
     """An action to run: what enters its key, with the reasons it runs for, and its inputs."""
 
     action: Action
@@ -59,7 +59,7 @@ class Worker:
         """The result for a key, as far as this build may reuse it."""
         return self._made.get(key) if self.fresh else self.cache.get(key)
 
-    def act(self, job: Job) -> ActionResult:
+    def act(self, job: ActionJob) -> ActionResult:
         """Make the outputs of an action, all inputs of which are there, and remember them."""
 
         def make() -> tuple[How, ActionResult]:
@@ -90,7 +90,7 @@ class Worker:
 
         return self._reported(source.locator, f"download {source.locator}", fetch)
 
-    def _make(self, job: Job) -> ActionResult:
+    def _make(self, job: ActionJob) -> ActionResult:
         action = job.action
         with self.store.temporary() as directory:
             made, scratch = directory / "out", directory / "scratch"
@@ -114,7 +114,7 @@ class Worker:
                 raise AssertionError(f"it made {found}, not {list(action.outputs)}")
             return ActionResult({name: self.store.add_file(made / name) for name in found})
 
-    def _inputs(self, job: Job) -> Iterator[tuple[str, StoredInput | FileInput]]:
+    def _inputs(self, job: ActionJob) -> Iterator[tuple[str, StoredInput | FileInput]]:
         for name, given in job.action.inputs:
             if isinstance(given, Source) and is_local(given):
                 yield name, FileInput.of(given, self._check)

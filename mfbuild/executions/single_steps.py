@@ -23,7 +23,7 @@ from mfbuild.push.promote import bundle_of
 from mfbuild.push.push import resolved_of
 from mfbuild.push.record import repository_of
 from mfbuild.push.register import fixed, register_tasks
-from mfbuild.push.target import Place
+from mfbuild.push.target import PushTarget
 
 if TYPE_CHECKING:
     from mfbuild.push.bundles import Source
@@ -44,14 +44,16 @@ class Tasks:
     code: str
 
 
-def push_tasks(bundle: Source, deployment: Deployment, place: Place, steps: Iterable[str]) -> Tasks:
+def push_tasks(
+    bundle: Source, deployment: Deployment, target: PushTarget, steps: Iterable[str]
+) -> Tasks:
     """Bring what `steps` need to where `deployment` says: the bundle, the code and their tasks.
 
     Nothing that could be triggered or scheduled is registered. Errors as of `push`.
     """
-    manifest, registrations = bundle.manifest, place.backend.registrations
-    resolved = resolved_of(bundle, deployment, embedded=place.embedded)
-    place.bundles.put(bundle, repository_of(manifest, deployment.domain))
+    manifest, registrations = bundle.manifest, target.backend.registrations
+    resolved = resolved_of(bundle, deployment, embedded=target.embedded)
+    target.bundles.put(bundle, repository_of(manifest, deployment.domain))
     code = bundle.read(manifest.code)
     url = registrations.upload(deployment.project, deployment.domain, f"{CODE}.tar.gz", code)
     wanted = {step: resolved.tasks[step] for step in steps}
@@ -61,10 +63,10 @@ def push_tasks(bundle: Source, deployment: Deployment, place: Place, steps: Iter
 
 
 def start_task(
-    place: Place, task: Identifier, *, code: str, run: Mapping[str, Any], person: str
+    target: PushTarget, task: Identifier, *, code: str, run: Mapping[str, Any], person: str
 ) -> ExecutionId:
     """Start a registered task alone; `run` is the input of that name, as JSON (docs/flyte.md)."""
-    spec = place.backend.registrations.get(task)
+    spec = target.backend.registrations.get(task)
     if not isinstance(spec, TaskSpec):
         raise FlyteError(f"there is no task `{task.name}@{task.version}`")
     given = {CODE: code, RUN: canonical(run), PERSON: person}
@@ -73,12 +75,12 @@ def start_task(
         for name, variable in spec.template.interface.inputs.variables.items()
     }
     id = ExecutionId(task.project, task.domain, new_name())
-    place.backend.executions.start(id, task, LiteralMap(literals=inputs))
+    target.backend.executions.start(id, task, LiteralMap(literals=inputs))
     return id
 
 
 def start_onto(
-    place: Place,
+    target: PushTarget,
     plan: LaunchPlan,
     step: str,
     *,
@@ -90,12 +92,12 @@ def start_onto(
     UsageError for a step that there is not, and where the version's bundle is not to be had.
     """
     deployment = deployment_of(plan.id.project, plan.id.domain, plan.id.name)
-    tasks = resolved_of(bundle_of(place, plan), deployment, embedded=place.embedded).tasks
+    tasks = resolved_of(bundle_of(target, plan), deployment, embedded=target.embedded).tasks
     if step not in tasks:
         raise UsageError(f"there is no step `{step}`", hint=did_you_mean(step, sorted(tasks)))
     onto = {"run": run, "path": list(path)}
     return start_task(
-        place,
+        target,
         tasks[step].id,
         code=fixed(plan.spec, CODE),
         run={"onto": onto},

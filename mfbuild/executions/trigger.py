@@ -18,14 +18,14 @@ from mfbuild.flyte.names import RUN, input_name
 from mfbuild.flyte.parameters import parameters_of
 from mfbuild.local.parameters import parameter_values
 from mfbuild.local.record.state import new_name
-from mfbuild.push.target import Place
+from mfbuild.push.target import PushTarget
 
 _POLL = 1.0
 _SLOWEST = 10.0
 
 
 def trigger(
-    place: Place,
+    target: PushTarget,
     plan: LaunchPlan,
     pairs: Sequence[tuple[str, str]],
     *,
@@ -41,13 +41,13 @@ def trigger(
     values = parameter_values(parameters, pairs)
     by_name = {parameter.name: parameter for parameter in parameters}
     given = {
-        input_name(name): literal(_shipped(place, plan, by_name[name], value))
+        input_name(name): literal(_shipped(target, plan, by_name[name], value))
         for name, value in values.items()
     }
     if run:
         given[RUN] = literal(run)
     id = ExecutionId(plan.id.project, plan.id.domain, name or new_name())
-    place.backend.executions.start(id, plan.id, LiteralMap(literals=given))
+    target.backend.executions.start(id, plan.id, LiteralMap(literals=given))
     return id
 
 
@@ -71,7 +71,7 @@ def wait(
 
 
 def _shipped(
-    place: Place, plan: LaunchPlan, parameter: ParameterSpec, value: str | int | float | bool
+    target: PushTarget, plan: LaunchPlan, parameter: ParameterSpec, value: str | int | float | bool
 ) -> str | int | float | bool:
     """The value as a pod can use it: an IncludeFile's file is uploaded, and described.
 
@@ -79,10 +79,10 @@ def _shipped(
     """
     if parameter.type != "file" or not isinstance(value, str) or value.startswith("{"):
         return value
-    if place.embedded:
+    if target.embedded:
         return value
     path = Path(value)
-    url = place.backend.registrations.upload(
+    url = target.backend.registrations.upload(
         plan.id.project,
         plan.id.domain,
         f"{path.name}.gz",

@@ -21,7 +21,7 @@ _IN_IMAGE = (".mf_code/metaflow/", ".mf_code/metaflow_extensions/")
 _MARKER = ".mf_install"
 
 
-class Code(NamedTuple):
+class PackagedCode(NamedTuple):
     """`files` of the code tarball and `metaflow`, Metaflow's own files, both as CodeFile JSON."""
 
     files: list[Json]
@@ -30,7 +30,7 @@ class Code(NamedTuple):
 
 def package(
     state: Any, recorder: Any, included: dict[str, str], problem: Callable[..., None]
-) -> Code:
+) -> PackagedCode:
     """What MetaflowPackage would take, and the `included` files; no archive is made of it."""
     entries = _entries(state, recorder)
     flow = entries.get(Path(state.entrypoint[1]).name)
@@ -44,7 +44,7 @@ def package(
                 metaflow.append(_file(name[len(".mf_code/") :], content, problem))
         else:
             files.append(_file(name, _normal(name, content, entries), problem))
-    return Code([f for f in files if f], [f for f in metaflow if f])
+    return PackagedCode([f for f in files if f], [f for f in metaflow if f])
 
 
 def _entries(state: Any, recorder: Any) -> dict[str, Any]:

@@ -15,9 +15,9 @@ from flyteidl.core.workflow_pb2 import WorkflowTemplate
 from mfbuild.engine.model import canonical
 from mfbuild.errors import BundleError
 from mfbuild.flow.spec import FlowSpec
+from mfbuild.flyte.expansion_plan import Expansions, encode, expansions
 from mfbuild.flyte.graph import graph_of
 from mfbuild.flyte.launch_plan import launch_plan
-from mfbuild.flyte.plan import Expansions, encode, expansions
 from mfbuild.flyte.quantities import overridden
 from mfbuild.flyte.regions import Regions
 from mfbuild.flyte.tasks import task_template

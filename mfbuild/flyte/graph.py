@@ -9,7 +9,7 @@ from mfbuild.flow.spec import FlowSpec, StepSpec
 
 
 @dataclass(frozen=True, slots=True)
-class Graph:
+class FlowGraph:
     """A flow's steps, and what follows from their edges.
 
     `merge` is the step that every way from a step comes to next (its immediate post-dominator;
@@ -29,7 +29,7 @@ class Graph:
     inside: frozenset[str]
 
 
-def graph_of(spec: FlowSpec) -> Graph:
+def graph_of(spec: FlowSpec) -> FlowGraph:
     """The Graph of a flow that Metaflow has accepted."""
     steps = {step.name: step for step in spec.steps}
     merge = _merges(steps)
@@ -46,7 +46,7 @@ def graph_of(spec: FlowSpec) -> Graph:
         if step.name not in flat
         for name in region(steps, step.next[0], join_of(step))
     }
-    return Graph(
+    return FlowGraph(
         steps=steps,
         merge=merge,
         flat=flat,

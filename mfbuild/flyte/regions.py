@@ -11,7 +11,7 @@ from flyteidl.core.types_pb2 import LiteralType
 from flyteidl.core.workflow_pb2 import Node, WorkflowMetadata, WorkflowTemplate
 
 from mfbuild.flow.spec import StepSpec
-from mfbuild.flyte.graph import Graph, arms, join_of
+from mfbuild.flyte.graph import FlowGraph, arms, join_of
 from mfbuild.flyte.literals import interface
 from mfbuild.flyte.names import free_id, node_id, task_name
 from mfbuild.flyte.nodes import array_node, branch_node, task_node, workflow_inputs, workflow_node
@@ -25,7 +25,7 @@ class Regions:
     """Makes the nodes of one flow's regions; `parts` collects the sub-workflows they refer to."""
 
     def __init__(
-        self, flow: str, graph: Graph, tasks: Mapping[str, TaskTemplate], parallelism: int
+        self, flow: str, graph: FlowGraph, tasks: Mapping[str, TaskTemplate], parallelism: int
     ) -> None:
         self.parts: dict[str, WorkflowTemplate] = {}
         self.flow = flow

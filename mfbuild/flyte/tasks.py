@@ -21,7 +21,7 @@ from flyteidl.core.types_pb2 import LiteralType
 
 from mfbuild.flow.spec import FlowSpec, StepSpec
 from mfbuild.flow.spec import Resources as Asked
-from mfbuild.flyte.graph import Graph, is_recursive
+from mfbuild.flyte.graph import FlowGraph, is_recursive
 from mfbuild.flyte.literals import INTEGER, INTEGERS, STRING, interface
 from mfbuild.flyte.names import (
     ALLOWED_RETRIES,
@@ -53,7 +53,7 @@ _RESOURCES = {
 
 
 def task_template(
-    spec: FlowSpec, graph: Graph, step: StepSpec, options: Sequence[str], asked: Asked
+    spec: FlowSpec, graph: FlowGraph, step: StepSpec, options: Sequence[str], asked: Asked
 ) -> TaskTemplate:
     """The template of a step's task: its image is `mfbuild:<step>`, its id has a name alone.
 
@@ -90,7 +90,7 @@ def task_template(
     return template
 
 
-def step_inputs(spec: FlowSpec, graph: Graph, step: StepSpec) -> dict[str, LiteralType]:
+def step_inputs(spec: FlowSpec, graph: FlowGraph, step: StepSpec) -> dict[str, LiteralType]:
     """The inputs of a step's task and their types."""
     types = {
         PATH: STRING if step.name in graph.inside else None,
@@ -103,7 +103,7 @@ def step_inputs(spec: FlowSpec, graph: Graph, step: StepSpec) -> dict[str, Liter
     return dict.fromkeys(TRAVELLING, STRING) | placed | parameters
 
 
-def step_outputs(graph: Graph, step: StepSpec) -> dict[str, LiteralType]:
+def step_outputs(graph: FlowGraph, step: StepSpec) -> dict[str, LiteralType]:
     """The outputs of a step's task: what decides which nodes follow, and how many."""
     if step.name in graph.branched:
         return {CHOICE: STRING}

@@ -10,11 +10,11 @@ from typing import Protocol
 from flyteidl.core.literals_pb2 import Literal
 
 from mfbuild.errors import Interrupted, RunError
-from mfbuild.local.record.state import Entry, RunState
-from mfbuild.local.sandbox.executor import Executor, Exit, Job
-from mfbuild.local.sandbox.pod import Execution, judge, prepare
+from mfbuild.local.record.state import JournalEntry, RunState
+from mfbuild.local.sandbox.executor import Executor, Exit, ProcessJob
+from mfbuild.local.sandbox.pod import PodContext, judge, prepare
 from mfbuild.local.workflow.interpreter import Interpreter
-from mfbuild.local.workflow.model import Attempt, Failure, NodeFailure
+from mfbuild.local.workflow.model import Attempt, AttemptFailure, NodeFailure
 
 TIMEOUT_GRACE = 10.0
 STOP_GRACE = 5.0
@@ -25,7 +25,9 @@ class Watcher(Protocol):
 
     def started(self, attempt: Attempt) -> None: ...
 
-    def ended(self, attempt: Attempt, seconds: float, failure: Failure | None, again: bool) -> None:
+    def ended(
+        self, attempt: Attempt, seconds: float, failure: AttemptFailure | None, again: bool
+    ) -> None:
         """`attempt` is over; `again` says that the same task is tried once more."""
         ...
 
@@ -39,7 +41,7 @@ class _Started:
     """An attempt that is under way; `deadline` is when it is cut off."""
 
     attempt: Attempt
-    job: Job
+    job: ProcessJob
     began: float
     deadline: float | None
     timed_out: bool = False
@@ -55,7 +57,7 @@ class Drive:
 
     machine: Interpreter
     executor: Executor
-    execution: Execution
+    execution: PodContext
     state: RunState
     watcher: Watcher
     workers: int
@@ -91,7 +93,9 @@ class Drive:
                 raise RunError(
                     f"cannot prepare `{attempt.node}`: {reason}", where=folder
                 ) from error
-            self.state.note(Entry(attempt.node, attempt.number, "running", attempt.task.id.name))
+            self.state.note(
+                JournalEntry(attempt.node, attempt.number, "running", attempt.task.id.name)
+            )
             deadline = now + attempt.timeout if attempt.timeout else None
             self._running[job.key] = _Started(attempt, job, now, deadline)
             self.watcher.started(attempt)
@@ -122,9 +126,9 @@ class Drive:
         started = self._running.pop(exited.key)
         attempt, seconds = started.attempt, time.monotonic() - started.began
         ending = judge(attempt, started.job.folder, exited.status, timed_out=started.timed_out)
-        failure = ending if isinstance(ending, Failure) else None
+        failure = ending if isinstance(ending, AttemptFailure) else None
         self.state.note(
-            Entry(
+            JournalEntry(
                 node=attempt.node,
                 attempt=attempt.number,
                 phase="failed" if failure else "succeeded",
@@ -153,6 +157,6 @@ class Drive:
     def _aborted(self, started: _Started) -> None:
         attempt = started.attempt
         self.machine.abandoned(attempt)
-        self.state.note(Entry(attempt.node, attempt.number, "aborted"))
+        self.state.note(JournalEntry(attempt.node, attempt.number, "aborted"))
         seconds = time.monotonic() - started.began
-        self.watcher.ended(attempt, seconds, Failure("aborted", "aborted"), False)
+        self.watcher.ended(attempt, seconds, AttemptFailure("aborted", "aborted"), False)

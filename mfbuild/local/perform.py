@@ -7,19 +7,23 @@ from contextlib import closing, nullcontext
 from mfbuild.engine.signals import terminable
 from mfbuild.local.record.state import RunState
 from mfbuild.local.runnable import Runnable
-from mfbuild.local.sandbox.choose import Request
-from mfbuild.local.sandbox.executor import Place, Processes
+from mfbuild.local.sandbox.choose import RunOptions
+from mfbuild.local.sandbox.executor import Processes, Sandbox
 from mfbuild.report import PlainReporter
 
 
 def perform(
-    state: RunState, runnable: Runnable, request: Request, place: Place, reporter: PlainReporter
+    state: RunState,
+    runnable: Runnable,
+    request: RunOptions,
+    sandbox: Sandbox,
+    reporter: PlainReporter,
 ) -> None:
     """Run what `state` is the record of, as far as it is not done, and write down how that ended.
 
     RunError if it fails, Interrupted on ^C and SIGTERM; nothing that was started runs on.
     """
-    executor = Processes(place, state.folder / "launchers", reporter.note)
+    executor = Processes(sandbox, state.folder / "launchers", reporter.note)
     # A single step leaves the record of the run itself as it is.
     recorded = nullcontext() if request.step else state.recorded()
     with terminable(), recorded, closing(executor):
@@ -29,4 +33,4 @@ def perform(
         from mfbuild.local.run import run
 
         run(state, runnable, request, executor, reporter)
-    place.forget(state.folder)
+    sandbox.forget(state.folder)

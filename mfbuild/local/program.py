@@ -22,7 +22,7 @@ from mfbuild.flyte.names import CODE, PLAN, input_name
 from mfbuild.flyte.resolve import Resolved, Site, resolve
 from mfbuild.local.parameters import Value
 from mfbuild.local.record.state import HERE
-from mfbuild.local.run_source import Packaged, keep_file
+from mfbuild.local.run_source import RunSource, keep_file
 from mfbuild.local.workflow.model import Closure, Library, Values
 from mfbuild.oci.layout import Extent
 
@@ -40,7 +40,7 @@ class Program:
 
 
 def program_of(
-    packaged: Packaged, prefix: str, given: Mapping[str, Value], folder: Path
+    packaged: RunSource, prefix: str, given: Mapping[str, Value], folder: Path
 ) -> Program:
     """A flow with the Parameters `given`; what it needs besides is laid into `folder`.
 

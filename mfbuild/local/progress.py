@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 
 from mfbuild.flow.spec import StepSpec
-from mfbuild.local.workflow.model import Attempt, Failure
+from mfbuild.local.workflow.model import Attempt, AttemptFailure
 from mfbuild.report import PlainReporter
 
 
@@ -16,7 +16,7 @@ def step_of(task: str) -> str:
     return task.rpartition(".")[2]
 
 
-def place_of(attempt: Attempt) -> str:
+def position_of(attempt: Attempt) -> str:
     """Where in its foreaches an attempt stands, outermost first: `0/3`, "" outside."""
     path = attempt.values.get("path")
     parts = [path.scalar.primitive.string_value] if path else []
@@ -26,8 +26,8 @@ def place_of(attempt: Attempt) -> str:
 
 
 def label_of(attempt: Attempt) -> str:
-    """What people call an attempt: its step, its place, and which iteration it is of a loop."""
-    words = [step_of(attempt.task.id.name), place_of(attempt)]
+    """What people call an attempt: its step, its position, and which iteration it is of a loop."""
+    words = [step_of(attempt.task.id.name), position_of(attempt)]
     iteration = attempt.values.get("iteration")
     if iteration and iteration.scalar.primitive.integer:
         words.append(f"#{iteration.scalar.primitive.integer}")
@@ -93,7 +93,9 @@ class Progress:
             self.reporter.started(_indented(attempt), again)
         self.tick()
 
-    def ended(self, attempt: Attempt, seconds: float, failure: Failure | None, again: bool) -> None:
+    def ended(
+        self, attempt: Attempt, seconds: float, failure: AttemptFailure | None, again: bool
+    ) -> None:
         line = self.steps[step_of(attempt.task.id.name)]
         line.running -= 1
         line.ended = self.clock()
@@ -133,5 +135,5 @@ def _around(step: StepSpec) -> tuple[str, ...]:
 
 
 def _indented(attempt: Attempt) -> str:
-    place = place_of(attempt)
-    return "  " * (place.count("/") + bool(place)) + label_of(attempt)
+    position = position_of(attempt)
+    return "  " * (position.count("/") + bool(position)) + label_of(attempt)

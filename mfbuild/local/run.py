@@ -11,12 +11,12 @@ from mfbuild.flyte.names import task_name
 from mfbuild.local.drive import Drive
 from mfbuild.local.program import Program
 from mfbuild.local.progress import Progress, label_of
-from mfbuild.local.record.completed import recalled
+from mfbuild.local.record.completed import completed
 from mfbuild.local.record.state import RUNS, RunState
 from mfbuild.local.runnable import Runnable
-from mfbuild.local.sandbox.choose import Request
+from mfbuild.local.sandbox.choose import RunOptions
 from mfbuild.local.sandbox.executor import Executor, last_lines
-from mfbuild.local.sandbox.pod import LOG, Execution
+from mfbuild.local.sandbox.pod import LOG, PodContext
 from mfbuild.local.workflow.interpreter import Interpreter
 from mfbuild.local.workflow.model import NodeFailure, Recalled
 from mfbuild.report import PlainReporter
@@ -27,7 +27,7 @@ _SHOWN_LINES = 10
 def run(
     state: RunState,
     runnable: Runnable,
-    request: Request,
+    request: RunOptions,
     executor: Executor,
     reporter: PlainReporter,
 ) -> None:
@@ -51,7 +51,7 @@ def run(
 def _drive(
     state: RunState,
     runnable: Runnable,
-    request: Request,
+    request: RunOptions,
     executor: Executor,
     reporter: PlainReporter,
 ) -> NodeFailure | None:
@@ -62,7 +62,7 @@ def _drive(
         return Drive(
             machine=_machine(program, state, nodes, request.step),
             executor=executor,
-            execution=Execution(info.project, info.domain, workflow, info.name, nodes),
+            execution=PodContext(info.project, info.domain, workflow, info.name, nodes),
             state=state,
             watcher=progress,
             workers=request.workers,
@@ -82,14 +82,14 @@ def _program(runnable: Runnable, folder: Path) -> Program:
 
 
 def _machine(program: Program, state: RunState, nodes: Path, step: str | None) -> Interpreter:
-    known = recalled(state.folder, nodes)
+    known = completed(state.folder, nodes)
     only = task_name(program.closure.workflow.id.name, step) if step else None
     return Interpreter(
         program.closure, program.inputs, lambda node: known.get(node, Recalled()), only
     )
 
 
-def _told(failure: NodeFailure, state: RunState, request: Request) -> RunError:
+def _told(failure: NodeFailure, state: RunState, request: RunOptions) -> RunError:
     """The failure as people read it: the step, its last lines, and how to go on."""
     message, log = failure.failure.message, None
     if attempt := failure.attempt:

@@ -18,7 +18,7 @@ from mfbuild.oci.layout import Extent, blob_name
 
 
 @dataclass(frozen=True, slots=True)
-class Packaged:
+class RunSource:
     """A flow that can be run here.
 
     `templates` are the compiled ones, not decoded yet. `pythons` are the versions (`3.11`) that
@@ -40,14 +40,14 @@ class Packaged:
         return next(name for name, found in self.images.items() if found == step)
 
 
-def from_bundle(bundle: Bundle) -> Packaged:
+def from_bundle(bundle: Bundle) -> RunSource:
     """The flow of `bundle`; BundleError if its code or its templates are missing or changed."""
     manifest, layout = bundle.manifest, bundle.layout
     code = layout.files.get(blob_name(manifest.code.digest))
     if code is None:
         raise BundleError(f"the code `{manifest.code.digest}` is missing", where=str(layout.path))
     spec = flow_of(manifest)
-    return Packaged(
+    return RunSource(
         spec=spec,
         version=manifest.version,
         templates=layout.blob(manifest.flyte.digest),
@@ -59,13 +59,13 @@ def from_bundle(bundle: Bundle) -> Packaged:
     )
 
 
-def without_images(session: Session, flow: LoadedFlow) -> Packaged:
+def without_images(session: Session, flow: LoadedFlow) -> RunSource:
     """A flow of which nothing but the code and the templates are made: no image, no download."""
     from build_rules.code import code
     from mfbuild.build.analyze import FlowInput, flyte_templates
     from mfbuild.build.digests import read_sources
     from mfbuild.build.tools import TOOLS
-    from mfbuild.engine.graph import Graph
+    from mfbuild.engine.graph import ActionGraph
     from mfbuild.engine.run import run
 
     entries, _ = read_sources(flow.spec, session.config.store / "stat.json")
@@ -74,7 +74,7 @@ def without_images(session: Session, flow: LoadedFlow) -> Packaged:
     tarball, templates = code(flow.label, entries), flyte_templates(given, session.config)
     goals = (tarball.provider.tarball, templates.provider.templates)
     results = run(
-        Graph((*tarball.actions, *templates.actions)),
+        ActionGraph((*tarball.actions, *templates.actions)),
         goals,
         TOOLS,
         {},
@@ -85,7 +85,7 @@ def without_images(session: Session, flow: LoadedFlow) -> Packaged:
         fresh=session.options.fresh,
     )
     packed, compiled = (results[goal.label].outputs[goal.name] for goal in goals)
-    return Packaged(
+    return RunSource(
         spec=flow.spec,
         version=Digest.of(f"{packed.digest} {compiled.digest}".encode()).hex[:VERSION_DIGITS],
         templates=session.store.verified(compiled).read_bytes(),

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Protocol
 
 from mfbuild.local.parameters import Value
-from mfbuild.local.run_source import Packaged
+from mfbuild.local.run_source import RunSource
 
 if TYPE_CHECKING:
     from mfbuild.local.program import Program
@@ -18,7 +18,7 @@ class Runnable(Protocol):
     """What is to be run, wherever its entities come from."""
 
     @property
-    def packaged(self) -> Packaged:
+    def packaged(self) -> RunSource:
         """The flow, and the images of its steps."""
 
     @property
@@ -33,7 +33,7 @@ class Runnable(Protocol):
 class Given:
     """A packaged flow with the Parameters of a run; `prefix` comes before its entities' names."""
 
-    packaged: Packaged
+    packaged: RunSource
     parameters: Mapping[str, Value]
     prefix: str
 

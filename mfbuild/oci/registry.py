@@ -72,7 +72,7 @@ class Repository:
 
         A connection that breaks is taken up where it broke.
         """
-        stream = _Stream(self, blob)
+        stream = _BlobStream(self, blob)
         piece = partial(self.registry.persist, stream.url, stream.piece, tick)
         try:
             yield from verified(iter(piece, b""), blob, self._broken(blob.digest))
@@ -162,7 +162,7 @@ def _unless_absent(read: Callable[[], T]) -> T | None:
 
 
 @dataclass(slots=True)
-class _Stream:
+class _BlobStream:
     """A blob that is being read; what has arrived stays when the connection breaks."""
 
     repository: Repository

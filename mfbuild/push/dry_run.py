@@ -14,7 +14,7 @@ from flyteidl.core.identifier_pb2 import Identifier, ResourceType
 from mfbuild.bundle.model import BundleManifest
 from mfbuild.engine.model import Digest
 from mfbuild.flyte.backend import Executions, LaunchPlan, Registrations, Spec
-from mfbuild.push.target import Place
+from mfbuild.push.target import PushTarget
 from mfbuild.report import human_bytes
 
 if TYPE_CHECKING:
@@ -27,17 +27,17 @@ _CREATE = {ResourceType.TASK: "CreateTask", ResourceType.WORKFLOW: "CreateWorkfl
 class DryRun:
     """Stands for a backend and for its bundles; `calls` has a line for each call left out."""
 
-    place: Place
+    target: PushTarget
     calls: list[str] = field(default_factory=list)
     _lock: threading.Lock = field(default_factory=threading.Lock)
 
-    def whole(self) -> Place:
+    def whole(self) -> PushTarget:
         """The place to push to in place of the real one."""
-        return replace(self.place, backend=self, bundles=self)
+        return replace(self.target, backend=self, bundles=self)
 
     @property
     def name(self) -> str:
-        return self.place.backend.name
+        return self.target.backend.name
 
     @property
     def registrations(self) -> Registrations:
@@ -45,7 +45,7 @@ class DryRun:
 
     @property
     def executions(self) -> Executions:
-        return self.place.backend.executions
+        return self.target.backend.executions
 
     def put(self, bundle: Source, repository: str | None) -> bool:
         if self.has(bundle.manifest, repository):
@@ -56,13 +56,13 @@ class DryRun:
         return True
 
     def has(self, manifest: BundleManifest, repository: str | None) -> bool:
-        return self.place.bundles.has(manifest, repository)
+        return self.target.bundles.has(manifest, repository)
 
     def find(self, flow: str, version: str) -> Source | None:
-        return self.place.bundles.find(flow, version)
+        return self.target.bundles.find(flow, version)
 
     def projects(self) -> Mapping[str, Sequence[str]]:
-        return self.place.backend.registrations.projects()
+        return self.target.backend.registrations.projects()
 
     def upload(self, project: str, domain: str, name: str, data: bytes) -> str:
         digest = Digest.of(data).hex
@@ -70,10 +70,10 @@ class DryRun:
         return f"{name}:{digest[:12]}"
 
     def keeps(self, digest: Digest, size: int) -> bool:
-        return self.place.backend.registrations.keeps(digest, size)
+        return self.target.backend.registrations.keeps(digest, size)
 
     def get(self, identifier: Identifier) -> TaskSpec | WorkflowSpec | None:
-        return self.place.backend.registrations.get(identifier)
+        return self.target.backend.registrations.get(identifier)
 
     def create(self, identifier: Identifier, spec: Spec) -> bool:
         call = _CREATE.get(identifier.resource_type, "CreateLaunchPlan")
@@ -81,13 +81,13 @@ class DryRun:
         return True
 
     def launch_plans(self, project: str, domain: str, name: str) -> Iterator[LaunchPlan]:
-        return self.place.backend.registrations.launch_plans(project, domain, name)
+        return self.target.backend.registrations.launch_plans(project, domain, name)
 
     def active(self, project: str, domain: str) -> Iterator[LaunchPlan]:
-        return self.place.backend.registrations.active(project, domain)
+        return self.target.backend.registrations.active(project, domain)
 
     def launch_plan(self, identifier: Identifier) -> LaunchPlan | None:
-        return self.place.backend.registrations.launch_plan(identifier)
+        return self.target.backend.registrations.launch_plan(identifier)
 
     def set_active(self, identifier: Identifier, *, active: bool) -> None:
         state = "ACTIVE" if active else "INACTIVE"

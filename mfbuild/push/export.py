@@ -11,7 +11,7 @@ from mfbuild.flyte.archive import flytectl_archive
 from mfbuild.push.deployment import Deployment
 from mfbuild.push.entities import entities
 from mfbuild.push.push import addressed, resolved_of
-from mfbuild.push.target import Place
+from mfbuild.push.target import PushTarget
 
 if TYPE_CHECKING:
     from mfbuild.push.bundles import Source
@@ -28,11 +28,11 @@ class Exported:
 
 
 def export(
-    bundle: Source, deployment: Deployment, place: Place | None, *, blobs: str | None
+    bundle: Source, deployment: Deployment, target: PushTarget | None, *, blobs: str | None
 ) -> Exported:
     """The archive of `bundle` for one deployment.
 
-    Code and plan are uploaded to `place`; with `blobs`, a URL, they come back by their names below
+    Code and plan are uploaded to `target`; with `blobs`, a URL, they come back by their names below
     it instead. UsageError for what is missing for a Flyte.
     """
     kept: dict[str, bytes] = {}
@@ -42,8 +42,8 @@ def export(
         return f"{(blobs or '').rstrip('/')}/{Digest.of(data).hex}/{name}"
 
     def upload(name: str, data: bytes) -> str:
-        assert place is not None, "BUG: an export without --blobs has a place"
-        registrations = place.backend.registrations
+        assert target is not None, "BUG: an export without --blobs has a place"
+        registrations = target.backend.registrations
         return registrations.upload(deployment.project, deployment.domain, name, data)
 
     resolved = resolved_of(bundle, deployment, embedded=False)

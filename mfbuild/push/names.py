@@ -10,7 +10,7 @@ from flyteidl.core.identifier_pb2 import Identifier, ResourceType
 
 from mfbuild.errors import UsageError, did_you_mean
 from mfbuild.flyte.backend import Execution, ExecutionId, LaunchPlan
-from mfbuild.push.target import Place
+from mfbuild.push.target import PushTarget
 
 _VERSION = re.compile(r"[0-9a-f]{4,40}\Z")
 _WHOLE = 40
@@ -39,19 +39,19 @@ class FlowWord:
         return cls(name, version or None, step or None)
 
 
-def find_launch_plan(place: Place, project: str, domain: str, word: FlowWord) -> LaunchPlan:
+def find_launch_plan(target: PushTarget, project: str, domain: str, word: FlowWord) -> LaunchPlan:
     """The registered version that `word` means: without a version the active one, else the newest.
 
     UsageError if there is none, or more than one that begins with these digits.
     """
-    registrations = place.backend.registrations
+    registrations = target.backend.registrations
     if word.version and len(word.version) == _WHOLE:
         found = registrations.launch_plan(launch_plan_id(project, domain, word.name, word.version))
         versions = [found] if found else []
     else:
         versions = list(registrations.launch_plans(project, domain, word.name))
     if not versions:
-        raise _unknown(place, project, domain, word)
+        raise _unknown(target, project, domain, word)
     if word.version is None:
         return next((plan for plan in versions if plan.active), versions[0])
     matching = [plan for plan in versions if plan.id.version.startswith(word.version)]
@@ -62,15 +62,15 @@ def find_launch_plan(place: Place, project: str, domain: str, word: FlowWord) ->
     return matching[0]
 
 
-def versions_of(place: Place, project: str, domain: str, word: FlowWord) -> list[LaunchPlan]:
+def versions_of(target: PushTarget, project: str, domain: str, word: FlowWord) -> list[LaunchPlan]:
     """Every registered version that `word` means, newest first; UsageError if there is none."""
     found = [
         plan
-        for plan in place.backend.registrations.launch_plans(project, domain, word.name)
+        for plan in target.backend.registrations.launch_plans(project, domain, word.name)
         if plan.id.version.startswith(word.version or "")
     ]
     if not found:
-        raise _unknown(place, project, domain, word)
+        raise _unknown(target, project, domain, word)
     return found
 
 
@@ -85,36 +85,36 @@ def launch_plan_id(project: str, domain: str, name: str, version: str) -> Identi
     )
 
 
-def find_execution(place: Place, project: str, domain: str, word: str) -> Execution:
+def find_execution(target: PushTarget, project: str, domain: str, word: str) -> Execution:
     """An execution by its name, or by the run id that Metaflow has for it (`[Flow/]flyte-…`).
 
     UsageError if there is none, with one that is called alike.
     """
     name = word.rpartition("/")[2].removeprefix("flyte-")
-    executions = place.backend.executions
+    executions = target.backend.executions
     if found := executions.get(ExecutionId(project, domain, name)):
         return found
     recent = [execution.id.name for execution in _some(executions.list(project, domain))]
     hint = did_you_mean(name, recent) if recent else "nothing has run there yet"
-    raise UsageError(f"there is no execution `{name}` in {project}/{domain} of {place}", hint=hint)
+    raise UsageError(f"there is no execution `{name}` in {project}/{domain} of {target}", hint=hint)
 
 
-def check_project(place: Place, project: str, domain: str) -> None:
+def check_project(target: PushTarget, project: str, domain: str) -> None:
     """UsageError, with those that there are, if a project or a domain of it is not there."""
-    known = place.backend.registrations.projects()
+    known = target.backend.registrations.projects()
     if project not in known:
         hint = did_you_mean(project, sorted(known)) if known else None
-        raise UsageError(f"there is no project `{project}` at {place}", hint=hint)
+        raise UsageError(f"there is no project `{project}` at {target}", hint=hint)
     if domain not in known[project]:
         hint = did_you_mean(domain, sorted(known[project]))
-        raise UsageError(f"the project `{project}` has no domain `{domain}` at {place}", hint=hint)
+        raise UsageError(f"the project `{project}` has no domain `{domain}` at {target}", hint=hint)
 
 
-def _unknown(place: Place, project: str, domain: str, word: FlowWord) -> UsageError:
-    check_project(place, project, domain)
+def _unknown(target: PushTarget, project: str, domain: str, word: FlowWord) -> UsageError:
+    check_project(target, project, domain)
     what = f"`{word.name}@{word.version}`" if word.version else f"`{word.name}`"
     return UsageError(
-        f"nothing is registered as {what} in {project}/{domain} of {place}",
+        f"nothing is registered as {what} in {project}/{domain} of {target}",
         hint=f"register it first: mfbuild push --domain {domain}",
     )
 

@@ -9,24 +9,24 @@ from mfbuild.flyte.backend import LaunchPlan
 from mfbuild.push.deployment import Deployment
 from mfbuild.push.names import FlowWord, find_launch_plan
 from mfbuild.push.push import Pushed, push
-from mfbuild.push.target import Place
+from mfbuild.push.target import PushTarget
 
 if TYPE_CHECKING:
     from mfbuild.push.bundles import Source
 
 
-def registered_bundle(place: Place, project: str, domain: str, word: FlowWord) -> Source:
+def registered_bundle(target: PushTarget, project: str, domain: str, word: FlowWord) -> Source:
     """The bundle of a version that is registered in a domain.
 
     UsageError if it is not registered there; of what is registered, but whose bundle is gone, too.
     """
-    return bundle_of(place, find_launch_plan(place, project, domain, word))
+    return bundle_of(target, find_launch_plan(target, project, domain, word))
 
 
-def bundle_of(place: Place, plan: LaunchPlan) -> Source:
+def bundle_of(target: PushTarget, plan: LaunchPlan) -> Source:
     """The bundle that a registered launch plan runs; UsageError if it is gone."""
     flow, version = plan.id.name.rpartition(".")[2], plan.spec.workflow_id.version
-    found = place.bundles.find(flow, version)
+    found = target.bundles.find(flow, version)
     if found is None:
         raise UsageError(
             f"the bundle of `{plan.id.name}@{version[:12]}` is gone from where {plan.id.domain} "
@@ -38,8 +38,8 @@ def bundle_of(place: Place, plan: LaunchPlan) -> Source:
 
 def promote(
     word: FlowWord,
-    origin: tuple[Place, str, str],
-    target: Place,
+    origin: tuple[PushTarget, str, str],
+    target: PushTarget,
     deployment: Deployment,
     *,
     activate: bool,

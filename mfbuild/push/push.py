@@ -19,7 +19,7 @@ from mfbuild.push.deployment import Deployment
 from mfbuild.push.entities import entities
 from mfbuild.push.record import EMBEDDED, repository_of, site_of
 from mfbuild.push.register import accept, fixed, register
-from mfbuild.push.target import Place
+from mfbuild.push.target import PushTarget
 
 if TYPE_CHECKING:
     from mfbuild.push.bundles import Source
@@ -46,7 +46,7 @@ class Pushed:
         return tuple(image for image in found if not image.startswith(f"{EMBEDDED}/"))
 
 
-def push(bundle: Source, deployment: Deployment, place: Place, *, activate: bool) -> Pushed:
+def push(bundle: Source, deployment: Deployment, target: PushTarget, *, activate: bool) -> Pushed:
     """Bring `bundle` to where `deployment` says, as far as it is not there, and activate it.
 
     The launch plan is registered last: where it is there, so is everything else; the images are
@@ -58,11 +58,11 @@ def push(bundle: Source, deployment: Deployment, place: Place, *, activate: bool
     def upload(name: str, data: bytes) -> str:
         return registrations.upload(deployment.project, deployment.domain, name, data)
 
-    manifest, registrations = bundle.manifest, place.backend.registrations
+    manifest, registrations = bundle.manifest, target.backend.registrations
     repository = repository_of(manifest, deployment.domain)
-    resolved = resolved_of(bundle, deployment, embedded=place.embedded)
+    resolved = resolved_of(bundle, deployment, embedded=target.embedded)
     found = registrations.launch_plan(resolved.launch_plan_id)
-    sent_images = place.bundles.put(bundle, repository)
+    sent_images = target.bundles.put(bundle, repository)
     if found is None:
         registered = register(
             registrations, entities(addressed(bundle, resolved, deployment, upload))

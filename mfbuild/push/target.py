@@ -20,7 +20,7 @@ LOCAL = "local"
 
 
 @dataclass(frozen=True, slots=True)
-class Place:
+class PushTarget:
     """A backend, and where the bundles of its domain are kept; `shown` is for people."""
 
     backend: Backend
@@ -32,13 +32,13 @@ class Place:
         return self.shown
 
 
-def place_of(
+def target_of(
     domain: str,
     config: Config,
     store: Store,
     reporter: PlainReporter,
     project: str | None = None,
-) -> Place:
+) -> PushTarget:
     """The place of a domain of BUILD.toml; UsageError for one that it does not name.
 
     The endpoint `local`, or none anywhere, is the embedded backend, which has any `project`.
@@ -52,7 +52,7 @@ def place_of(
 
         bundles = InRegistry(chosen.registry or config.registry, config.jobs, reporter)
         backend = connect(settings)
-        return Place(backend, bundles, embedded=False, shown=backend.name)
+        return PushTarget(backend, bundles, embedded=False, shown=backend.name)
     from mfbuild.local.embedded.backend import EmbeddedBackend
     from mfbuild.local.embedded.files import FLYTE
 
@@ -61,7 +61,7 @@ def place_of(
     folder = files.root / FLYTE
     here = folder.relative_to(Path.cwd()) if folder.is_relative_to(Path.cwd()) else folder
     shown = f"the embedded backend ({here})"
-    return Place(files, Embedded(files, config.jobs, reporter), embedded=True, shown=shown)
+    return PushTarget(files, Embedded(files, config.jobs, reporter), embedded=True, shown=shown)
 
 
 def domain_of(name: str, config: Config) -> Domain:
@@ -72,12 +72,12 @@ def domain_of(name: str, config: Config) -> Domain:
     return config.domains[name]
 
 
-def project_of(given: str | None, config: Config, place: Place) -> str:
+def project_of(given: str | None, config: Config, target: PushTarget) -> str:
     """The project: the flag's, BUILD.toml's, `local` on the embedded backend; else UsageError."""
-    project = given or config.flyte_project or (LOCAL if place.embedded else None)
+    project = given or config.flyte_project or (LOCAL if target.embedded else None)
     if project:
         return project
-    known = ", ".join(f"`{name}`" for name in sorted(place.backend.registrations.projects()))
+    known = ", ".join(f"`{name}`" for name in sorted(target.backend.registrations.projects()))
     raise UsageError(
         "nothing says which Flyte project to use",
         hint=f"give --project, or `project` in [flyte] of BUILD.toml; there are {known}",

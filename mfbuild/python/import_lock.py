@@ -34,7 +34,7 @@ class Pin:
     sha256: frozenset[str]
 
 
-def brought_lock(
+def imported_lock(
     path: Path,
     requests: Mapping[Request, str],
     platforms: Sequence[Platform],

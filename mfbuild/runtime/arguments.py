@@ -43,7 +43,7 @@ class Arguments:
     `code` and `plan` are `<url>#sha256=<hex>`, `output` is the prefix of the task's outputs and
     `input` the address of its inputs, "" for a step that reads none. `path` has the own split.
     `inputs` are the task's inputs as they came. `max_futures` is the most bytes of futures.pb.
-    Where the run says where the task stands in it, the place is the run's, and not Flyte's.
+    Where the run says where the task stands in it, the position is the run's, and not Flyte's.
     """
 
     step: str
@@ -77,7 +77,7 @@ def parse(argv: Sequence[str], environ: Mapping[str, str]) -> Arguments:
         raise ValueError(f"`{wrong}` is not an option with a value, or the step is missing")
     given = {name[2:].replace("-", "_"): value for name, value in options.items() if value != ""}
     run = Run.parse(given.get("run", ""), environ.get("FLYTE_INTERNAL_EXECUTION_ID", "local"))
-    place = _place(run, given)
+    position = _position(run, given)
     return Arguments(
         step=step,
         code=given.get("code", ""),
@@ -85,9 +85,9 @@ def parse(argv: Sequence[str], environ: Mapping[str, str]) -> Arguments:
         run=run,
         person=Person.from_json(given.get("person", "")),
         output=given.get("output", "").rstrip("/"),
-        path=place.path,
-        count=place.count,
-        iteration=place.iteration,
+        path=position.path,
+        count=position.count,
+        iteration=position.iteration,
         input=given.get("input", ""),
         attempt=run.task.attempt if run.task else int(environ.get("FLYTE_ATTEMPT_NUMBER", 0)),
         user_retries=run.task.user_retries if run.task else int(given.get("user_retries", 0)),
@@ -98,21 +98,21 @@ def parse(argv: Sequence[str], environ: Mapping[str, str]) -> Arguments:
 
 
 @dataclass(frozen=True, slots=True)
-class _Place:
+class _Position:
     path: tuple[int, ...] = ()
     count: int | None = None
     iteration: int = 0
 
 
-def _place(run: Run, given: Mapping[str, str]) -> _Place:
+def _position(run: Run, given: Mapping[str, str]) -> _Position:
     """Where the task stands; the inputs of a task that was started alone say nothing of that."""
     if run.task or run.onto:
-        return _Place(run.onto.path if run.onto else ())
+        return _Position(run.onto.path if run.onto else ())
     path = tuple(int(index) for index in given.get("path", "").split("/") if index)
     if "split" in given:
         path = (*path, int(given["split"]))
     count = int(given["count"]) if "count" in given else None
-    return _Place(path, count, int(given.get("iteration", 0)))
+    return _Position(path, count, int(given.get("iteration", 0)))
 
 
 def _inputs(options: Mapping[str, str]) -> dict[str, str | int]:

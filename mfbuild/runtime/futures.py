@@ -14,7 +14,7 @@ from .literals import Value, integer, literal, message
 
 
 @dataclass(frozen=True, slots=True)
-class Plan:
+class ExpansionPlan:
     """The plan of a flow; empty where no step needs one."""
 
     steps: Mapping[str, Any]
@@ -22,7 +22,7 @@ class Plan:
     workflows: Mapping[str, str]
 
     @classmethod
-    def from_json(cls, text: bytes) -> Plan:
+    def from_json(cls, text: bytes) -> ExpansionPlan:
         """Raises NonRecoverable for a plan of another format than this runtime's."""
         plan = json.loads(text)
         if plan.get("format") != 1:
@@ -32,11 +32,11 @@ class Plan:
         return cls(plan["steps"], plan["tasks"], plan["workflows"])
 
 
-NONE = Plan({}, {}, {})
+NONE = ExpansionPlan({}, {}, {})
 
 
 def of_foreach(
-    plan: Plan, arguments: Arguments, inputs: Mapping[str, bytes], count: int
+    plan: ExpansionPlan, arguments: Arguments, inputs: Mapping[str, bytes], count: int
 ) -> bytes | None:
     """One node for each split; None where an ArrayNode of the workflow does the expanding.
 
@@ -53,7 +53,7 @@ def of_foreach(
 
 
 def of_switch(
-    plan: Plan, arguments: Arguments, inputs: Mapping[str, bytes], choice: str
+    plan: ExpansionPlan, arguments: Arguments, inputs: Mapping[str, bytes], choice: str
 ) -> bytes | None:
     """One node for the step `choice`; None where there is nothing to start or to expand."""
     expansion = plan.steps.get(arguments.step, {}).get("switch", {}).get(choice)
@@ -63,7 +63,7 @@ def of_switch(
     return _job(plan, expansion, [node], {}, arguments)
 
 
-def is_dynamic(plan: Plan, step: str) -> bool:
+def is_dynamic(plan: ExpansionPlan, step: str) -> bool:
     """Whether the container of `step` does the expanding, and writes no outputs of its own."""
     return step in plan.steps
 
@@ -107,7 +107,7 @@ def _binding(variable: str, data: bytes) -> bytes:
 
 
 def _job(
-    plan: Plan,
+    plan: ExpansionPlan,
     expansion: Mapping[str, Any],
     nodes: Sequence[bytes],
     outputs: Mapping[str, Value],

@@ -18,10 +18,10 @@ def task_id(run: str, step: str, path: tuple[int, ...] = (), iteration: int = 0)
     `iteration` counts the runs of a recursive step from 0. An id must not be a number, which
     would pass for one that the metadata service gave out.
     """
-    place = json.dumps(
+    position = json.dumps(
         [run, step, "/".join(map(str, path)), iteration], separators=(",", ":"), ensure_ascii=True
     )
-    return f"t-{hashlib.sha256(place.encode('ascii')).hexdigest()[:16]}"
+    return f"t-{hashlib.sha256(position.encode('ascii')).hexdigest()[:16]}"
 
 
 def parameters_id(start: str) -> str:

@@ -28,7 +28,7 @@ _SHOWN = 1024
 
 
 @dataclass(frozen=True, slots=True)
-class Destination:
+class LogDestination:
     """The attempt of a task whose logs these are, and the datastore that it lies in."""
 
     flow: str
@@ -97,7 +97,7 @@ class Shipper:
         self._thread: threading.Thread | None = None
         self._saved = (0, 0)
 
-    def start(self, destination: Destination) -> None:
+    def start(self, destination: LogDestination) -> None:
         """Begin to save, once it is known where to."""
         self._thread = threading.Thread(target=self._run, args=(destination,), daemon=True)
         self._thread.start()
@@ -118,14 +118,14 @@ class Shipper:
         self.stderr.kept.close()
         shutil.rmtree(self._folder, ignore_errors=True)
 
-    def _run(self, destination: Destination) -> None:
+    def _run(self, destination: LogDestination) -> None:
         mflog: Any = import_module("metaflow.mflog")
         begin = time.monotonic()
         while not self._ended.wait(mflog.update_delay(time.monotonic() - begin)):
             self._try_to_save(destination)
         self._try_to_save(destination)
 
-    def _try_to_save(self, destination: Destination) -> None:
+    def _try_to_save(self, destination: LogDestination) -> None:
         """A log that cannot be saved is no reason to fail a step."""
         sizes = (self.stdout.kept.tell(), self.stderr.kept.tell())
         if sizes == self._saved:
@@ -137,7 +137,7 @@ class Shipper:
             sys.stderr.write(f"the logs could not be saved: {error!r}\n")
 
 
-def save(destination: Destination, files: Mapping[str, Path]) -> None:
+def save(destination: LogDestination, files: Mapping[str, Path]) -> None:
     """Write files (by stream: stdout, stderr) as the logs of an attempt."""
     datastores: Any = import_module("metaflow.plugins").DATASTORES
     streamed: Any = import_module("metaflow.util").Path

@@ -16,9 +16,9 @@ from .environment import metaflow_environment
 from .errors import Failure, NonRecoverable
 from .flow import enter, load, may_import_metaflow
 from .logs import Shipper
-from .news import Listener, Teller
 from .outcome import give_up
 from .process import supervise
+from .progress_pipe import Listener, Teller
 from .step import Step, adapt
 from .storage import Storage, Storages
 
@@ -81,8 +81,8 @@ def perform(
     _check_attempt(arguments)
     shipper = Shipper()
 
-    def child(news: int) -> int:
-        work(Step(arguments, code, storage, Teller(news)))
+    def child(progress: int) -> int:
+        work(Step(arguments, code, storage, Teller(progress)))
         sys.stderr.write("error: the flow file starts no flow\n")
         return 1
 

@@ -51,7 +51,7 @@ def write_outcome(
     if node.type not in ("foreach", "split-switch") or not arguments.output:
         return
     address = arguments.plan
-    plan = futures.Plan.from_json(fetch(address, storage.get)) if address else futures.NONE
+    plan = futures.ExpansionPlan.from_json(fetch(address, storage.get)) if address else futures.NONE
     values: dict[str, literals.Value]
     if node.type == "foreach":
         assert splits is not None

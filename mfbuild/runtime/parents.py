@@ -1,4 +1,4 @@
-"""The parents of a task, from the graph of Metaflow and the task's place in it.
+"""The parents of a task, from the graph of Metaflow and the task's position in it.
 
 Only where one of several steps ran, after a switch, or a step ran an unknown number of times is
 the datastore asked which tasks are done.
@@ -41,7 +41,7 @@ Done = Callable[[Sequence[str]], frozenset[str]]
 
 
 @dataclass(frozen=True, slots=True)
-class Place:
+class TaskPosition:
     """A task of a run: `path` has the own split, `count` is that of the foreach which it joins."""
 
     run: str
@@ -61,9 +61,9 @@ def start_step(graph: Any) -> str:
     return name
 
 
-def follows_foreach(graph: Graph, place: Place) -> bool:
+def follows_foreach(graph: Graph, position: TaskPosition) -> bool:
     """Whether the step is the first of a foreach's body, and so needs `--split-index`."""
-    return any(graph[name].type == "foreach" for name in _before(graph, place.step))
+    return any(graph[name].type == "foreach" for name in _before(graph, position.step))
 
 
 def joined_foreach(graph: Graph, step: str) -> str | None:
@@ -73,27 +73,29 @@ def joined_foreach(graph: Graph, step: str) -> str | None:
     return split if split and graph[split].type == "foreach" else None
 
 
-def parents(graph: Graph, place: Place, done: Done) -> list[str]:
-    """The tasks that `place` takes its artifacts from, as `--input-paths` wants them.
+def parents(graph: Graph, position: TaskPosition, done: Done) -> list[str]:
+    """The tasks that `position` takes its artifacts from, as `--input-paths` wants them.
 
     Raises LookupError where none of those that could have run before is done.
     """
-    node = graph[place.step]
-    if place.iteration:
-        return [_spec(place, place.step, place.path, place.iteration - 1)]
-    if place.step == start_step(graph):
-        return [pathspec(place.run, PARAMETERS, parameters_id(place.task))]
-    before = _before(graph, place.step)
+    node = graph[position.step]
+    if position.iteration:
+        return [_spec(position, position.step, position.path, position.iteration - 1)]
+    if position.step == start_step(graph):
+        return [pathspec(position.run, PARAMETERS, parameters_id(position.task))]
+    before = _before(graph, position.step)
     if node.type != "join":
-        inside = follows_foreach(graph, place)
-        return [_one(graph, place, before, place.path[:-1] if inside else place.path, done)]
-    if joined_foreach(graph, place.step):
-        paths = [(*place.path, index) for index in range(place.count or 0)]
-        return _each(graph, place, before, paths, done)
+        inside = follows_foreach(graph, position)
+        return [
+            _one(graph, position, before, position.path[:-1] if inside else position.path, done)
+        ]
+    if joined_foreach(graph, position.step):
+        paths = [(*position.path, index) for index in range(position.count or 0)]
+        return _each(graph, position, before, paths, done)
     branches: dict[str, list[str]] = {}
     for name in before:
         branches.setdefault(graph[name].split_branches[-1], []).append(name)
-    return [_one(graph, place, names, place.path, done) for names in branches.values()]
+    return [_one(graph, position, names, position.path, done) for names in branches.values()]
 
 
 def _before(graph: Graph, step: str) -> list[str]:
@@ -102,38 +104,40 @@ def _before(graph: Graph, step: str) -> list[str]:
 
 
 def _each(
-    graph: Graph, place: Place, steps: list[str], paths: list[tuple[int, ...]], done: Done
+    graph: Graph, position: TaskPosition, steps: list[str], paths: list[tuple[int, ...]], done: Done
 ) -> list[str]:
     """The parent at each of `paths`; the datastore is asked about all of them at once."""
     if any(_is_recursive(graph[step]) for step in steps):
-        return [_one(graph, place, steps, path, done) for path in paths]
+        return [_one(graph, position, steps, path, done) for path in paths]
     if len(steps) == 1:
-        return [_spec(place, steps[0], path) for path in paths]
-    found = [[_spec(place, step, path) for step in steps] for path in paths]
+        return [_spec(position, steps[0], path) for path in paths]
+    found = [[_spec(position, step, path) for step in steps] for path in paths]
     ran = done([spec for specs in found for spec in specs])
-    return [_only(place, specs, ran) for specs in found]
+    return [_only(position, specs, ran) for specs in found]
 
 
-def _one(graph: Graph, place: Place, steps: list[str], path: tuple[int, ...], done: Done) -> str:
+def _one(
+    graph: Graph, position: TaskPosition, steps: list[str], path: tuple[int, ...], done: Done
+) -> str:
     """The one task of `steps` at `path` that ran: of a recursive step, its last iteration."""
     if len(steps) == 1 and not _is_recursive(graph[steps[0]]):
-        return _spec(place, steps[0], path)
-    first = [_spec(place, step, path) for step in steps]
+        return _spec(position, steps[0], path)
+    first = [_spec(position, step, path) for step in steps]
     ran = done(first) if len(steps) > 1 else frozenset(first)
-    spec = _only(place, first, ran)
+    spec = _only(position, first, ran)
     step = steps[first.index(spec)]
     if not _is_recursive(graph[step]):
         return spec
-    last = _last(lambda n: bool(done([_spec(place, step, path, n)])))
-    return _spec(place, step, path, last)
+    last = _last(lambda n: bool(done([_spec(position, step, path, n)])))
+    return _spec(position, step, path, last)
 
 
-def _only(place: Place, specs: Sequence[str], ran: frozenset[str]) -> str:
+def _only(position: TaskPosition, specs: Sequence[str], ran: frozenset[str]) -> str:
     for spec in specs:
         if spec in ran:
             return spec
     raise LookupError(
-        f"step `{place.step}` has no parent: none of {', '.join(specs)} is done in the datastore"
+        f"step `{position.step}` has no parent: none of {', '.join(specs)} is done in the datastore"
     )
 
 
@@ -153,5 +157,5 @@ def _is_recursive(node: Node) -> bool:
     return node.type == "split-switch" and node.name in node.out_funcs
 
 
-def _spec(place: Place, step: str, path: tuple[int, ...], iteration: int = 0) -> str:
-    return pathspec(place.run, step, task_id(place.run, step, path, iteration))
+def _spec(position: TaskPosition, step: str, path: tuple[int, ...], iteration: int = 0) -> str:
+    return pathspec(position.run, step, task_id(position.run, step, path, iteration))

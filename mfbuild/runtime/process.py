@@ -24,7 +24,7 @@ _PIPE_BYTES = 1 << 20  # the most that a pipe can hold: one read empties it
 _PR_SET_PDEATHSIG = 1
 
 
-class Output(Protocol):
+class OutputSink(Protocol):
     """Takes what a process writes."""
 
     def feed(self, data: bytes) -> None: ...
@@ -51,10 +51,12 @@ class _Child:
         return None if self.deadline is None else max(0.0, self.deadline - time.monotonic())
 
 
-def supervise(work: Callable[[int], int], stdout: Output, stderr: Output, news: Output) -> int:
+def supervise(
+    work: Callable[[int], int], stdout: OutputSink, stderr: OutputSink, progress: OutputSink
+) -> int:
     """The exit code of `work`, which runs in a forked child: 128 + n where signal n ended it.
 
-    `work` gets a file descriptor to write `news` to; in the child this ends with SystemExit.
+    `work` gets a file descriptor to write `progress` to; in the child this ends with SystemExit.
     SIGTERM and SIGINT go to the child and all that it started. Nothing else may be running in
     this process: no thread survives a fork.
     """
@@ -76,7 +78,7 @@ def supervise(work: Callable[[int], int], stdout: Output, stderr: Output, news: 
             raise SystemExit(work(pipes[2][1]))
         for _, write in pipes:
             os.close(write)
-        outputs = dict(zip((read for read, _ in pipes), (stdout, stderr, news), strict=True))
+        outputs = dict(zip((read for read, _ in pipes), (stdout, stderr, progress), strict=True))
         code = os.waitstatus_to_exitcode(_attend(child, outputs, wakeups))
     for read in outputs:
         os.close(read)
@@ -148,7 +150,7 @@ def _die_with_parent() -> None:
         ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
 
 
-def _attend(child: _Child, outputs: Mapping[int, Output], wakeups: int) -> int:
+def _attend(child: _Child, outputs: Mapping[int, OutputSink], wakeups: int) -> int:
     """Pass on what the child writes until it has ended; its status, as of waitpid."""
     with selectors.DefaultSelector() as selector:
         for number in (*outputs, wakeups):
@@ -176,7 +178,7 @@ def _reap(child: int) -> int | None:
             return status if pid else None
 
 
-def _read(number: int, outputs: Mapping[int, Output]) -> bytes | None:
+def _read(number: int, outputs: Mapping[int, OutputSink]) -> bytes | None:
     """What could be read and was passed on: b"" at the end, None where there is nothing now."""
     try:
         data = os.read(number, _PIPE_BYTES)

@@ -18,10 +18,10 @@ from .arguments import Arguments
 from .code import Code
 from .errors import Failure, NonRecoverable
 from .ids import PARAMETERS, parameters_id, pathspec, task_id
-from .logs import Destination
-from .news import Teller
+from .logs import LogDestination
 from .outcome import check_transition, give_up, write_outcome
-from .parents import Place, follows_foreach, joined_foreach, parents, start_step
+from .parents import TaskPosition, follows_foreach, joined_foreach, parents, start_step
+from .progress_pipe import Teller
 from .resume import take_over, take_over_parameters
 from .storage import Storage
 
@@ -77,24 +77,24 @@ class Step:
     def _run(self, context: Any, find: Callable[[Any, str], Any]) -> None:
         """`context` is that of Metaflow's group of commands, with its state as `obj`."""
         state, a = context.obj, self.arguments
-        place = Place(a.run.id, a.step, a.path, a.iteration, a.count)
+        position = TaskPosition(a.run.id, a.step, a.path, a.iteration, a.count)
         store = state.flow_datastore
         self.teller.started(
-            Destination(
-                *(state.flow.name, place.run, place.step, self._task(place), a.attempt),
+            LogDestination(
+                *(state.flow.name, position.run, position.step, self._task(position), a.attempt),
                 *(store.TYPE, store.datastore_root),
             )
         )
         _set_code(store, self.code.archive)
-        _leave_out_flyte_secrets(getattr(state.flow, place.step).decorators)
-        if place.step == start_step(state.graph) and not (place.iteration or self._alone):
-            self._init(context, find, place)
+        _leave_out_flyte_secrets(getattr(state.flow, position.step).decorators)
+        if position.step == start_step(state.graph) and not (position.iteration or self._alone):
+            self._init(context, find, position)
         resume, tags = a.run.resume, a.person.tags
-        earlier = take_over(state, place, resume, a.attempt, tags) if resume else None
+        earlier = take_over(state, position, resume, a.attempt, tags) if resume else None
         if earlier:
             transition, splits = earlier["_transition"], earlier["_foreach_num_splits"]
         else:
-            self._perform(context, find, place)
+            self._perform(context, find, position)
             transition, splits = state.flow._transition, state.flow._foreach_num_splits
         node = state.graph[a.step]
         check_transition(node, transition)
@@ -105,35 +105,37 @@ class Step:
         """Whether the task is no part of a workflow: Flyte was asked for just this one."""
         return bool(self.arguments.run.task or self.arguments.run.onto)
 
-    def _task(self, place: Place) -> str:
+    def _task(self, position: TaskPosition) -> str:
         task = self.arguments.run.task
-        return task.id if task else place.task
+        return task.id if task else position.task
 
-    def _perform(self, context: Any, find: Callable[[Any, str], Any], place: Place) -> None:
+    def _perform(
+        self, context: Any, find: Callable[[Any, str], Any], position: TaskPosition
+    ) -> None:
         """Run the user's code."""
         state, a = context.obj, self.arguments
-        options = self._options(state.graph, state.flow_datastore, place)
-        _wait(state, (state.flow.name, place.run, place.step, self._task(place)), a)
+        options = self._options(state.graph, state.flow_datastore, position)
+        _wait(state, (state.flow.name, position.run, position.step, self._task(position)), a)
         try:
             _call(find(context, "step"), context, state, options)
         finally:
             if a.run.task:
-                _sync_metadata(state, place, self._task(place), a.attempt)
+                _sync_metadata(state, position, self._task(position), a.attempt)
 
-    def _init(self, context: Any, find: Callable[[Any, str], Any], place: Place) -> None:
+    def _init(self, context: Any, find: Callable[[Any, str], Any], position: TaskPosition) -> None:
         """Save the parameters as the task `_parameters`, unless an attempt before has done so."""
         state = copy.copy(context.obj)
-        task = parameters_id(place.task)
-        if done(state.flow_datastore, [f"{place.run}/{PARAMETERS}/{task}"]):
+        task = parameters_id(position.task)
+        if done(state.flow_datastore, [f"{position.run}/{PARAMETERS}/{task}"]):
             return
         if resume := self.arguments.run.resume:
-            take_over_parameters(state, place, resume, self.arguments.person.tags)
+            take_over_parameters(state, position, resume, self.arguments.person.tags)
             return
         # A flow of its own: the values that `init` sets must not become the step's artifacts.
         state.flow = type(state.flow)(use_cli=False)
         tags = [f"--tag={tag}" for tag in self.arguments.person.tags]
         values = self._parameters(state.flow)
-        options = [f"--run-id={place.run}", f"--task-id={task}", *tags, *values]
+        options = [f"--run-id={position.run}", f"--task-id={task}", *tags, *values]
         _call(find(context, "init"), context, state, options)
 
     def _parameters(self, flow: Any) -> list[str]:
@@ -150,14 +152,14 @@ class Step:
             return literals.read_literal_map(self.storage.get(self.arguments.input))
         return {name: literals.literal(v) for name, v in self.arguments.inputs.items()}
 
-    def _options(self, graph: Any, store: Any, place: Place) -> list[str]:
+    def _options(self, graph: Any, store: Any, position: TaskPosition) -> list[str]:
         """The command line of `step`."""
         a = self.arguments
-        inputs, split = self._given(graph, store, place)
+        inputs, split = self._given(graph, store, position)
         return [
-            place.step,
-            f"--run-id={place.run}",
-            f"--task-id={self._task(place)}",
+            position.step,
+            f"--run-id={position.run}",
+            f"--task-id={self._task(position)}",
             f"--input-paths={inputs}",
             f"--retry-count={a.attempt}",
             f"--max-user-code-retries={a.user_retries}",
@@ -167,24 +169,24 @@ class Step:
             *([f"--namespace={a.person.namespace}"] if a.person.namespace else []),
         ]
 
-    def _given(self, graph: Any, store: Any, place: Place) -> tuple[str, int | None]:
+    def _given(self, graph: Any, store: Any, position: TaskPosition) -> tuple[str, int | None]:
         """The input paths, and the split index of the first step inside a foreach."""
         run = self.arguments.run
         if run.task:
             return run.task.inputs, run.task.split
         if run.onto:
-            place = replace(place, run=run.onto.run)
-            place = replace(place, count=_number_of_splits(graph, store, place))
+            position = replace(position, run=run.onto.run)
+            position = replace(position, count=_number_of_splits(graph, store, position))
         try:
-            paths = parents(graph, place, lambda specs: done(store, specs))
+            paths = parents(graph, position, lambda specs: done(store, specs))
             if run.onto and (missing := sorted(set(paths) - done(store, paths))):
                 raise LookupError(f"{missing[0]} is not done in the datastore")
         except LookupError as error:
             if run.onto:  # nobody is at that run, which would mend it
                 raise NonRecoverable("NoParent", error.args[0]) from error
             raise Failure(error.args[0]) from error
-        inside = follows_foreach(graph, place) and not place.iteration
-        return ",".join(paths), place.path[-1] if inside else None
+        inside = follows_foreach(graph, position) and not position.iteration
+        return ",".join(paths), position.path[-1] if inside else None
 
 
 def done(store: Any, specs: Sequence[str]) -> frozenset[str]:
@@ -278,19 +280,19 @@ def _set_code(store: Any, archive: Path) -> None:
     )
 
 
-def _number_of_splits(graph: Any, store: Any, place: Place) -> int | None:
-    """How many splits the foreach had that `place` joins, as its task has left it."""
-    foreach = joined_foreach(graph, place.step)
+def _number_of_splits(graph: Any, store: Any, position: TaskPosition) -> int | None:
+    """How many splits the foreach had that `position` joins, as its task has left it."""
+    foreach = joined_foreach(graph, position.step)
     if foreach is None:
         return None
-    task = task_id(place.run, foreach, place.path)
-    if not _is_done(store, pathspec(place.run, foreach, task)):
-        raise NonRecoverable("NoParent", f"step `{foreach}` of run `{place.run}` is not done")
-    splits: int = store.get_task_datastore(place.run, foreach, task)["_foreach_num_splits"]
+    task = task_id(position.run, foreach, position.path)
+    if not _is_done(store, pathspec(position.run, foreach, task)):
+        raise NonRecoverable("NoParent", f"step `{foreach}` of run `{position.run}` is not done")
+    splits: int = store.get_task_datastore(position.run, foreach, task)["_foreach_num_splits"]
     return splits
 
 
-def _sync_metadata(state: Any, place: Place, task: str, attempt: int) -> None:
+def _sync_metadata(state: Any, position: TaskPosition, task: str, attempt: int) -> None:
     """Leave local metadata in the datastore, where who started the task looks for it.
 
     As @kubernetes does it; where the task's machine shares the folder there is nothing to do.
@@ -301,7 +303,7 @@ def _sync_metadata(state: Any, place: Place, task: str, attempt: int) -> None:
         return
     config: Any = import_module("metaflow.metaflow_config")
     sync: Any = import_module("metaflow.metadata_provider.util").sync_local_metadata_to_datastore
-    written = store.get_task_datastore(place.run, place.step, task, attempt=attempt, mode="w")
+    written = store.get_task_datastore(position.run, position.step, task, attempt=attempt, mode="w")
     sync(config.DATASTORE_LOCAL_DIR, written)
 
 

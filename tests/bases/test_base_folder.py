@@ -122,7 +122,7 @@ def test_a_shipped_image_is_loaded_without_a_workspace_copy(tmp_path: Path) -> N
 def test_a_shipped_image_is_copied_when_its_lock_is_renewed(tmp_path: Path) -> None:
     path = lock(tmp_path, "python3.11", AMD64)
     assert path == tmp_path / "images/python3.11/image.lock"
-    shipped = Path(__file__).parent.parent / "images/python3.11/image.toml"
+    shipped = Path(__file__).parents[2] / "images/python3.11/image.toml"
     assert path.with_name("image.toml").read_bytes() == shipped.read_bytes()
     assert {d.version for d in load_base("python3.11", tmp_path, (AMD64,)).debs[AMD64]} == {"1.0"}
     assert sorted(p.name for p in path.parent.iterdir()) == ["image.lock", "image.toml"]

@@ -8,7 +8,7 @@ from pathlib import Path
 from mfbuild.build.analyze import Analysis, FlowInput, analyze
 from mfbuild.build.environments import StepNeed
 from mfbuild.config import Config, Target
-from mfbuild.engine.graph import Graph
+from mfbuild.engine.graph import ActionGraph
 from mfbuild.python.model import Lock, LockedEnvironment, LockedWheel, Request
 from tests.specs import AMD64, ARM64, base, flow, step
 
@@ -53,7 +53,7 @@ def test_steps_with_one_environment_share_the_image_of_the_first() -> None:
 
 def test_the_actions_make_a_graph_whose_goals_are_all_a_bundle_needs() -> None:
     found = analysis()
-    graph = Graph(found.actions)
+    graph = ActionGraph(found.actions)
     assert {a.label for a in graph.closure(found.goals())} == {a.label for a in found.actions}
     labels = {a.label for a in found.actions}
     assert {"//train.py.code", "//train.py.flyte", "//images/python3.11[linux/arm64]"} <= labels

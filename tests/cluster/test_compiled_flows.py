@@ -21,7 +21,7 @@ from mfbuild.flyte.compile import compile_flow
 from mfbuild.flyte.refuse import refuse
 from mfbuild.flyte.resolve import Resolved, Site, closure, resolve
 from mfbuild.runtime.arguments import parse
-from mfbuild.runtime.futures import Plan, of_foreach, of_switch
+from mfbuild.runtime.futures import ExpansionPlan, of_foreach, of_switch
 from mfbuild.runtime.literals import literal
 from tests.cluster.compiler import check, compiled, expansion
 from tests.flyte.shapes import Draw, shapes, whole
@@ -84,7 +84,7 @@ def workflow_spec(made: CompiledWorkflowClosure) -> WorkflowSpec:
 
 def expansions(resolved: Resolved) -> Iterator[CompiledWorkflowClosure]:
     """The workflow of each futures.pb that a step of the plan can write."""
-    plan = Plan.from_json(json.dumps(resolved.plan).encode()) if resolved.plan else None
+    plan = ExpansionPlan.from_json(json.dumps(resolved.plan).encode()) if resolved.plan else None
     for name, started in (plan.steps if plan else {}).items():
         interface = resolved.tasks[name].interface
         arguments = parse([name, "--run", "r", "--path", "0"], {})

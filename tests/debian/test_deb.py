@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from mfbuild.debian.deb import Member, open_deb
+from mfbuild.debian.deb import ArMember, open_deb
 from mfbuild.errors import FetchError
 from tests.debs import Item, Package, ar, compressed, deb, directory, hardlink, symlink, tar
 
@@ -23,7 +23,7 @@ FILES = (
 )
 
 
-def read(data: bytes) -> list[tuple[Member, bytes]]:
+def read(data: bytes) -> list[tuple[ArMember, bytes]]:
     package = open_deb(io.BytesIO(data), "x.deb")
     return [(member, b"".join(content)) for member, content in package.members()]
 
@@ -38,10 +38,10 @@ def refusal(package: Package) -> str:
 def test_the_members_of_a_package_are_read(suffix: str) -> None:
     package = deb("tool", *FILES, suffix=suffix)
     assert read(package.data) == [
-        (Member("usr", "directory", 0o755), b""),
-        (Member("usr/tool", "file", 0o4755), b"#!tool\n"),
-        (Member("usr/same", "hardlink", 0o644, "usr/tool"), b""),
-        (Member("usr/link", "symlink", 0o777, "../etc/tool"), b""),
+        (ArMember("usr", "directory", 0o755), b""),
+        (ArMember("usr/tool", "file", 0o4755), b"#!tool\n"),
+        (ArMember("usr/same", "hardlink", 0o644, "usr/tool"), b""),
+        (ArMember("usr/link", "symlink", 0o777, "../etc/tool"), b""),
     ]
     control = "Package: tool\nVersion: 1.0\nArchitecture: amd64\n"
     assert open_deb(io.BytesIO(package.data), "x.deb").control() == control

@@ -10,7 +10,7 @@ from typing import Any
 
 from mfbuild.engine.cache import Cache
 from mfbuild.engine.events import How
-from mfbuild.engine.graph import Graph
+from mfbuild.engine.graph import ActionGraph
 from mfbuild.engine.model import Action, Blob, Digest, Input, Output, Source, Tool, Work, canonical
 from mfbuild.engine.plan import Plan, make_plan
 from mfbuild.engine.run import Results, run
@@ -126,7 +126,7 @@ class Workshop:
         recorder = Recorder(self.on_start)
         with Store.open(self.root) as store:
             results = run(
-                Graph(actions),
+                ActionGraph(actions),
                 goals,
                 self.tools,
                 {"mem": self.fetch},
@@ -143,7 +143,7 @@ class Workshop:
             cache = Cache(store, self.workspace)
             versions = {name: tool.version for name, tool in self.tools.items()}
             return make_plan(
-                Graph(actions), goals, versions, cache.get, store.has, cache.last, fresh=fresh
+                ActionGraph(actions), goals, versions, cache.get, store.has, cache.last, fresh=fresh
             )
 
     def file(self, blob: Blob) -> Path:

@@ -6,7 +6,7 @@ import re
 
 import pytest
 
-from mfbuild.engine.graph import Graph
+from mfbuild.engine.graph import ActionGraph
 from mfbuild.engine.model import Action, Source
 from tests.engine.fakes import action, blob, out
 
@@ -16,17 +16,17 @@ def chain(length: int) -> list[Action]:
 
 
 def test_producers_come_first() -> None:
-    graph = Graph(reversed(chain(4)))
+    graph = ActionGraph(reversed(chain(4)))
     assert list(graph.actions) == ["//0", "//1", "//2", "//3"]
 
 
 def test_a_long_chain_is_no_trouble() -> None:
-    assert len(Graph(chain(5000)).closure([out("//4999")])) == 5000
+    assert len(ActionGraph(chain(5000)).closure([out("//4999")])) == 5000
 
 
 def test_the_closure_holds_what_goals_need() -> None:
     actions = [*chain(4), action("//side", {"in": out("//1")}), action("//alone")]
-    found = [a.label for a in Graph(actions).closure([out("//side"), out("//0")])]
+    found = [a.label for a in ActionGraph(actions).closure([out("//side"), out("//0")])]
     assert found == ["//0", "//1", "//side"]
 
 
@@ -65,21 +65,21 @@ def test_the_closure_holds_what_goals_need() -> None:
 )
 def test_what_is_no_graph_is_refused(actions: list[Action], message: str) -> None:
     with pytest.raises(ValueError, match=re.escape(message)) as caught:
-        Graph(actions)
+        ActionGraph(actions)
     assert str(caught.value) == message
 
 
 def test_all_that_is_wrong_is_said() -> None:
     wrong = [action("//x", {"in": out("//y"), "more": out("//z")})]
     with pytest.raises(ValueError, match=r"`//y`.*; .*`//z`"):
-        Graph(wrong)
+        ActionGraph(wrong)
 
 
 def test_a_goal_must_exist() -> None:
     with pytest.raises(ValueError, match="goal `log` of `//x`, which makes no such output"):
-        Graph([action("//x")]).closure([out("//x", "log")])
+        ActionGraph([action("//x")]).closure([out("//x", "log")])
 
 
 def test_sources_need_no_producer() -> None:
-    graph = Graph([action("//x", {"in": Source(blob(b"a"), "mem:a")})])
+    graph = ActionGraph([action("//x", {"in": Source(blob(b"a"), "mem:a")})])
     assert len(graph.closure([out("//x")])) == 1

@@ -11,10 +11,10 @@ from typing import Any
 import pytest
 
 from mfbuild.engine import graph, key, plan
-from mfbuild.engine.graph import Graph
+from mfbuild.engine.graph import ActionGraph
 from mfbuild.engine.key import Record
 from mfbuild.engine.model import Action, ActionResult, Blob, Digest, Output, Source
-from mfbuild.engine.plan import Plan, Schedule, Status, make_plan
+from mfbuild.engine.plan import Plan, Progress, Status, make_plan
 from tests.engine.fakes import action, blob, out
 
 WHEEL = Source(blob(b"wheel"), "wheel:a.whl")
@@ -37,7 +37,7 @@ class World:
 
     def plan(self, actions: tuple[Action, ...] = ALL, **kwargs: Any) -> Plan:
         return make_plan(
-            Graph(actions),
+            ActionGraph(actions),
             GOALS,
             self.versions,
             self.results.get,
@@ -208,8 +208,8 @@ def test_an_output_with_the_content_of_its_input_does_not_wait_for_itself(kind: 
         Record.of(a, {"in": same.digest}, 1).key(): ActionResult({"out": same})
         for a in (base, copy)
     }
-    schedule = Schedule(
-        Graph([base, copy, user]),
+    schedule = Progress(
+        ActionGraph([base, copy, user]),
         [out("//user")],
         {"join": 1},
         known.get,
@@ -227,6 +227,6 @@ def test_the_blobs_of_one_source_are_fetched_once() -> None:
     twice = [action(f"//{n}", {"a": WHEEL, "b": WHEEL}) for n in range(2)]
     goals = [Output("//0", "out"), Output("//1", "out")]
     found = make_plan(
-        Graph(twice), goals, {"join": 1}, lambda _: None, lambda _: False, lambda _: None
+        ActionGraph(twice), goals, {"join": 1}, lambda _: None, lambda _: False, lambda _: None
     )
     assert found.fetches == (WHEEL,)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from mfbuild.flyte.admin.failures import Failure, Refusal
+from mfbuild.flyte.admin.failures import CallFailure, Refusal
 from mfbuild.flyte.settings import Settings
 
 SETTINGS = Settings("flyte.example.com", "~/.flyte/config.yaml")
@@ -36,7 +36,7 @@ UPSTREAM = "upstream connect error or disconnect/reset before headers. reset rea
     ],
 )
 def test_what_may_pass(code: str, words: str, passes: bool) -> None:
-    assert Failure(code, words).may_pass is passes
+    assert CallFailure(code, words).may_pass is passes
 
 
 @pytest.mark.parametrize(
@@ -79,12 +79,12 @@ def test_what_may_pass(code: str, words: str, passes: bool) -> None:
     ],
 )
 def test_what_is_told(code: str, words: str, message: str, hint: str | None) -> None:
-    error = Failure(code, words).error(SETTINGS, "register task `a`")
+    error = CallFailure(code, words).error(SETTINGS, "register task `a`")
     assert (str(error), error.problems[0].hint) == (message, hint)
 
 
 def test_long_words_are_cut_for_people_alone() -> None:
-    error = Failure("INTERNAL", "x" * 5000).error(SETTINGS, "list")
+    error = CallFailure("INTERNAL", "x" * 5000).error(SETTINGS, "list")
     assert isinstance(error, Refusal)
     assert len(str(error)) < 700 and str(error).endswith("x…")
     assert error.words == "x" * 5000

@@ -15,14 +15,14 @@ from flyteidl.core.literals_pb2 import LiteralMap
 
 from mfbuild.engine.store import Store
 from mfbuild.local.drive import Drive
-from mfbuild.local.record.completed import recalled
+from mfbuild.local.record.completed import completed
 from mfbuild.local.record.state import RunInfo, RunState
 from mfbuild.local.sandbox.executor import Processes
-from mfbuild.local.sandbox.host import Host
-from mfbuild.local.sandbox.pod import Execution
-from mfbuild.local.sandbox.runtime_tree import lay_toolbox
+from mfbuild.local.sandbox.host import HostSandbox
+from mfbuild.local.sandbox.pod import PodContext
+from mfbuild.local.sandbox.runtime_tree import lay_runtime
 from mfbuild.local.workflow.interpreter import Interpreter
-from mfbuild.local.workflow.model import Attempt, Closure, Failure, NodeFailure, Recalled
+from mfbuild.local.workflow.model import Attempt, AttemptFailure, Closure, NodeFailure, Recalled
 from tests.local.workflows import task
 
 
@@ -38,7 +38,9 @@ class Seen:
         self.running += 1
         self.most = max(self.most, self.running)
 
-    def ended(self, attempt: Attempt, seconds: float, failure: Failure | None, again: bool) -> None:
+    def ended(
+        self, attempt: Attempt, seconds: float, failure: AttemptFailure | None, again: bool
+    ) -> None:
         self.running -= 1
         reason = failure.message if failure else None
         self.ended_.append((attempt.node, attempt.number, reason, again))
@@ -68,14 +70,14 @@ def driving(
 ) -> Iterator[tuple[Drive, Seen]]:
     runs = folder / "runs"
     with Store.open(folder / "store") as store:
-        place = Host(Path(sys.executable), lay_toolbox(store), os.environ)
+        place = HostSandbox(Path(sys.executable), lay_runtime(store), os.environ)
         opened = RunState.reopen(runs / "r1") if resume else RunState.create(runs, info())
         with opened as state:
             nodes = state.folder / "nodes"
-            known = recalled(state.folder, nodes)
+            known = completed(state.folder, nodes)
             machine = Interpreter(given, inputs, lambda name: known.get(name, Recalled()))
             seen = Seen()
-            execution = Execution("p", "local", "Flow", "r1", nodes)
+            execution = PodContext("p", "local", "Flow", "r1", nodes)
             executor = Processes(place, state.folder / "launchers", lambda sentence: None)
             yield Drive(machine, executor, execution, state, seen, workers, os.environ), seen
 

@@ -14,10 +14,10 @@ import pytest
 from mfbuild.bundle.read import read_bundle
 from mfbuild.engine.store import Store
 from mfbuild.local.sandbox.executor import IMAGE_PYTHON
-from mfbuild.local.sandbox.images import Images
+from mfbuild.local.sandbox.images import StepImages
 from mfbuild.local.sandbox.mounts import Bind
-from mfbuild.local.sandbox.rootfs import Isolated
-from mfbuild.local.sandbox.runtime_tree import lay_toolbox
+from mfbuild.local.sandbox.rootfs import RootfsSandbox
+from mfbuild.local.sandbox.runtime_tree import lay_runtime
 from mfbuild.oci.types import Platform
 from tests.e2e.conftest import Runner
 from tests.local.compared import artifacts, settings
@@ -55,18 +55,18 @@ def test_a_step_runs_in_its_image_for_arm64(mfbuild: Runner, tmp_path: Path) -> 
     (made,) = mfbuild.package("flow.py", "--platform", str(ARM64), cwd=tmp_path)
     bundle = read_bundle(Path(made["path"]))
     with Store.open(mfbuild.store) as store:
-        images = Images(
+        images = StepImages(
             bundle=bundle,
             store=store,
             platform=ARM64,
             steps={"image": "start"},
-            toolbox=lay_toolbox(store),
+            toolbox=lay_runtime(store),
             binds=(Bind(str(tmp_path), writable=True), Bind(qemu)),
             scratch=tmp_path / "scratch",
             environ={**os.environ, **settings(tmp_path), "MFBUILD_FLOW_FILE": "flow.py"},
             note=lambda sentence: None,
         )
-        launch = Isolated(images).launch(images.environment("image"))
+        launch = RootfsSandbox(images).launch(images.environment("image"))
         digest = bundle.manifest.code.digest.hex
         code = f"{made['path']}/blobs/sha256/{digest}#sha256={digest}"
         spec = Path(launch.argv[-1])

@@ -3,7 +3,7 @@ from __future__ import annotations
 import io
 
 from mfbuild.local.progress import Progress, StepLine, label_of
-from mfbuild.local.workflow.model import Attempt, Failure
+from mfbuild.local.workflow.model import Attempt, AttemptFailure
 from mfbuild.report import PlainReporter, TtyReporter
 from tests.local.workflows import number, task, text
 
@@ -30,9 +30,9 @@ def test_elsewhere_there_is_a_line_for_each_task() -> None:
     progress = Progress(PlainReporter(stream), lines())
     for one, failure, again in (
         (attempt("start"), None, False),
-        (attempt("body", split=number(0)), Failure("user", "exit code 1"), True),
-        (attempt("body", 1, split=number(0)), Failure("user", "exit code 1"), False),
-        (attempt("body", split=number(1)), Failure("aborted", "aborted"), False),
+        (attempt("body", split=number(0)), AttemptFailure("user", "exit code 1"), True),
+        (attempt("body", 1, split=number(0)), AttemptFailure("user", "exit code 1"), False),
+        (attempt("body", split=number(1)), AttemptFailure("aborted", "aborted"), False),
     ):
         progress.started(one)
         progress.ended(one, 1.25, failure, again)
@@ -54,8 +54,12 @@ def test_on_a_terminal_there_is_a_tree_that_stays() -> None:
     for split in range(4):
         progress.started(attempt("body", split=number(split)))
     progress.ended(attempt("body", split=number(0)), 1.0, None, False)
-    progress.ended(attempt("body", split=number(1)), 1.0, Failure("user", "exit code 1"), True)
-    progress.ended(attempt("body", split=number(3)), 1.0, Failure("aborted", "aborted"), False)
+    progress.ended(
+        attempt("body", split=number(1)), 1.0, AttemptFailure("user", "exit code 1"), True
+    )
+    progress.ended(
+        attempt("body", split=number(3)), 1.0, AttemptFailure("aborted", "aborted"), False
+    )
     progress.close()
     *_, start, body, end = stream.getvalue().splitlines()
     assert start.split()[:2] == ["start", "done"]

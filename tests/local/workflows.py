@@ -16,7 +16,15 @@ from flyteidl.core.types_pb2 import INTEGER, LiteralType, OutputReference
 from flyteidl.core.workflow_pb2 import Node, WorkflowTemplate
 
 from mfbuild.local.workflow.interpreter import Interpreter
-from mfbuild.local.workflow.model import Attempt, Closure, Ending, Failure, Library, Recall, Success
+from mfbuild.local.workflow.model import (
+    Attempt,
+    AttemptFailure,
+    Closure,
+    Ending,
+    Library,
+    Recall,
+    Success,
+)
 
 Ends = Callable[[Attempt], Ending]
 
@@ -213,7 +221,7 @@ def failing(times: Mapping[str, int], kind: Any = "user") -> Ends:
 
     def ends(attempt: Attempt) -> Ending:
         if attempt.number < times.get(attempt.node, 0):
-            return Failure(kind, "as told")
+            return AttemptFailure(kind, "as told")
         return Success()
 
     return ends

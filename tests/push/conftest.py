@@ -14,7 +14,7 @@ import pytest
 from mfbuild.config import Config, read_config
 from mfbuild.engine.store import Store
 from mfbuild.push.deployment import Deployment
-from mfbuild.push.target import Place, place_of
+from mfbuild.push.target import PushTarget, target_of
 from mfbuild.report import PlainReporter
 from tests.flyteadmin.double import Double, flyteadmin
 from tests.push.faulty import Faulty, faulty
@@ -31,8 +31,8 @@ class Target:
     domains: Any
     double: Double | None
 
-    def place(self, domain: str = "staging") -> Place:
-        return place_of(domain, self.config, self.store, PlainReporter(StringIO()))
+    def place(self, domain: str = "staging") -> PushTarget:
+        return target_of(domain, self.config, self.store, PlainReporter(StringIO()))
 
     def deployment(self, domain: str = "staging", **changes: Any) -> Deployment:
         return Deployment(**{"project": PROJECT, "domain": domain, "owner": "alice", **changes})

@@ -30,7 +30,7 @@ from mfbuild.push.deployment import Deployment
 from mfbuild.push.names import FlowWord
 from mfbuild.push.promote import promote
 from mfbuild.push.push import Pushed, push
-from mfbuild.push.target import Place
+from mfbuild.push.target import PushTarget
 from mfbuild.report import PlainReporter
 from tests.flyteadmin.bucket import LoopbackBucket, Object
 from tests.flyteadmin.double import Double, flyteadmin
@@ -114,7 +114,7 @@ class Faulty:
         written.write_text(self.double.authority.expire())
         written.rename(self.tokens)
 
-    def place(self, domain: str = "staging", *, seconds: float = 10.0) -> Place:
+    def place(self, domain: str = "staging", *, seconds: float = 10.0) -> PushTarget:
         """The place as `place_of` makes it, whose clients hardly wait before they try again."""
         command = ("cat", str(self.tokens))
         settings = Settings(self.double.endpoint, "a test", True, login=COMMAND, command=command)
@@ -122,7 +122,7 @@ class Faulty:
         backend = AdminBackend("flyte", client)
         registry, reporter = self.domains[domain]["registry"], PlainReporter(StringIO())
         bundles = InRegistry(registry, 2, reporter, self._open)
-        return Place(backend, bundles, embedded=False, shown=backend.name)
+        return PushTarget(backend, bundles, embedded=False, shown=backend.name)
 
     def push(self, bundle: Bundle, domain: str = "staging", *, seconds: float = 10.0) -> Pushed:
         """Push and activate."""

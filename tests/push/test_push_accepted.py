@@ -15,7 +15,7 @@ from mfbuild.executions.trigger import trigger
 from mfbuild.push.deployment import Deployment
 from mfbuild.push.names import FlowWord, find_launch_plan
 from mfbuild.push.push import Pushed, push
-from mfbuild.push.target import Place, place_of
+from mfbuild.push.target import PushTarget, target_of
 from mfbuild.report import PlainReporter
 from tests.flyteadmin.fixtures import Place as Flyte
 from tests.flyteadmin.fixtures import flyte_place as flyte_place
@@ -41,8 +41,8 @@ def test_registered_changed_activated_promoted_and_started(
             for name, value in DOMAINS.items()
         }
 
-        def place(domain: str) -> Place:
-            return place_of(domain, config, store, PlainReporter(StringIO()))
+        def place(domain: str) -> PushTarget:
+            return target_of(domain, config, store, PlainReporter(StringIO()))
 
         def send(bundle: Bundle, domain: str, *, activate: bool) -> Pushed:
             deployment = Deployment(flyte_place.project, domain, "alice")

@@ -14,7 +14,7 @@ import uv
 
 from mfbuild.errors import ResolveError
 from mfbuild.oci.types import Platform
-from mfbuild.python.import_lock import Pin, brought_lock, parse_requirements
+from mfbuild.python.import_lock import Pin, imported_lock, parse_requirements
 from mfbuild.python.model import Lock, Request
 from mfbuild.python.urls import UrlCache
 from tests.index import File, Index, sdist, serve, settings_for, wheel
@@ -31,7 +31,7 @@ def request(*requirements: str) -> Request:
 def brought(
     path: Path, index: Index, *requests: Request, platforms: Sequence[Platform] = (AMD64,)
 ) -> Lock:
-    return brought_lock(
+    return imported_lock(
         path,
         {r: f"step {number}" for number, r in enumerate(requests, 1)},
         platforms,

@@ -41,7 +41,7 @@ def expansion(name: str, **inputs: str) -> dict[str, Any]:
     }
 
 
-PLAN = futures.Plan.from_json(
+PLAN = futures.ExpansionPlan.from_json(
     json.dumps(
         {
             "format": 1,
@@ -142,8 +142,8 @@ def test_more_than_propeller_reads_is_refused_with_what_to_do() -> None:
 
 def test_a_plan_of_another_time_is_refused() -> None:
     with pytest.raises(NonRecoverable, match="the plan has format `2`; this image reads 1"):
-        futures.Plan.from_json(b'{"format": 2}')
+        futures.ExpansionPlan.from_json(b'{"format": 2}')
     step = replace(arguments("fan --code c"), step="x")
-    plan = futures.Plan({"x": {"foreach": expansion("x", code="copied")}}, {}, {})
+    plan = futures.ExpansionPlan({"x": {"foreach": expansion("x", code="copied")}}, {}, {})
     with pytest.raises(NonRecoverable, match="the plan binds `code` to `copied`"):
         futures.of_foreach(plan, step, {}, 1)

@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from mfbuild.runtime.ids import task_id
-from mfbuild.runtime.parents import Place, follows_foreach, parents
+from mfbuild.runtime.parents import TaskPosition, follows_foreach, parents
 
 RUN = "flyte-f1"
 
@@ -59,8 +59,8 @@ LOOP = Graph(
 )
 
 
-def place(step: str, *path: int, iteration: int = 0, count: int | None = None) -> Place:
-    return Place(RUN, step, path, iteration, count)
+def place(step: str, *path: int, iteration: int = 0, count: int | None = None) -> TaskPosition:
+    return TaskPosition(RUN, step, path, iteration, count)
 
 
 def spec(step: str, *path: int, iteration: int = 0) -> str:

@@ -14,7 +14,7 @@ from flyteidl.service.dataproxy_pb2_grpc import DataProxyServiceStub
 
 from mfbuild.errors import FlyteError, UsageError
 from mfbuild.flyte.admin.authorization import Authorization, Metadata
-from mfbuild.flyte.admin.failures import Failure, Refusal
+from mfbuild.flyte.admin.failures import CallFailure, Refusal
 from mfbuild.flyte.settings import Settings
 
 ATTEMPTS = 5
@@ -90,7 +90,7 @@ class Client:
             try:
                 return method(request, timeout=self._seconds, metadata=metadata)
             except grpc.RpcError as error:
-                failure = Failure.of(error)
+                failure = CallFailure.of(error)
             late = time.monotonic() - began > PATIENCE
             if not failure.may_pass or attempt == ATTEMPTS or late:
                 raise failure.error(self.settings, doing)

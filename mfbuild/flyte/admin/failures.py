@@ -30,14 +30,14 @@ class Refusal(FlyteError):
 
 
 @dataclass(frozen=True, slots=True)
-class Failure:
+class CallFailure:
     """One call that failed: gRPC's code by name, and the server's words on one line."""
 
     code: str
     words: str
 
     @classmethod
-    def of(cls, error: Any) -> Failure:
+    def of(cls, error: Any) -> CallFailure:
         """What a grpc.RpcError of a call says; not its text, which holds whatever metadata came."""
         return cls(error.code().name, _line(error.details() or ""))
 

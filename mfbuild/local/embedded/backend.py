@@ -11,7 +11,7 @@ from mfbuild.bundle.read import Bundle
 from mfbuild.engine.store import Store
 from mfbuild.flyte.backend import ExecutionId
 from mfbuild.local.embedded import bundles
-from mfbuild.local.embedded.files import FLYTE, Files
+from mfbuild.local.embedded.files import FLYTE, BackendFiles
 from mfbuild.local.embedded.registrations import EmbeddedRegistrations
 
 if TYPE_CHECKING:
@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 class EmbeddedBackend:
     """The Backend that is the folder `.mfbuild/flyte` of the workspace `root`.
 
-    `projects` are those of the configuration, with their domains; `place` is where steps run, one
+    `projects` are those of the configuration, with their domains; `sandbox` is where steps run, one
     of `local.places.PLACES`; None: in their images, without a container where that is possible.
     `warn` gets a sentence for each run that a list leaves out.
     """
@@ -34,12 +34,12 @@ class EmbeddedBackend:
         root: Path,
         store: Store,
         projects: Mapping[str, Sequence[str]],
-        place: str | None,
+        sandbox: str | None,
         warn: Callable[[str], None],
     ) -> None:
         self.root = root.absolute()
-        self._store, self._place, self._warn = store.root.absolute(), place, warn
-        self._files = Files(self.root / FLYTE)
+        self._store, self._place, self._warn = store.root.absolute(), sandbox, warn
+        self._files = BackendFiles(self.root / FLYTE)
         self.registrations = EmbeddedRegistrations(self._files, projects)
 
     @cached_property
@@ -47,13 +47,13 @@ class EmbeddedBackend:
         """Made, and imported, where something is to run: a push starts nothing."""
         from mfbuild.local.embedded.executions import EmbeddedExecutions
         from mfbuild.local.record.state import RUNS
-        from mfbuild.local.sandbox.choose import default_place
+        from mfbuild.local.sandbox.choose import default_sandbox
 
         return EmbeddedExecutions(
             runs=self.root / RUNS,
             registrations=self.registrations,
             store=self._store,
-            place=self._place or default_place(),
+            sandbox=self._place or default_sandbox(),
             warn=self._warn,
         )
 

@@ -7,10 +7,10 @@ from pathlib import Path
 
 from mfbuild.bundle.read import Bundle, read_bundle
 from mfbuild.bundle.write import bundle_is_whole, bundle_path, copy_bundle
-from mfbuild.local.embedded.files import BUNDLES, Files
+from mfbuild.local.embedded.files import BUNDLES, BackendFiles
 
 
-def keep(bundle: Bundle, files: Files) -> Path:
+def keep(bundle: Bundle, files: BackendFiles) -> Path:
     """A copy of `bundle` among those that are kept, written unless it is there; BundleError."""
     manifest = bundle.manifest
     path = _path(manifest.flow, manifest.version, files)
@@ -19,12 +19,12 @@ def keep(bundle: Bundle, files: Files) -> Path:
     return path
 
 
-def is_whole(flow: str, version: str, files: Files) -> bool:
+def is_whole(flow: str, version: str, files: BackendFiles) -> bool:
     """Whether the bundle of a flow's version is kept, with every file in its size."""
     return bundle_is_whole(_path(flow, version, files), version)
 
 
-def find(flow: str, version: str, files: Files) -> Bundle | None:
+def find(flow: str, version: str, files: BackendFiles) -> Bundle | None:
     """The bundle of a flow's version; None if none is kept, BundleError if it is damaged."""
     if "/" in flow + version:  # neither has one: it would lead elsewhere
         return None
@@ -32,12 +32,12 @@ def find(flow: str, version: str, files: Files) -> Bundle | None:
     return read_bundle(path) if path.exists() else None
 
 
-def of_flow(flow: str, files: Files) -> Iterator[Bundle]:
+def of_flow(flow: str, files: BackendFiles) -> Iterator[Bundle]:
     """Every kept bundle of a flow; BundleError if one is damaged."""
     for path in sorted((files.root / BUNDLES).glob("*-*")):
         if path.name.startswith(f"{flow}-"):
             yield read_bundle(path)
 
 
-def _path(flow: str, version: str, files: Files) -> Path:
+def _path(flow: str, version: str, files: BackendFiles) -> Path:
     return bundle_path(flow, version, files.root / BUNDLES)

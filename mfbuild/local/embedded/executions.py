@@ -40,19 +40,22 @@ _PAUSE = 0.05
 
 @dataclass(frozen=True, slots=True)
 class EmbeddedExecutions:
-    """The Executions of a workspace. `runs` is the folder of its runs, `store` that of the store;
-    steps run in `place`; `warn` is told of runs whose files are damaged, where runs are listed."""
+    """The Executions of a workspace.
+
+    `runs` is the folder of its runs, `store` that of the store; steps run in `sandbox`; `warn` is
+    told of runs whose files are damaged, where runs are listed.
+    """
 
     runs: Path
     registrations: EmbeddedRegistrations
     store: Path
-    place: str
+    sandbox: str
     warn: Callable[[str], None]
 
     def start(self, id: ExecutionId, of: Identifier, inputs: LiteralMap) -> None:
         """As in Executions: a process of its own performs the run, also when this one has ended."""
         asked = request_of(id, of, inputs)
-        info = begun(asked, self.registrations, self.place)
+        info = begun(asked, self.registrations, self.sandbox)
         folder = self.runs / id.name
         with self.registrations.files.locked() as scratch:
             if folder.exists():

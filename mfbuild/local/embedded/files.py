@@ -19,7 +19,7 @@ _OWN = (BUNDLES, BLOBS, TMP, LOCK)
 
 
 @dataclass(frozen=True, slots=True)
-class Files:
+class BackendFiles:
     """The folder `.mfbuild/flyte` of one workspace. Readers need no lock, whoever they are.
 
     What is being written lies in `tmp/`, below the lock: what somebody who has the lock finds

@@ -10,7 +10,7 @@ from pathlib import Path
 from mfbuild.engine.signals import terminable
 from mfbuild.engine.store import Store
 from mfbuild.errors import FlyteError, Interrupted, MfbuildError
-from mfbuild.local.embedded.files import FLYTE, Files
+from mfbuild.local.embedded.files import FLYTE, BackendFiles
 from mfbuild.local.embedded.registrations import EmbeddedRegistrations
 from mfbuild.local.embedded.requests import runnable
 from mfbuild.local.record import lock as hold
@@ -68,17 +68,17 @@ def perform_registered(
     """Run what `state` is the record of, a run of what is registered, as far as it is not done."""
     # Who starts a run, or asks how it stands, needs none of these.
     from mfbuild.local.perform import perform
-    from mfbuild.local.sandbox.choose import Request, place_for
+    from mfbuild.local.sandbox.choose import RunOptions, choose_sandbox
 
     root = state.folder.parents[2]
-    registrations = EmbeddedRegistrations(Files(root / FLYTE), {})
+    registrations = EmbeddedRegistrations(BackendFiles(root / FLYTE), {})
     found = runnable(state.folder, registrations)
-    request = Request(
-        place=state.info.place,
+    request = RunOptions(
+        sandbox=state.info.sandbox,
         workers=min(workers, found.parallelism or workers),
         python=python,
         environ={**os.environ, **found.settings},
         here=Path(state.info.here or root),
     )
-    place = place_for(found.packaged, request, state.folder, store, reporter)
-    perform(state, found, request, place, reporter)
+    sandbox = choose_sandbox(found.packaged, request, state.folder, store, reporter)
+    perform(state, found, request, sandbox, reporter)

@@ -26,7 +26,7 @@ from mfbuild.local.embedded.files import BLOBS
 from mfbuild.local.embedded.registrations import EmbeddedRegistrations
 from mfbuild.local.program import Program, kept, lay, workflow_inputs
 from mfbuild.local.progress import step_of
-from mfbuild.local.run_source import Packaged, from_bundle
+from mfbuild.local.run_source import RunSource, from_bundle
 from mfbuild.local.sandbox.pod import container_of
 from mfbuild.local.workflow.model import Closure, Library, Values
 from mfbuild.oci.layout import Extent
@@ -35,14 +35,14 @@ _DIGEST = "#sha256="
 
 
 @dataclass(frozen=True, slots=True)
-class Registered:
+class RegisteredRun:
     """A registered workflow, or one task, with its inputs; a Runnable.
 
     `blobs` is the folder of what was uploaded; `parallelism` the number of nodes that may run at
     once, 0 for no bound of the launch plan's.
     """
 
-    packaged: Packaged
+    packaged: RunSource
     closure: Closure
     inputs: Values
     blobs: Path
@@ -83,7 +83,7 @@ class Registered:
 
 def registered(
     entity: Identifier, given: Mapping[str, Literal], registrations: EmbeddedRegistrations
-) -> Registered:
+) -> RegisteredRun:
     """What runs when `entity`, a launch plan or a task, is started with the inputs `given`.
 
     FlyteError if it is not registered, or if its images are not kept.
@@ -96,7 +96,7 @@ def registered(
         closure = _closure(spec.workflow_id, registrations)
         inputs, parallelism = workflow_inputs(spec, given), int(spec.max_parallelism)
     packaged = _packaged(entity, closure, inputs, registrations)
-    return Registered(packaged, closure, inputs, registrations.files.root / BLOBS, parallelism)
+    return RegisteredRun(packaged, closure, inputs, registrations.files.root / BLOBS, parallelism)
 
 
 def _closure(identifier: Identifier, registrations: EmbeddedRegistrations) -> Closure:
@@ -131,7 +131,7 @@ def _alone(task: TaskTemplate) -> WorkflowTemplate:
 
 def _packaged(
     entity: Identifier, closure: Closure, inputs: Values, registrations: EmbeddedRegistrations
-) -> Packaged:
+) -> RunSource:
     """The flow as it was packaged, its images under the names that they have in the tasks."""
     tasks = closure.library.tasks.values()
     images = {container_of(task).image: step_of(task.id.name) for task in tasks}

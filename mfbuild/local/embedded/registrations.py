@@ -24,7 +24,7 @@ from mfbuild.engine.model import Digest
 from mfbuild.errors import FlyteError, Problem, did_you_mean
 from mfbuild.flyte.backend import KINDS, LaunchPlan, Spec, describe
 from mfbuild.local.embedded.checks import wrong_identifier, wrong_spec
-from mfbuild.local.embedded.files import BLOBS, Files, component, place, read
+from mfbuild.local.embedded.files import BLOBS, BackendFiles, component, place, read
 
 _LAUNCH_PLAN, _ACTIVE, _SUFFIX = "launch_plan", "active", ".pb"
 
@@ -33,7 +33,7 @@ _LAUNCH_PLAN, _ACTIVE, _SUFFIX = "launch_plan", "active", ".pb"
 class EmbeddedRegistrations:
     """The Registrations of a workspace. `configured` are the projects that it may begin to use."""
 
-    files: Files
+    files: BackendFiles
     configured: Mapping[str, Sequence[str]]
 
     def projects(self) -> Mapping[str, Sequence[str]]:

@@ -20,7 +20,7 @@ from mfbuild.flyte.backend import ExecutionId, describe
 from mfbuild.flyte.names import RUN, input_name
 from mfbuild.local.embedded.checks import defaults_of, wrong_inputs
 from mfbuild.local.embedded.files import read
-from mfbuild.local.embedded.registered import Registered, registered
+from mfbuild.local.embedded.registered import RegisteredRun, registered
 from mfbuild.local.embedded.registrations import EmbeddedRegistrations
 from mfbuild.local.record.state import RunInfo
 from mfbuild.local.sandbox.render import as_text
@@ -62,7 +62,7 @@ def read_request(folder: Path) -> ExecutionCreateRequest | None:
 
 
 def begun(
-    asked: ExecutionCreateRequest, registrations: EmbeddedRegistrations, place: str
+    asked: ExecutionCreateRequest, registrations: EmbeddedRegistrations, sandbox: str
 ) -> RunInfo:
     """The record of a run that has yet to begin; FlyteError names all that is wrong with it."""
     of, given = asked.spec.launch_plan, dict(asked.inputs.literals)
@@ -81,7 +81,7 @@ def begun(
         run=_run_id(asked.name, found.inputs),
         source="",
         version=found.packaged.version,
-        place=place,
+        sandbox=sandbox,
         began=time.time(),
         parameters=_texts(found.packaged.spec, given),
         phase="queued",
@@ -94,7 +94,7 @@ def begun(
     )
 
 
-def runnable(folder: Path, registrations: EmbeddedRegistrations) -> Registered:
+def runnable(folder: Path, registrations: EmbeddedRegistrations) -> RegisteredRun:
     """What the run in `folder` runs; FlyteError if that is not there any more."""
     asked = read_request(folder)
     if asked is None:

@@ -13,7 +13,7 @@ from mfbuild.flyte.backend import Execution, ExecutionId, Phase, TaskRun
 from mfbuild.local.embedded.process import OUTPUT
 from mfbuild.local.embedded.requests import read_request
 from mfbuild.local.record import lock as hold
-from mfbuild.local.record.state import ENDED, Entry, RunInfo, read_info, read_journal
+from mfbuild.local.record.state import ENDED, JournalEntry, RunInfo, read_info, read_journal
 from mfbuild.local.sandbox.executor import last_lines
 from mfbuild.local.sandbox.pod import ERROR, LOG
 
@@ -61,8 +61,8 @@ def execution_of(folder: Path) -> Execution:
 
 def tasks_of(folder: Path, *, over: bool) -> list[TaskRun]:
     """The latest attempt of each node of the run in `folder`; nothing runs where that is `over`."""
-    began: dict[str, Entry] = {}
-    ended: dict[str, Entry] = {}
+    began: dict[str, JournalEntry] = {}
+    ended: dict[str, JournalEntry] = {}
     for entry in read_journal(folder):
         if entry.phase == "running":
             began[entry.node] = entry
@@ -80,7 +80,7 @@ def logs_of(folder: Path) -> Iterator[Log]:
             yield log
 
 
-def _task(began: Entry, ended: Entry | None, folder: Path, over: bool) -> TaskRun:
+def _task(began: JournalEntry, ended: JournalEntry | None, folder: Path, over: bool) -> TaskRun:
     log = _log(folder, began)
     phase: Phase = "aborted" if over else "running"
     return TaskRun(
@@ -119,7 +119,7 @@ def _error(folder: Path, info: RunInfo) -> str | None:
     return f"node `{info.node}`: {said or info.reason}"
 
 
-def _reason(folder: Path, ended: Entry) -> str | None:
+def _reason(folder: Path, ended: JournalEntry) -> str | None:
     """Why an attempt failed, and what it said last, as Flyte has it of a container's end.
 
     An attempt that told the reason itself has an error.pb.
@@ -133,11 +133,11 @@ def _lost(folder: Path) -> str:
     return f"the process of the run has ended without a word (see {folder / OUTPUT})"
 
 
-def _log(folder: Path, entry: Entry) -> Path:
+def _log(folder: Path, entry: JournalEntry) -> Path:
     return folder / "nodes" / entry.node / str(entry.attempt) / LOG
 
 
-def _node(entry: Entry) -> str:
+def _node(entry: JournalEntry) -> str:
     return entry.node.replace(".", "/")
 
 

@@ -9,7 +9,7 @@ from mfbuild.local.sandbox.pod import succeeded
 from mfbuild.local.workflow.model import Recalled, Success
 
 
-def recalled(folder: Path, nodes: Path) -> dict[str, Recalled]:
+def completed(folder: Path, nodes: Path) -> dict[str, Recalled]:
     """What the journal in `folder` and the files in `nodes` know of each node."""
     found: dict[str, Recalled] = {}
     for entry in read_journal(folder):

@@ -47,7 +47,7 @@ class RunInfo:
     run: str
     source: str
     version: str
-    place: str
+    sandbox: str
     began: float
     parameters: Mapping[str, str] = field(default_factory=dict)
     phase: Phase = "running"
@@ -63,7 +63,7 @@ class RunInfo:
 
 
 @dataclass(frozen=True, slots=True)
-class Entry:
+class JournalEntry:
     """A line of the journal: an attempt that started (`running`) or ended, and when (`at`)."""
 
     node: str
@@ -165,7 +165,7 @@ class RunState:
                 self.update(phase="failed", ended=time.time(), reason=str(error))
             raise
 
-    def note(self, entry: Entry) -> None:
+    def note(self, entry: JournalEntry) -> None:
         """Append to the journal, with the time."""
         told = asdict(replace(entry, at=round(time.time(), 3)))
         line = json.dumps({k: v for k, v in told.items() if v not in (None, "")})
@@ -215,7 +215,7 @@ def read_infos(runs: Path, warn: Callable[[str], None]) -> dict[Path, RunInfo]:
     return found
 
 
-def read_journal(folder: Path) -> list[Entry]:
+def read_journal(folder: Path) -> list[JournalEntry]:
     """Every whole line of the journal in `folder`."""
     try:
         lines = (folder / JOURNAL).read_bytes().split(b"\n")[:-1]
@@ -224,7 +224,7 @@ def read_journal(folder: Path) -> list[Entry]:
     entries = []
     for line in lines:
         try:
-            entries.append(Entry(**json.loads(line)))
+            entries.append(JournalEntry(**json.loads(line)))
         except (ValueError, TypeError):  # a line that a full disk cut off
             continue
     return entries

@@ -11,12 +11,12 @@ from typing import TYPE_CHECKING
 
 from mfbuild.engine.store import Store
 from mfbuild.errors import UsageError
-from mfbuild.local.run_source import Packaged
-from mfbuild.local.sandbox.host import Host
-from mfbuild.local.sandbox.images import Images
+from mfbuild.local.run_source import RunSource
+from mfbuild.local.sandbox.host import HostSandbox
+from mfbuild.local.sandbox.images import StepImages
 from mfbuild.local.sandbox.mounts import Bind
-from mfbuild.local.sandbox.rootfs import Isolated
-from mfbuild.local.sandbox.runtime_tree import lay_toolbox
+from mfbuild.local.sandbox.rootfs import RootfsSandbox
+from mfbuild.local.sandbox.runtime_tree import lay_runtime
 from mfbuild.local.settings import make_datastore, metaflow_settings
 from mfbuild.oci.archive import host_platform
 from mfbuild.report import PlainReporter
@@ -29,14 +29,14 @@ _SBIN = "/usr/sbin:/sbin"  # where runc may be, and a user's PATH does not lead
 
 
 @dataclass(frozen=True, slots=True)
-class Request:
-    """How a run is to be made. `place` is one of PLACES; `python` the caller's interpreter.
+class RunOptions:
+    """How a run is to be made. `sandbox` is one of PLACES; `python` the caller's interpreter.
 
     `here` is the folder from which Metaflow looks for the local datastore; `step` is the one step
     that is to run again, on what the run has.
     """
 
-    place: str
+    sandbox: str
     workers: int
     python: Path
     environ: Mapping[str, str]
@@ -44,27 +44,27 @@ class Request:
     step: str | None = None
 
 
-def default_place() -> str:
+def default_sandbox() -> str:
     """Where steps run if nobody says otherwise: in their images, as this machine can run them."""
     return "rootfs" if sys.platform == "linux" else "container"
 
 
-def place_for(
-    packaged: Packaged, request: Request, folder: Path, store: Store, reporter: PlainReporter
-) -> Host | Isolated | Engine | Runc:
+def choose_sandbox(
+    packaged: RunSource, request: RunOptions, folder: Path, store: Store, reporter: PlainReporter
+) -> HostSandbox | RootfsSandbox | Engine | Runc:
     """Where the steps of the run in `folder` are to be; UsageError if that is not possible here."""
     environ = {**request.environ, **metaflow_settings(request.environ, request.here)}
     environ["MFBUILD_WORKDIR"] = str(folder / "work")
     datastore = make_datastore(environ)
-    toolbox = lay_toolbox(store)
-    if request.place == "host":
+    toolbox = lay_runtime(store)
+    if request.sandbox == "host":
         _note_pythons(packaged, request, reporter)
-        return Host(request.python, toolbox, environ)
+        return HostSandbox(request.python, toolbox, environ)
     assert packaged.bundle, "BUG: a flow that was not packaged has no images"
-    if request.place == "rootfs" and sys.platform != "linux":
+    if request.sandbox == "rootfs" and sys.platform != "linux":
         hint = "use `--in container`, or `--in host` for your own packages"
         raise UsageError("images can be run without a container on Linux only", hint=hint)
-    images = Images(
+    images = StepImages(
         bundle=packaged.bundle,
         store=store,
         platform=host_platform(),
@@ -75,14 +75,14 @@ def place_for(
         environ=environ,
         note=reporter.note,
     )
-    if request.place == "rootfs":
-        return Isolated(images)
+    if request.sandbox == "rootfs":
+        return RootfsSandbox(images)
     from mfbuild.local.sandbox.container import containers
 
     return containers(images, f"{request.environ.get('PATH', '')}:{_SBIN}")
 
 
-def _note_pythons(packaged: Packaged, request: Request, reporter: PlainReporter) -> None:
+def _note_pythons(packaged: RunSource, request: RunOptions, reporter: PlainReporter) -> None:
     """Say which steps have another Python version here than in their images."""
     own = _version(request.python)
     for python in sorted(set(packaged.pythons.values()) - {own}):

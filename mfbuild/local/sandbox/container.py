@@ -12,17 +12,17 @@ from pathlib import Path
 from typing import Any
 
 from mfbuild.errors import RunError, UsageError
-from mfbuild.local.sandbox.executor import IMAGE_PYTHON, Launch
+from mfbuild.local.sandbox.executor import IMAGE_PYTHON, LauncherStart
 from mfbuild.local.sandbox.image_trees import lay_out
-from mfbuild.local.sandbox.images import Images
-from mfbuild.local.sandbox.mounts import Bind, Mount, plan
+from mfbuild.local.sandbox.images import StepImages
+from mfbuild.local.sandbox.mounts import Bind, Mount, mounts_of
 from mfbuild.oci.archive import docker_archive, docker_images, image_name
 
 _OF_THE_ENGINE = ("/dev", "/sys", "/etc/resolv.conf", "/etc/hosts")
 _OF_THE_IMAGE = ("PATH",)
 
 
-def containers(images: Images, path: str) -> Engine | Runc:
+def containers(images: StepImages, path: str) -> Engine | Runc:
     """The first engine on `path` that answers: Docker, Podman, runc; UsageError if none does."""
     for name in ("docker", "podman"):
         if (engine := shutil.which(name, path=path)) and _answers(engine):
@@ -43,7 +43,7 @@ def _answers(engine: str) -> bool:
 class Engine:
     """The Place of containers by Docker or Podman; each image is loaded once."""
 
-    images: Images
+    images: StepImages
     engine: str
 
     def environment(self, image: str) -> str:
@@ -52,7 +52,7 @@ class Engine:
     def forget(self, run: Path) -> None:
         self.images.forget(run)
 
-    def launch(self, environment: str) -> Launch:
+    def launch(self, environment: str) -> LauncherStart:
         step, image = self.images.find(environment)
         manifest = self.images.bundle.manifest
         name = image_name(manifest.flow, manifest.version, step)
@@ -64,7 +64,7 @@ class Engine:
         # By name alone: values would be on the command line, for everybody to see.
         words += [word for variable in sorted(env) for word in ("-e", variable)]
         words += ["--entrypoint", IMAGE_PYTHON, name, self.images.launcher]
-        return Launch(tuple(words), {**os.environ, **env}, IMAGE_PYTHON)
+        return LauncherStart(tuple(words), {**os.environ, **env}, IMAGE_PYTHON)
 
     def _user(self) -> list[str]:
         """Files that steps write are the caller's."""
@@ -114,7 +114,7 @@ def _feed(command: list[str], chunks: Iterable[bytes]) -> None:
 class Runc:
     """The Place of containers by runc, over the images that are laid out in the store."""
 
-    images: Images
+    images: StepImages
     program: str
 
     def environment(self, image: str) -> str:
@@ -123,12 +123,12 @@ class Runc:
     def forget(self, run: Path) -> None:
         self.images.forget(run)
 
-    def launch(self, environment: str) -> Launch:
+    def launch(self, environment: str) -> LauncherStart:
         _, image = self.images.find(environment)
         tree = lay_out(self.images.store, self.images.bundle, image, self.images.note)
         name = f"mfbuild-{environment}-{os.urandom(4).hex()}"
         folder = self.images.scratch / name
-        mounts = plan(tree, self.images.all_binds(image))
+        mounts = mounts_of(tree, self.images.all_binds(image))
         _make_root(folder / "root", mounts)
         config = runtime_config(mounts, self.images.variables(image), self.images.launcher)
         (folder / "config.json").write_text(json.dumps(config))
@@ -141,7 +141,7 @@ class Runc:
             str(folder),
             name,
         )
-        return Launch(argv, dict(os.environ), IMAGE_PYTHON)
+        return LauncherStart(argv, dict(os.environ), IMAGE_PYTHON)
 
 
 def _make_root(root: Path, mounts: Iterable[Mount]) -> None:

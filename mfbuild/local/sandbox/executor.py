@@ -26,7 +26,7 @@ NOT_POSSIBLE = 125
 
 
 @dataclass(frozen=True, slots=True)
-class Job:
+class ProcessJob:
     """A process to start: its image's name, its command line and what its environment gains.
 
     `folder` holds the attempt's files; it has the same path inside and outside of any sandbox.
@@ -50,7 +50,7 @@ class Exit:
 class Executor(Protocol):
     """Runs jobs side by side. Whatever it starts has ended when `close` returns."""
 
-    def start(self, job: Job) -> None:
+    def start(self, job: ProcessJob) -> None:
         """Begin `job`; RunError if its environment cannot be had."""
         ...
 
@@ -68,7 +68,7 @@ class Executor(Protocol):
 
 
 @dataclass(frozen=True, slots=True)
-class Launch:
+class LauncherStart:
     """How to start a launcher in an environment, and where that has its interpreter.
 
     Where it ends with 125 before it began (see sandbox.py), `otherwise` is started in its place.
@@ -78,18 +78,18 @@ class Launch:
     argv: tuple[str, ...]
     env: Mapping[str, str]
     python: str
-    otherwise: Launch | None = None
+    otherwise: LauncherStart | None = None
     note: str | None = None
 
 
-class Place(Protocol):
+class Sandbox(Protocol):
     """Where jobs run: this machine as it is, laid out images, or containers."""
 
     def environment(self, image: str) -> str:
         """What tells environments apart; images of the same content share one."""
         ...
 
-    def launch(self, environment: str) -> Launch:
+    def launch(self, environment: str) -> LauncherStart:
         """How to start a launcher there; RunError if that is not possible here."""
         ...
 
@@ -145,11 +145,11 @@ class Processes:
     `note` is told, once each, what people are to know of how jobs run here.
     """
 
-    def __init__(self, place: Place, folder: Path, note: Callable[[str], None]) -> None:
-        self._place, self._folder, self._note = place, folder, note
+    def __init__(self, sandbox: Sandbox, folder: Path, note: Callable[[str], None]) -> None:
+        self._place, self._folder, self._note = sandbox, folder, note
         self._noted: set[str] = set()
         self._launchers: dict[_Key, _Running] = {}
-        self._ahead: dict[str, tuple[_Running, Launch]] = {}
+        self._ahead: dict[str, tuple[_Running, LauncherStart]] = {}
         self._selector = selectors.DefaultSelector()
 
     def ahead(self, image: str) -> None:
@@ -158,7 +158,7 @@ class Processes:
         launch = self._place.launch(environment)
         self._ahead[environment] = _started(launch, self._log(environment)), launch
 
-    def start(self, job: Job) -> None:
+    def start(self, job: ProcessJob) -> None:
         environment = self._place.environment(job.image)
         imported = tuple(
             sorted((n, v) for n, v in job.env.items() if not n.startswith(_OF_ATTEMPTS))
@@ -204,12 +204,12 @@ class Processes:
         self._folder.mkdir(parents=True, exist_ok=True)
         return self._folder / f"{environment}.log"
 
-    def _launch(self, key: _Key, job: Job) -> _Running:
+    def _launch(self, key: _Key, job: ProcessJob) -> _Running:
         """A launcher for jobs like `job`: warm with the variables that imports can see."""
         environment, imported = key
         log = self._log(environment)
         begun = self._ahead.pop(environment, None)
-        launch: Launch | None = begun[1] if begun else self._place.launch(environment)
+        launch: LauncherStart | None = begun[1] if begun else self._place.launch(environment)
         while launch:
             running = begun[0] if begun else _started(launch, log)
             begun = None
@@ -258,17 +258,17 @@ def last_lines(path: Path, count: int) -> str:
     return ""
 
 
-def _is_step(job: Job) -> bool:
+def _is_step(job: ProcessJob) -> bool:
     """Whether the job can be a fork of a process that has imported what a step needs."""
     return job.argv[:3] == (IMAGE_PYTHON, "-m", "mfbuild_runtime")
 
 
-def _of_execution(job: Job) -> dict[str, str]:
+def _of_execution(job: ProcessJob) -> dict[str, str]:
     """Those of Flyte's variables that are the same for every task."""
     return {n: v for n, v in job.env.items() if n.startswith("FLYTE_INTERNAL_EXECUTION_")}
 
 
-def _started(launch: Launch, log: Path) -> _Running:
+def _started(launch: LauncherStart, log: Path) -> _Running:
     with log.open("ab") as stderr:
         try:
             process = subprocess.Popen(

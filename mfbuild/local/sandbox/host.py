@@ -7,12 +7,12 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
-from mfbuild.local.sandbox.executor import Launch
+from mfbuild.local.sandbox.executor import LauncherStart
 from mfbuild.local.sandbox.runtime_tree import LAUNCHER
 
 
 @dataclass(frozen=True, slots=True)
-class Host:
+class HostSandbox:
     """The Place that is this machine as it is. `environ` is the caller's environment."""
 
     python: Path
@@ -25,8 +25,8 @@ class Host:
     def forget(self, run: Path) -> None:
         """Nothing is kept."""
 
-    def launch(self, environment: str) -> Launch:
+    def launch(self, environment: str) -> LauncherStart:
         paths = [str(self.toolbox / "lib"), self.environ.get("PYTHONPATH", "")]
         env = {**self.environ, "PYTHONPATH": os.pathsep.join(filter(None, paths))}
         python = str(self.python)
-        return Launch((python, str(self.toolbox / LAUNCHER)), env, python)
+        return LauncherStart((python, str(self.toolbox / LAUNCHER)), env, python)

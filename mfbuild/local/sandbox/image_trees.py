@@ -32,7 +32,7 @@ _LINKED_ELSEWHERE = (errno.EXDEV, errno.EPERM, errno.EMLINK, errno.ENOTSUP)
 
 
 @dataclass(frozen=True, slots=True)
-class ImageLayer:
+class StoredLayer:
     """A layer of an image: where its bytes are, and the digest of its uncompressed tar."""
 
     descriptor: Descriptor
@@ -43,7 +43,7 @@ class ImageLayer:
 class StepImage:
     """One platform's image of a step: its layers, lowest first, and what its config says."""
 
-    layers: tuple[ImageLayer, ...]
+    layers: tuple[StoredLayer, ...]
     env: tuple[str, ...]
     user: str
 
@@ -72,7 +72,7 @@ def step_image(bundle: Bundle, step: str, platform: Platform) -> StepImage:
     value = json_object(bundle.layout.blob(config.digest), str(config.digest))
     try:
         ids = [Digest.parse(text) for text in value["rootfs"]["diff_ids"]]
-        pairs = tuple(ImageLayer(d, i) for d, i in zip(layers, ids, strict=True))
+        pairs = tuple(StoredLayer(d, i) for d, i in zip(layers, ids, strict=True))
         settings = value.get("config") or {}
         return StepImage(
             pairs,
@@ -104,7 +104,7 @@ def lay_out(store: Store, bundle: Bundle, image: StepImage, note: Callable[[str]
     return tree
 
 
-def _unpacked(store: Store, bundle: Bundle, layer: ImageLayer) -> Path:
+def _unpacked(store: Store, bundle: Bundle, layer: StoredLayer) -> Path:
     """The folder of one layer; unpacked and held against its diffID unless it is there."""
     tree = store.root / "roots/layers" / layer.diff_id.hex
     if not tree.is_dir():
@@ -129,7 +129,7 @@ def _made(store: Store, digest: Digest, tree: Path, fill: Callable[[Path], None]
             root.rename(tree)
 
 
-def _unpack(bundle: Bundle, layer: ImageLayer, root: Path) -> None:
+def _unpack(bundle: Bundle, layer: StoredLayer, root: Path) -> None:
     """Write the entries of a layer below `root`; BundleError if it is not what was promised."""
     extent = bundle.layout.files.get(blob_name(layer.descriptor.digest))
     if extent is None:
@@ -141,7 +141,7 @@ def _unpack(bundle: Bundle, layer: ImageLayer, root: Path) -> None:
         chunks = extent.chunks()
     else:
         raise RunError(f"a layer is `{kind}`, which only `--in container` can run")
-    stream = _Stream(chunks)
+    stream = _LayerStream(chunks)
     try:
         with tarfile.open(fileobj=stream, mode="r|") as archive:
             for member in archive:
@@ -157,7 +157,7 @@ def _unpack(bundle: Bundle, layer: ImageLayer, root: Path) -> None:
         )
 
 
-class _Stream(io.RawIOBase):
+class _LayerStream(io.RawIOBase):
     """Pieces as a file that is hashed while it is read."""
 
     def __init__(self, chunks: Iterator[bytes]) -> None:

@@ -25,7 +25,7 @@ _SETTINGS = (".metaflowconfig", ".aws", ".azure", ".config/gcloud")
 
 
 @dataclass(frozen=True, slots=True)
-class Images:
+class StepImages:
     """The images that tasks name, and what of this machine steps in them see.
 
     `steps` maps the name in a task's template to the step whose image it is; `binds` are files

@@ -10,7 +10,7 @@ from collections.abc import Mapping
 from pathlib import Path
 
 from mfbuild.errors import RunError
-from mfbuild.local.sandbox.executor import IMAGE_PYTHON, Launch
+from mfbuild.local.sandbox.executor import IMAGE_PYTHON, LauncherStart
 
 _LOADERS = ("lib64/ld-linux-x86-64.so.2", "lib/ld-linux-aarch64.so.1")
 _LIBRARIES = ("lib", "usr/lib", "lib64", "usr/lib64")
@@ -22,7 +22,7 @@ _NOTE = (
 )
 
 
-def by_loader(tree: Path, folder: Path, launcher: str, env: Mapping[str, str]) -> Launch:
+def by_loader(tree: Path, folder: Path, launcher: str, env: Mapping[str, str]) -> LauncherStart:
     """How to start a launcher with the interpreter of `tree`; RunError if it has no loader.
 
     `folder` becomes a virtual environment like the image's, whose `python` is a script that
@@ -41,7 +41,7 @@ def by_loader(tree: Path, folder: Path, launcher: str, env: Mapping[str, str]) -
         env.setdefault("SSL_CERT_FILE", str(tree / _CERTIFICATES))
     if (tree / _ZONES).is_dir():
         env.setdefault("PYTHONTZPATH", str(tree / _ZONES))
-    return Launch((python, launcher), env, python, note=_NOTE)
+    return LauncherStart((python, launcher), env, python, note=_NOTE)
 
 
 def _make_environment(tree: Path, folder: Path, final: Path) -> None:

@@ -39,7 +39,7 @@ class Mount:
     is_directory: bool = True
 
 
-def plan(image: Path, binds: Sequence[Bind]) -> list[Mount]:
+def mounts_of(image: Path, binds: Sequence[Bind]) -> list[Mount]:
     """What to make, in order, for `image` (a laid out root file system) and `binds`.
 
     A bind wins over what the image has at its path, and over binds below it unless it is empty.

@@ -19,10 +19,10 @@ from flyteidl.core.tasks_pb2 import TaskTemplate
 
 from mfbuild.engine.statcache import write_atomically
 from mfbuild.errors import RunError
-from mfbuild.local.sandbox.executor import Job
+from mfbuild.local.sandbox.executor import ProcessJob
 from mfbuild.local.sandbox.render import render
 from mfbuild.local.workflow.bindings import literal_map
-from mfbuild.local.workflow.model import Attempt, Ending, Failure, Success
+from mfbuild.local.workflow.model import Attempt, AttemptFailure, Ending, Success
 
 INPUTS, OUTPUTS, FUTURES, ERROR, LOG = "inputs.pb", "outputs.pb", "futures.pb", "error.pb", "log"
 MAX_DOWNLOAD = 2 << 20
@@ -33,7 +33,7 @@ _TERMINATED = (143, -15)
 
 
 @dataclass(frozen=True, slots=True)
-class Execution:
+class PodContext:
     """What names a run towards its containers; `nodes` is the folder that holds theirs."""
 
     project: str
@@ -80,7 +80,7 @@ def _of_pod(task: TaskTemplate) -> Container:
     return Container(found.get("image", ""), command, env)
 
 
-def prepare(attempt: Attempt, execution: Execution, environ: Mapping[str, str]) -> Job:
+def prepare(attempt: Attempt, execution: PodContext, environ: Mapping[str, str]) -> ProcessJob:
     """Lay out the attempt's folder and say what to start in it.
 
     `environ` is the caller's environment, from which the task's secrets are taken. RunError if
@@ -100,36 +100,36 @@ def prepare(attempt: Attempt, execution: Execution, environ: Mapping[str, str]) 
     argv = render(container.command, _places(attempt, execution, given), attempt.values)
     secrets = {n: environ[n] for n in _secrets(attempt.task) if n in environ}
     env = {**secrets, **container.env, **_environment(attempt, execution)}
-    return Job(f"{attempt.node}/{attempt.number}", container.image, argv, env, folder)
+    return ProcessJob(f"{attempt.node}/{attempt.number}", container.image, argv, env, folder)
 
 
 def judge(attempt: Attempt, folder: Path, status: int, *, timed_out: bool = False) -> Ending:
     """What an attempt came to that ended with `status` (an exit code, or minus a signal)."""
     if timed_out:
-        return Failure("user", f"timeout in node: it took longer than {attempt.timeout:g} s")
+        return AttemptFailure("user", f"timeout in node: it took longer than {attempt.timeout:g} s")
     if status in KILLED:
-        return Failure("system", "the process was killed (SIGKILL)")
+        return AttemptFailure("system", "the process was killed (SIGKILL)")
     if status:
-        return Failure("user", _status(status))
+        return AttemptFailure("user", _status(status))
     if (folder / ERROR).exists():
         return _told(folder / ERROR)
     success = succeeded(folder)
-    if isinstance(success, Failure) or success.futures is not None:
+    if isinstance(success, AttemptFailure) or success.futures is not None:
         return success
     missing = attempt.task.interface.outputs.variables.keys() - success.outputs.keys()
     if missing:
         names = ", ".join(f"`{name}`" for name in sorted(missing))
-        return Failure("user", f"the task wrote no output {names}")
+        return AttemptFailure("user", f"the task wrote no output {names}")
     return success
 
 
-def succeeded(folder: Path) -> Success | Failure:
+def succeeded(folder: Path) -> Success | AttemptFailure:
     """What a successful attempt left in its folder; Failure if it cannot be read."""
     try:
         futures = _read(folder / FUTURES, DynamicJobSpec)
         outputs = _read(folder / OUTPUTS, LiteralMap)
     except RunError as error:
-        return Failure("final", str(error))
+        return AttemptFailure("final", str(error))
     return Success(dict(outputs.literals) if outputs else {}, futures)
 
 
@@ -154,16 +154,16 @@ def _read(path: Path, kind: type[_Message]) -> _Message | None:
         raise RunError(f"`{path.name}` is damaged") from None
 
 
-def _told(path: Path) -> Failure:
+def _told(path: Path) -> AttemptFailure:
     """The failure that the container itself reported."""
     try:
         document = _read(path, ErrorDocument)
     except RunError as error:
-        return Failure("final", str(error))
+        return AttemptFailure("final", str(error))
     told = document.error if document else ContainerError()
     message = f"{told.code}: {told.message}" if told.code else told.message
     final = told.kind == ContainerError.NON_RECOVERABLE
-    return Failure("final" if final else "user", message)
+    return AttemptFailure("final" if final else "user", message)
 
 
 def _status(status: int) -> str:
@@ -172,7 +172,7 @@ def _status(status: int) -> str:
     return f"exit code {status}" if status > 0 else f"the process was ended by signal {-status}"
 
 
-def _places(attempt: Attempt, execution: Execution, given: Path) -> dict[str, str]:
+def _places(attempt: Attempt, execution: PodContext, given: Path) -> dict[str, str]:
     """What the templates stand for, by their names in lower case."""
     folder = execution.folder(attempt)
     unique = f"{execution.name}-{attempt.node}-{attempt.number}"
@@ -190,7 +190,7 @@ def _places(attempt: Attempt, execution: Execution, given: Path) -> dict[str, st
     }
 
 
-def _environment(attempt: Attempt, execution: Execution) -> dict[str, str]:
+def _environment(attempt: Attempt, execution: PodContext) -> dict[str, str]:
     task = attempt.task.id
     found = {
         "FLYTE_INTERNAL_EXECUTION_ID": execution.name,

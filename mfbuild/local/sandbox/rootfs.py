@@ -13,20 +13,20 @@ from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
-from mfbuild.local.sandbox.executor import IMAGE_PYTHON, Launch
+from mfbuild.local.sandbox.executor import IMAGE_PYTHON, LauncherStart
 from mfbuild.local.sandbox.image_trees import StepImage, lay_out
-from mfbuild.local.sandbox.images import Images
+from mfbuild.local.sandbox.images import StepImages
 from mfbuild.local.sandbox.loader import by_loader
-from mfbuild.local.sandbox.mounts import plan
+from mfbuild.local.sandbox.mounts import mounts_of
 
 _NAMESPACES = Path(__file__).with_name("namespaces.py")
 
 
 @dataclass(frozen=True, slots=True)
-class Isolated:
+class RootfsSandbox:
     """The Place of laid out images."""
 
-    images: Images
+    images: StepImages
 
     def environment(self, image: str) -> str:
         return self.images.environment(image)
@@ -34,14 +34,14 @@ class Isolated:
     def forget(self, run: Path) -> None:
         self.images.forget(run)
 
-    def launch(self, environment: str) -> Launch:
+    def launch(self, environment: str) -> LauncherStart:
         images = self.images
         _, image = images.find(environment)
         tree = lay_out(images.store, images.bundle, image, images.note)
         env = images.variables(image)
         beside = images.store.root / "roots/loader" / image.chain.hex
         last = by_loader(tree, beside, images.launcher, env)
-        mounts = [asdict(mount) for mount in plan(tree, images.all_binds(image))]
+        mounts = [asdict(mount) for mount in mounts_of(tree, images.all_binds(image))]
         if os.geteuid() == 0:
             last = self._sandbox(mounts, image, env, users=False, otherwise=last)
         return self._sandbox(mounts, image, env, users=True, otherwise=last)
@@ -53,8 +53,8 @@ class Isolated:
         env: Mapping[str, str],
         *,
         users: bool,
-        otherwise: Launch,
-    ) -> Launch:
+        otherwise: LauncherStart,
+    ) -> LauncherStart:
         user, group = numbers(image.user)
         spec = {
             "mounts": mounts,
@@ -69,7 +69,7 @@ class Isolated:
         file = scratch / f"{image.chain.hex[:16]}-{'users' if users else 'root'}.json"
         file.write_text(json.dumps(spec))
         argv = (sys.executable, "-I", "-S", str(_NAMESPACES), str(file))
-        return Launch(argv, env, IMAGE_PYTHON, otherwise)
+        return LauncherStart(argv, env, IMAGE_PYTHON, otherwise)
 
 
 def numbers(user: str) -> tuple[int, int]:

@@ -12,7 +12,7 @@ _HERE = Path(__file__).parent
 LAUNCHER = "launcher.py"
 
 
-def lay_toolbox(store: Store) -> Path:
+def lay_runtime(store: Store) -> Path:
     """A folder with `lib/mfbuild_runtime` (for PYTHONPATH) and `launcher.py`, by content.
 
     They lie in a folder of their own: beside this package its modules would be importable by

@@ -13,7 +13,7 @@ from flyteidl.core.workflow_pb2 import ArrayNode
 
 from mfbuild.errors import RunError
 from mfbuild.local.workflow.model import NodeFailure, Success, Values
-from mfbuild.local.workflow.tasks import TaskRun, retries_of, timeout_of
+from mfbuild.local.workflow.tasks import AttemptedTask, retries_of, timeout_of
 
 
 @dataclass(slots=True)
@@ -24,10 +24,10 @@ class ArrayRun:
     node: ArrayNode
     task: TaskTemplate
     inputs: Values
-    add: Callable[[TaskRun], None]
+    add: Callable[[AttemptedTask], None]
     fail: Callable[[NodeFailure], None]
     done: Callable[[Values], None]
-    _waiting: deque[TaskRun] = field(default_factory=deque)
+    _waiting: deque[AttemptedTask] = field(default_factory=deque)
     _results: list[Values | None] = field(default_factory=list)
     _left: int = 0
     _failed: int = 0
@@ -52,8 +52,8 @@ class ArrayRun:
         shared = {n: v for n, v in self.inputs.items() if n in bound}
         return [shared | {n: found[i] for n, found in lists.items()} for i in range(lengths.pop())]
 
-    def _element(self, index: int, values: Values) -> TaskRun:
-        return TaskRun(
+    def _element(self, index: int, values: Values) -> AttemptedTask:
+        return AttemptedTask(
             id=f"{self.id}.{index}",
             task=self.task,
             inputs=self.inputs,

@@ -17,9 +17,9 @@ from flyteidl.core.workflow_pb2 import WorkflowMetadata
 from mfbuild.errors import RunError
 from mfbuild.local.workflow.model import (
     Attempt,
+    AttemptFailure,
     Closure,
     Ending,
-    Failure,
     NodeFailure,
     Recall,
     Recalled,
@@ -27,7 +27,7 @@ from mfbuild.local.workflow.model import (
     Values,
 )
 from mfbuild.local.workflow.nodes import Context, Scope
-from mfbuild.local.workflow.tasks import TaskRun
+from mfbuild.local.workflow.tasks import AttemptedTask
 
 
 def _nothing_recalled(node: str) -> Recalled:
@@ -54,8 +54,8 @@ class Interpreter:
         self.skipped: list[str] = []
         self._recall, self._only = recall, only
         self._handed_out = 0
-        self._ready: deque[TaskRun] = deque()
-        self._running: dict[tuple[str, int], TaskRun] = {}
+        self._ready: deque[AttemptedTask] = deque()
+        self._running: dict[tuple[str, int], AttemptedTask] = {}
         self._due: deque[Callable[[], None]] = deque()
         workflow = closure.workflow
         at_once = workflow.metadata.on_failure == WorkflowMetadata.FAIL_IMMEDIATELY
@@ -111,7 +111,7 @@ class Interpreter:
     def ended(self, attempt: Attempt, ending: Ending) -> bool:
         """Take in how `attempt` ended; whether the same task will be tried again."""
         task = self._running.pop((attempt.node, attempt.number))
-        again = isinstance(ending, Failure) and task.fails(ending)
+        again = isinstance(ending, AttemptFailure) and task.fails(ending)
         if again:
             self._ready.append(task)
         elif isinstance(ending, Success) and self._only is None:
@@ -123,7 +123,7 @@ class Interpreter:
         """Take in that `attempt` was cut off because the run ends; nothing follows from it."""
         del self._running[attempt.node, attempt.number]
 
-    def _add(self, task: TaskRun) -> None:
+    def _add(self, task: AttemptedTask) -> None:
         """A task whose inputs are there: done before, or to be run."""
         known = self._recall(task.id)
         task.number = known.attempts
@@ -151,4 +151,4 @@ class Interpreter:
 
 def _final(message: str) -> NodeFailure:
     """A failure that is no task's."""
-    return NodeFailure(None, Failure("final", message))
+    return NodeFailure(None, AttemptFailure("final", message))

@@ -80,7 +80,7 @@ class Success:
 
 
 @dataclass(frozen=True, slots=True)
-class Failure:
+class AttemptFailure:
     """The attempt failed, by whose fault: `user` and `system` are tried again, `final` is not.
 
     One that is `aborted` was ended because another had failed.
@@ -90,7 +90,7 @@ class Failure:
     message: str
 
 
-Ending = Success | Failure
+Ending = Success | AttemptFailure
 
 
 @dataclass(frozen=True, slots=True)
@@ -109,4 +109,4 @@ class NodeFailure:
     """Why the run failed, and the attempt that settled it, None where it was no task."""
 
     attempt: Attempt | None
-    failure: Failure
+    failure: AttemptFailure

@@ -17,7 +17,7 @@ from mfbuild.local.workflow import branch
 from mfbuild.local.workflow.array_node import ArrayRun
 from mfbuild.local.workflow.bindings import attribute, resolve_all
 from mfbuild.local.workflow.model import Library, NodeFailure, Success, Values, key_of
-from mfbuild.local.workflow.tasks import TaskRun, retries_of, timeout_of
+from mfbuild.local.workflow.tasks import AttemptedTask, retries_of, timeout_of
 
 START = "start-node"
 """What propeller calls the node whose outputs are the workflow's inputs."""
@@ -29,7 +29,7 @@ _LONGEST_ID = 100
 class Context:
     """What every node of an execution tells it: tasks to run, failures, things to do, skips."""
 
-    add: Callable[[TaskRun], None]
+    add: Callable[[AttemptedTask], None]
     fail: Callable[[NodeFailure], None]
     later: Callable[[Callable[[], None]], None]
     skip: Callable[[str], None]
@@ -152,9 +152,9 @@ class Scope:
         else:
             raise RunError(f"node `{self._id(node.id)}` is a `{kind}`, which cannot be run here")
 
-    def _task(self, node: Node, inputs: Values, done: Callable[[Values], None]) -> TaskRun:
+    def _task(self, node: Node, inputs: Values, done: Callable[[Values], None]) -> AttemptedTask:
         task, name = self._template(node), self._id(node.id)
-        return TaskRun(
+        return AttemptedTask(
             id=name,
             task=task,
             inputs=inputs,

@@ -8,14 +8,14 @@ from dataclasses import dataclass
 from flyteidl.core.tasks_pb2 import TaskTemplate
 from flyteidl.core.workflow_pb2 import Node
 
-from mfbuild.local.workflow.model import Attempt, Failure, NodeFailure, Success, Values
+from mfbuild.local.workflow.model import Attempt, AttemptFailure, NodeFailure, Success, Values
 
 SYSTEM_RETRIES = 3
 """What propeller grants by default (node-config, max-node-retries-system-failures)."""
 
 
 @dataclass(slots=True)
-class TaskRun:
+class AttemptedTask:
     """A task of which attempts are made until one succeeds or the budgets are used up.
 
     `retries` is the user's budget; system failures have one of their own and do not touch it
@@ -49,7 +49,7 @@ class TaskRun:
             timeout=self.timeout,
         )
 
-    def fails(self, failure: Failure) -> bool:
+    def fails(self, failure: AttemptFailure) -> bool:
         """Take in a failed attempt; whether another one is due."""
         self.user_failures += failure.kind == "user"
         self.system_failures += failure.kind == "system"

@@ -8,9 +8,9 @@ import pytest
 from flyteidl.core.literals_pb2 import LiteralMap
 
 from mfbuild.errors import RunError, UsageError
-from mfbuild.local.record.completed import recalled
+from mfbuild.local.record.completed import completed
 from mfbuild.local.record.state import (
-    Entry,
+    JournalEntry,
     RunState,
     find_run,
     read_info,
@@ -30,8 +30,8 @@ def made(runs: Path, name: str, **changes: object) -> Path:
 def test_a_record_is_read_back(tmp_path: Path) -> None:
     with RunState.create(tmp_path, info("r1")) as state:
         state.update(phase="failed", ended=2.5, node="a", reason="exit code 1")
-        state.note(Entry("a", 0, "running", "Flow.a"))
-        state.note(Entry("a", 0, "failed", seconds=1.0, reason="exit code 1"))
+        state.note(JournalEntry("a", 0, "running", "Flow.a"))
+        state.note(JournalEntry("a", 0, "failed", seconds=1.0, reason="exit code 1"))
         assert read_info(tmp_path / "r1") == state.info
     assert [e.phase for e in read_journal(tmp_path / "r1")] == ["running", "failed"]
 
@@ -42,7 +42,7 @@ def test_a_line_that_was_cut_off_spoils_no_other(tmp_path: Path) -> None:
         file.write('{"node": "a", "attempt": 0, "phase": "running"}\n{"node": "b", "att')
     assert [e.node for e in read_journal(folder)] == ["a"]
     with RunState.reopen(folder) as state:
-        state.note(Entry("c", 0, "running"))
+        state.note(JournalEntry("c", 0, "running"))
     assert [e.node for e in read_journal(folder)] == ["a", "c"]
 
 
@@ -53,13 +53,13 @@ def test_what_is_recalled_is_the_last_success_and_the_number_of_attempts(tmp_pat
     (outputs / "outputs.pb").write_bytes(LiteralMap(literals={"n": number(3)}).SerializeToString())
     with RunState.reopen(folder) as state:
         for entry in (
-            Entry("a", 0, "failed"),
-            Entry("a", 1, "succeeded"),
-            Entry("a", 2, "failed"),
-            Entry("b", 0, "running"),
+            JournalEntry("a", 0, "failed"),
+            JournalEntry("a", 1, "succeeded"),
+            JournalEntry("a", 2, "failed"),
+            JournalEntry("b", 0, "running"),
         ):
             state.note(entry)
-    known = recalled(folder, folder / "nodes")
+    known = completed(folder, folder / "nodes")
     assert known["a"].attempts == 3
     assert known["a"].success is not None
     assert known["a"].success.outputs == {"n": number(3)}
@@ -72,8 +72,8 @@ def test_a_success_whose_files_are_damaged_is_none(tmp_path: Path) -> None:
     outputs.mkdir(parents=True)
     (outputs / "outputs.pb").write_bytes(b"xyz")
     with RunState.reopen(folder) as state:
-        state.note(Entry("a", 0, "succeeded"))
-    assert recalled(folder, folder / "nodes")["a"].success is None
+        state.note(JournalEntry("a", 0, "succeeded"))
+    assert completed(folder, folder / "nodes")["a"].success is None
 
 
 def test_runs_are_found_by_name_run_id_and_beginning(tmp_path: Path) -> None:

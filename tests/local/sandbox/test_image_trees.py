@@ -18,9 +18,9 @@ from mfbuild.engine.gc import collect
 from mfbuild.engine.model import Digest
 from mfbuild.engine.store import Store
 from mfbuild.errors import BundleError, MfbuildError, RunError
-from mfbuild.local.sandbox.image_trees import ImageLayer, StepImage, lay_out
+from mfbuild.local.sandbox.image_trees import StepImage, StoredLayer, lay_out
 from mfbuild.local.sandbox.loader import inside
-from mfbuild.local.sandbox.mounts import Bind, Mount, plan
+from mfbuild.local.sandbox.mounts import Bind, Mount, mounts_of
 from mfbuild.oci.layout import Layout, write_layout
 from mfbuild.oci.types import LAYER_GZIP, Descriptor
 
@@ -70,7 +70,7 @@ def laid(tmp_path: Path) -> LayOut:
         layout = Layout.open(write_layout(tmp_path / "layout", b"{}", dict(blobs)))
         image = StepImage(
             tuple(
-                ImageLayer(Descriptor(kind, Digest.of(p), len(p)), i)
+                StoredLayer(Descriptor(kind, Digest.of(p), len(p)), i)
                 for p, i in zip(packed, ids, strict=True)
             ),
             (),
@@ -187,7 +187,7 @@ def test_a_layer_of_unknown_kind_is_for_containers(laid: LayOut) -> None:
 def test_a_layer_that_is_missing_is_named(laid: LayOut, tmp_path: Path) -> None:
     laid([("a", b"x")])
     image = StepImage(
-        (ImageLayer(Descriptor(LAYER_GZIP, Digest.of(b"gone"), 4), Digest.of(b"tar")),), (), ""
+        (StoredLayer(Descriptor(LAYER_GZIP, Digest.of(b"gone"), 4), Digest.of(b"tar")),), (), ""
     )
     with Store.open(tmp_path / "store") as store, pytest.raises(MfbuildError, match="is missing"):
         bundle = Bundle(None, Layout.open(tmp_path / "layout"))  # type: ignore[arg-type]
@@ -204,7 +204,7 @@ def test_mounts_split_an_image_s_folder_where_the_machine_s_lies_in_it(tmp_path:
         Bind("/home/ada", source=""),
         Bind("/home/ada/.aws", source=here),
     ]
-    assert plan(tmp_path, binds) == [
+    assert mounts_of(tmp_path, binds) == [
         Mount("link", "/bin", "usr/bin"),
         Mount("directory", "/home"),
         Mount("directory", "/home/ada"),
@@ -220,7 +220,7 @@ def test_mounts_split_an_image_s_folder_where_the_machine_s_lies_in_it(tmp_path:
 def test_a_bind_hides_what_the_image_has_there(tmp_path: Path) -> None:
     (tmp_path / "tmp/inner").mkdir(parents=True)
     binds = [Bind("/tmp", True), Bind("/tmp/below", True)]
-    assert plan(tmp_path, binds) == [Mount("bind", "/tmp", "/tmp", writable=True)]
+    assert mounts_of(tmp_path, binds) == [Mount("bind", "/tmp", "/tmp", writable=True)]
 
 
 def test_links_of_an_image_lead_inside_it(tmp_path: Path) -> None:

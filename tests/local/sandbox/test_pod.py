@@ -7,7 +7,7 @@ from pathlib import Path
 from flyteidl.core.errors_pb2 import ContainerError
 from flyteidl.core.literals_pb2 import LiteralMap
 
-from mfbuild.local.workflow.model import Failure
+from mfbuild.local.workflow.model import AttemptFailure
 from tests.local.driving import error_document, outputs, put, run, shell
 from tests.local.workflows import (
     array,
@@ -63,7 +63,7 @@ def test_declared_outputs_that_are_missing_are_the_user_s_failure(tmp_path: Path
     given = closure([node("start")], [shell("start", "true", outputs=["n"], retries=1)])
     ran = run(tmp_path, given)
     assert ran.failure is not None
-    assert ran.failure.failure == Failure("user", "the task wrote no output `n`")
+    assert ran.failure.failure == AttemptFailure("user", "the task wrote no output `n`")
     assert ran.failure.attempt is not None
     assert ran.failure.attempt.number == 1
 
@@ -157,7 +157,7 @@ def test_error_pb_counts_after_exit_0_only(tmp_path: Path) -> None:
     given = closure([node("start")], [shell("start", f"cp {source} $0/error.pb", retries=3)])
     ran = run(tmp_path, given)
     assert ran.failure is not None
-    assert ran.failure.failure == Failure("final", "Bad: no use")
+    assert ran.failure.failure == AttemptFailure("final", "Bad: no use")
     assert ran.failure.attempt is not None
     assert ran.failure.attempt.number == 0
 

@@ -17,11 +17,11 @@ from mfbuild.bundle.read import read_bundle
 from mfbuild.engine.store import Store
 from mfbuild.errors import UsageError
 from mfbuild.local.sandbox.container import containers
-from mfbuild.local.sandbox.executor import IMAGE_PYTHON, Job, Launch, Processes
-from mfbuild.local.sandbox.images import Images
+from mfbuild.local.sandbox.executor import IMAGE_PYTHON, LauncherStart, Processes, ProcessJob
+from mfbuild.local.sandbox.images import StepImages
 from mfbuild.local.sandbox.mounts import Bind
-from mfbuild.local.sandbox.rootfs import Isolated
-from mfbuild.local.sandbox.runtime_tree import lay_toolbox
+from mfbuild.local.sandbox.rootfs import RootfsSandbox
+from mfbuild.local.sandbox.runtime_tree import lay_runtime
 from mfbuild.oci.archive import host_platform
 from tests.docker import docker_daemon
 from tests.e2e.conftest import Runner
@@ -163,9 +163,9 @@ def test_each_way_into_a_laid_out_image(
     code = "import os, sys, six; print(six.__version__, sys.version_info[:2], os.getuid())"
     notes: list[str] = []
     with laid_out(mfbuild, flow, tmp_path) as images:
-        way = Way(Isolated(images), fallback)
+        way = Way(RootfsSandbox(images), fallback)
         executor = Processes(way, tmp_path / "launchers", notes.append)
-        executor.start(Job("n/0", "image", (IMAGE_PYTHON, "-c", code), {}, tmp_path))
+        executor.start(ProcessJob("n/0", "image", (IMAGE_PYTHON, "-c", code), {}, tmp_path))
         ended = executor.wait(60)
         executor.close()
     assert [e.status for e in ended] == [0], (tmp_path / "log").read_text()
@@ -205,16 +205,16 @@ def test_a_machine_without_namespaces_has_the_loader_and_says_so(
 
 
 @contextmanager
-def laid_out(mfbuild: Runner, flow: Path, folder: Path) -> Iterator[Images]:
+def laid_out(mfbuild: Runner, flow: Path, folder: Path) -> Iterator[StepImages]:
     """The image of the flow's first step, under the name `image`; `folder` is seen inside."""
     (bundle,) = mfbuild.package("flow.py", "--platform", "linux/amd64", cwd=flow.parent)
     with Store.open(mfbuild.store) as store:
-        yield Images(
+        yield StepImages(
             bundle=read_bundle(Path(bundle["path"])),
             store=store,
             platform=host_platform(),
             steps={"image": "start"},
-            toolbox=lay_toolbox(store),
+            toolbox=lay_runtime(store),
             binds=(Bind(str(folder), writable=True),),
             scratch=folder / "scratch",
             environ=os.environ,
@@ -226,7 +226,7 @@ def laid_out(mfbuild: Runner, flow: Path, folder: Path) -> Iterator[Images]:
 class Way:
     """A place of which so many ways in are left out."""
 
-    place: Isolated
+    place: RootfsSandbox
     skipped: int
 
     def environment(self, image: str) -> str:
@@ -235,8 +235,8 @@ class Way:
     def forget(self, run: Path) -> None:
         self.place.forget(run)
 
-    def launch(self, environment: str) -> Launch:
-        found: Launch | None = self.place.launch(environment)
+    def launch(self, environment: str) -> LauncherStart:
+        found: LauncherStart | None = self.place.launch(environment)
         for _ in range(self.skipped if os.geteuid() == 0 else self.skipped // 2):
             found = found and found.otherwise
         assert found is not None

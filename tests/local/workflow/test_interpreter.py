@@ -5,7 +5,7 @@ from typing import Any
 import pytest
 from flyteidl.core.workflow_pb2 import Node, WorkflowMetadata
 
-from mfbuild.local.workflow.model import Attempt, Ending, Failure, Recalled, Success
+from mfbuild.local.workflow.model import Attempt, AttemptFailure, Ending, Recalled, Success
 from tests.local.workflows import (
     Story,
     array,
@@ -76,7 +76,7 @@ def test_system_failures_have_a_budget_of_their_own() -> None:
 def test_both_budgets_add_up_and_the_number_counts_all_attempts() -> None:
     def ends(attempt: Attempt) -> Ending:
         kinds = ["system", "user", "system", "user"]
-        return Failure(kinds[attempt.number], "x") if attempt.number < 4 else Success()  # type: ignore[arg-type]
+        return AttemptFailure(kinds[attempt.number], "x") if attempt.number < 4 else Success()  # type: ignore[arg-type]
 
     story = play(closure([node("a")], [task("a", retries=2)]), ends)
     assert story.attempts == [("a", n) for n in range(5)]
@@ -278,7 +278,7 @@ def test_a_failure_below_a_dynamic_node_does_not_run_its_parent_again() -> None:
     def ends(attempt: Attempt) -> Ending:
         if attempt.node == "start":
             return futures([node("body")], [task("body", retries=1)])
-        return Failure("user", "as told")
+        return AttemptFailure("user", "as told")
 
     story = play(closure([node("start", retries=3)], [task("start")]), ends)
     assert story.attempts == [("start", 0), ("start.body", 0), ("start.body", 1)]

@@ -6,7 +6,7 @@ from flyteidl.core.workflow_pb2 import Node
 from hypothesis import given
 from hypothesis import strategies as st
 
-from mfbuild.local.workflow.model import Attempt, Ending, Failure, Recalled, Success
+from mfbuild.local.workflow.model import Attempt, AttemptFailure, Ending, Recalled, Success
 from tests.local.workflows import closure, node, ok, play, task
 
 
@@ -31,7 +31,7 @@ def test_any_graph_runs_each_node_once_and_after_its_needs(
     def ends(attempt: Attempt) -> Ending:
         assert needs[attempt.node] <= set(ended)
         if attempt.node in flaky and attempt.number == 0:
-            return Failure("user", "once")
+            return AttemptFailure("user", "once")
         ended.append(attempt.node)
         return Success()
 
@@ -51,7 +51,7 @@ def test_any_graph_resumes_after_any_failure(nodes: list[Node], data: st.DataObj
     def first(attempt: Attempt) -> Ending:
         if attempt.node == bad:
             done[bad] = Recalled(attempt.number + 1)
-            return Failure("user", "bad")
+            return AttemptFailure("user", "bad")
         done[attempt.node] = Recalled(1, Success())
         return Success()
 

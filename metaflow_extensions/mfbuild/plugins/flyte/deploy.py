@@ -27,11 +27,11 @@ def deploy(
     from mfbuild.push.push import push
 
     began = time.monotonic()
-    pushed = push(bundle, remote.deployment, remote.place, activate=False)
-    tell(remote.session.reporter, remote.place, pushed, None, time.monotonic() - began)
+    pushed = push(bundle, remote.deployment, remote.target, activate=False)
+    tell(remote.session.reporter, remote.target, pushed, None, time.monotonic() - began)
     plan = _in_this_name(remote, pushed.launch_plan, max_workers)
     if activate:
-        remote.place.backend.registrations.set_active(plan.id, active=True)
+        remote.target.backend.registrations.set_active(plan.id, active=True)
     return plan
 
 
@@ -41,7 +41,7 @@ def _in_this_name(remote: Remote, pushed: Identifier, max_workers: int | None) -
     from mfbuild.flyte.names import PERSON
     from mfbuild.flyte.resolve import own_version
 
-    registrations = remote.place.backend.registrations
+    registrations = remote.target.backend.registrations
     found = registrations.launch_plan(pushed)
     assert found, "BUG: a push ends with a launch plan"
     spec = type(found.spec)()

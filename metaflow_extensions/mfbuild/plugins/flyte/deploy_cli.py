@@ -48,7 +48,7 @@ def create(
         obj.echo(
             f"Workflow *{plan.id.name}* for flow *{obj.flow.name}* deployed to Flyte "
             f"successfully: version {plan.id.version[:12]} in {plan.id.project}/{plan.id.domain} "
-            f"of {remote.place.backend.name}.",
+            f"of {remote.target.backend.name}.",
             bold=True,
         )
 
@@ -85,7 +85,7 @@ def _deactivate(obj: Any, authorize: str | None, what: str) -> None:
         plan = remote.launch_plan()
         check_token(obj, remote, deployed(remote), authorize, what)
         if plan.active:
-            remote.place.backend.registrations.set_active(plan.id, active=False)
+            remote.target.backend.registrations.set_active(plan.id, active=False)
             obj.echo(f"*{remote.name}* is active no more.", bold=True)
         else:
             obj.echo(f"*{remote.name}* was not active.", bold=True)

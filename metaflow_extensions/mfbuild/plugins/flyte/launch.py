@@ -50,12 +50,12 @@ class Launch:
 
         for where, steps in _steps(flow).items():
             there = elsewhere(remote, *where)
-            if datastore.TYPE not in _SHARED and not there.place.embedded:
+            if datastore.TYPE not in _SHARED and not there.target.embedded:
                 raise FlyteException(
                     "@flyte needs a datastore that pods reach: --datastore=s3, "
                     "--datastore=azure or --datastore=gs."
                 )
-            self.tasks[where] = (there, push_tasks(bundle, there.deployment, there.place, steps))
+            self.tasks[where] = (there, push_tasks(bundle, there.deployment, there.target, steps))
 
     def replace(self, cli_args: Any, step: str, where: tuple[str | None, str | None]) -> None:
         """Let the task of `step` be started on Flyte, instead of here."""

@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from mfbuild.flow.spec import Destination
     from mfbuild.flyte.backend import Execution, LaunchPlan
     from mfbuild.push.deployment import Deployment
-    from mfbuild.push.target import Place
+    from mfbuild.push.target import PushTarget
 
 PREFIX = "flyte-"
 """What Metaflow's run ids have before the name of the execution."""
@@ -52,7 +52,7 @@ class Remote:
     """Where a flow is or goes, and the name that it has there. `flow` is its class's name."""
 
     session: Session
-    place: Place
+    target: PushTarget
     deployment: Deployment
     file: Path
     flow: str
@@ -83,7 +83,7 @@ class Remote:
         from mfbuild.push.names import FlowWord, find_launch_plan
 
         to = self.deployment
-        return find_launch_plan(self.place, to.project, to.domain, FlowWord(self.name))
+        return find_launch_plan(self.target, to.project, to.domain, FlowWord(self.name))
 
     def execution(self, run: str) -> Execution:
         """The execution of a run of this flow (and branch), by its run id or pathspec."""
@@ -93,7 +93,7 @@ class Remote:
         to = self.deployment
         if not run.rpartition("/")[2].startswith(PREFIX):
             raise UsageError(f"`{run}` is no run of Flyte: their ids begin with `{PREFIX}`")
-        found = find_execution(self.place, to.project, to.domain, run)
+        found = find_execution(self.target, to.project, to.domain, run)
         if found.of.name != self.name:
             raise UsageError(
                 f"the run `{run}` belongs to `{found.of.name}`, not to `{self.name}`",
@@ -117,25 +117,25 @@ def remote_of(obj: Any, **deployment: Any) -> Iterator[Remote]:
     )
     try:
         with options.session_of(wanted, options.workspace_of([str(file)])) as session:
-            place, found = _place(obj, session, deployment)
+            target, found = _place(obj, session, deployment)
             name = current.get("project_flow_name") or obj.flow.name
-            yield Remote(session, place, found, file, obj.flow.name, name)
+            yield Remote(session, target, found, file, obj.flow.name, name)
     except MfbuildError as error:
         raise FlyteException.of(error) from None
 
 
-def _place(obj: Any, session: Session, more: dict[str, Any]) -> tuple[Place, Deployment]:
+def _place(obj: Any, session: Session, more: dict[str, Any]) -> tuple[PushTarget, Deployment]:
     from mfbuild.push.deployment import Deployment, read_branch
     from mfbuild.push.destination import choose_domain
-    from mfbuild.push.target import place_of, project_of
+    from mfbuild.push.target import project_of, target_of
 
     said, branch = destination_of(obj.flow), current.get("branch_name")
     domain = choose_domain(obj.flyte_domain, said, branch, session.config)
     wanted = obj.flyte_project or (said.project if said else None)
-    place = place_of(domain, session.config, session.store, session.reporter, wanted)
-    project = project_of(wanted, session.config, place)
+    target = target_of(domain, session.config, session.store, session.reporter, wanted)
+    project = project_of(wanted, session.config, target)
     owner, given, production = read_branch(branch or "")
-    return place, Deployment(
+    return target, Deployment(
         project=project,
         domain=domain,
         owner=owner or get_username(),
@@ -156,16 +156,16 @@ def destination_of(flow: Any) -> Destination | None:
 
 def elsewhere(remote: Remote, project: str | None, domain: str | None) -> Remote:
     """The same flow in another project or domain, where these are given."""
-    from mfbuild.push.target import place_of
+    from mfbuild.push.target import target_of
 
     to, session = remote.deployment, remote.session
     deployment = replace(to, project=project or to.project, domain=domain or to.domain)
     if deployment == to:
         return remote
-    place = place_of(
+    target = target_of(
         deployment.domain, session.config, session.store, session.reporter, deployment.project
     )
-    return replace(remote, deployment=deployment, place=place)
+    return replace(remote, deployment=deployment, target=target)
 
 
 def top_level_words() -> tuple[str, ...]:

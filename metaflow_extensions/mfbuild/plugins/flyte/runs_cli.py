@@ -143,7 +143,7 @@ def status(obj: Any, run_id: str) -> None:
 def list_runs(obj: Any, max_runs: int = _LISTED, as_json: bool = False) -> None:
     """Newest first."""
     with remote_of(obj) as remote:
-        to, executions = remote.deployment, remote.place.backend.executions
+        to, executions = remote.deployment, remote.target.backend.executions
         listed = list(islice(executions.list(to.project, to.domain, remote.name), max_runs))
     runs = [
         {
@@ -176,12 +176,12 @@ def terminate(obj: Any, run_id: str, authorize: str | None = None) -> None:
 
     with remote_of(obj) as remote:
         found = remote.execution(run_id)
-        plan = remote.place.backend.registrations.launch_plan(found.of)
+        plan = remote.target.backend.registrations.launch_plan(found.of)
         check_token(obj, remote, plan, authorize, "terminate this run")
         if found.is_done:
             obj.echo(f"Run *{run_id}* had ended: {STATUS[found.phase]}.", bold=True)
             return
-        remote.place.backend.executions.terminate(found.id, "terminated through Metaflow")
+        remote.target.backend.executions.terminate(found.id, "terminated through Metaflow")
         obj.echo(f"Run *{run_id}* terminated.", bold=True)
 
 
@@ -200,7 +200,7 @@ def _start(
 ) -> ExecutionId:
     from mfbuild.executions.trigger import trigger as start
 
-    return start(remote.place, plan, pairs, run=run)
+    return start(remote.target, plan, pairs, run=run)
 
 
 def _given(obj: Any, kwargs: dict[str, Any]) -> Iterator[tuple[str, str]]:
@@ -243,7 +243,7 @@ def _wait(obj: Any, remote: Remote, id: ExecutionId) -> None:
 
     reporter, run_id = remote.session.reporter, f"{PREFIX}{id.name}"
     try:
-        ended = wait(remote.place.backend.executions, id, Board(reporter).show)
+        ended = wait(remote.target.backend.executions, id, Board(reporter).show)
     except KeyboardInterrupt:
         reporter.close()
         obj.echo_always(f"Run *{run_id}* goes on: see flyte status, flyte terminate.")

@@ -16,7 +16,7 @@ from .remote import FlyteException
 if TYPE_CHECKING:
     from mfbuild.flow.spec import ParameterSpec
     from mfbuild.flyte.backend import LaunchPlan
-    from mfbuild.push.target import Place
+    from mfbuild.push.target import PushTarget
 
 _TYPES = {"int": "int", "float": "float", "bool": "bool", "str": "str", "json": "JSONType"}
 
@@ -28,12 +28,12 @@ def stand_in(identifier: str) -> Any:
     """
     *where, name = identifier.split("/")
     project, domain = where if len(where) == 2 else (None, None)
-    with _found(project, domain) as (root, place, project, domain):
+    with _found(project, domain) as (root, target, project, domain):
         from mfbuild.flyte.parameters import parameters_of
         from mfbuild.push.deployment import deployment_of
         from mfbuild.push.names import FlowWord, find_launch_plan
 
-        plan = find_launch_plan(place, project, domain, FlowWord(name))
+        plan = find_launch_plan(target, project, domain, FlowWord(name))
         parameters = parameters_of(plan.spec.default_inputs)
         to = deployment_of(project, domain, name)
     before, _, flow = name.rpartition(".")
@@ -56,25 +56,25 @@ def deployed_names() -> list[str]:
     def is_ours(plan: LaunchPlan) -> bool:
         return PERSON in plan.spec.fixed_inputs.literals
 
-    with _found(None, None) as (_, place, project, domain):
-        active = place.backend.registrations.active(project, domain)
+    with _found(None, None) as (_, target, project, domain):
+        active = target.backend.registrations.active(project, domain)
         return sorted(plan.id.name for plan in active if is_ours(plan))
 
 
 @contextmanager
-def _found(project: str | None, domain: str | None) -> Iterator[tuple[Path, Place, str, str]]:
+def _found(project: str | None, domain: str | None) -> Iterator[tuple[Path, PushTarget, str, str]]:
     """The workspace of the current folder, and its place, project and domain."""
     from mfbuild.cli import options
     from mfbuild.errors import MfbuildError
     from mfbuild.push.destination import choose_domain
-    from mfbuild.push.target import place_of, project_of
+    from mfbuild.push.target import project_of, target_of
 
     root = options.workspace_of([])
     try:
         with options.session_of(argparse.Namespace(progress="plain", quiet=True), root) as session:
             domain = choose_domain(domain, None, None, session.config)
-            place = place_of(domain, session.config, session.store, session.reporter, project)
-            yield root, place, project_of(project, session.config, place), domain
+            target = target_of(domain, session.config, session.store, session.reporter, project)
+            yield root, target, project_of(project, session.config, target), domain
     except MfbuildError as error:
         raise FlyteException.of(error) from None
 

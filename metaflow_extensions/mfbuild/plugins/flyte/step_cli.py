@@ -81,7 +81,7 @@ def _start(remote: Remote, step: str, code: str, version: str, task: dict[str, A
             "options": task["options"],
         },
     }
-    return start_task(remote.place, identifier, code=code, run=run, person=to.person())
+    return start_task(remote.target, identifier, code=code, run=run, person=to.person())
 
 
 def _options(ctx: Any) -> list[str]:
@@ -141,7 +141,7 @@ class _Watched:
 
         if time.monotonic() < self._next:
             return True
-        found = self._remote.place.backend.executions.get(self._id)
+        found = self._remote.target.backend.executions.get(self._id)
         if found is None:
             raise FlyteError(f"there is no execution `{self._id.name}`")
         self.found = found
@@ -194,5 +194,5 @@ def _ended_with(remote: Remote, id: ExecutionId) -> Iterator[None]:
     try:
         yield
     except KeyboardInterrupt:
-        remote.place.backend.executions.terminate(id, "the run was ended where it was started")
+        remote.target.backend.executions.terminate(id, "the run was ended where it was started")
         sys.exit(METAFLOW_EXIT_DISALLOW_RETRY)

@@ -50,7 +50,7 @@ def deployed(remote: Remote) -> LaunchPlan | None:
     One without a token is not meant: it was pushed, or run by somebody who deployed nothing.
     """
     to = remote.deployment
-    plans = remote.place.backend.registrations.launch_plans(to.project, to.domain, remote.name)
+    plans = remote.target.backend.registrations.launch_plans(to.project, to.domain, remote.name)
     held = [plan for plan in plans if holder_of(plan).token]
     return next((plan for plan in held if plan.active), held[0] if held else None)
 

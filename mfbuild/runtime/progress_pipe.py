@@ -6,7 +6,7 @@ import json
 import os
 from dataclasses import asdict
 
-from .logs import Destination, Shipper
+from .logs import LogDestination, Shipper
 
 _FINISHED = b"finished"
 
@@ -17,7 +17,7 @@ class Teller:
     def __init__(self, number: int) -> None:
         self._number = number
 
-    def started(self, destination: Destination) -> None:
+    def started(self, destination: LogDestination) -> None:
         os.write(self._number, json.dumps(asdict(destination)).encode("ascii") + b"\n")
 
     def finished(self) -> None:
@@ -39,4 +39,4 @@ class Listener:
             if line == _FINISHED:
                 self.finished = True
             else:
-                self._shipper.start(Destination(**json.loads(line)))
+                self._shipper.start(LogDestination(**json.loads(line)))

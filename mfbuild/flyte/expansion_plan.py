@@ -12,7 +12,7 @@ from flyteidl.core.workflow_pb2 import Node, WorkflowTemplate
 from google.protobuf.message import Message
 
 from mfbuild.flow.spec import StepSpec
-from mfbuild.flyte.graph import Graph, arms, is_recursive, join_of
+from mfbuild.flyte.graph import FlowGraph, arms, is_recursive, join_of
 from mfbuild.flyte.names import ITERATION, PATH
 from mfbuild.flyte.nodes import references
 from mfbuild.flyte.regions import Regions
@@ -23,7 +23,7 @@ Expansions = Mapping[str, Any]
 """The plan's `steps`: what each dynamic step starts, as JSON (docs/flyte.md)."""
 
 
-def expansions(graph: Graph, regions: Regions) -> dict[str, Any]:
+def expansions(graph: FlowGraph, regions: Regions) -> dict[str, Any]:
     """What each dynamic step of a flow starts."""
     dynamic = [step for step in graph.steps.values() if step.name in graph.dynamic]
     return {step.name: _expansion(graph, regions, step) for step in dynamic}
@@ -84,7 +84,7 @@ def needed(
     return tasks, workflows
 
 
-def _expansion(graph: Graph, regions: Regions, step: StepSpec) -> dict[str, Any]:
+def _expansion(graph: FlowGraph, regions: Regions, step: StepSpec) -> dict[str, Any]:
     if step.type == "foreach":
         body = regions.one(step.next[0], join_of(step))
         return {"foreach": _start(regions, body, {PATH: "split"})}
