@@ -5,8 +5,7 @@ from __future__ import annotations
 import argparse
 import json
 
-from mfbuild.cli import options
-from mfbuild.cli import targets as targets
+from mfbuild.cli import options, targets
 from mfbuild.errors import UsageError
 
 EPILOG = """\

@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import argparse
 
-from mfbuild.cli import options
-from mfbuild.cli import targets as targets
+from mfbuild.cli import options, targets
 from mfbuild.cli.activate import switch
 
 EPILOG = """\

@@ -6,8 +6,7 @@ import argparse
 import json
 from pathlib import Path
 
-from mfbuild.cli import options
-from mfbuild.cli import targets as targets
+from mfbuild.cli import options, targets
 from mfbuild.cli.push import arguments_of_bundles, bundles_of
 from mfbuild.errors import BundleError, UsageError
 

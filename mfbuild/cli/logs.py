@@ -9,8 +9,7 @@ import time
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from mfbuild.cli import options
-from mfbuild.cli import targets as targets
+from mfbuild.cli import options, targets
 from mfbuild.errors import UsageError, did_you_mean
 
 if TYPE_CHECKING:

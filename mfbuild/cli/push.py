@@ -9,8 +9,7 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from mfbuild.cli import options
-from mfbuild.cli import targets as targets
+from mfbuild.cli import options, targets
 from mfbuild.cli.run import is_bundle as is_local_bundle
 from mfbuild.errors import Problem, UsageError
 from mfbuild.oci.reference import REMOTE

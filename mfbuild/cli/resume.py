@@ -63,7 +63,7 @@ def run(args: argparse.Namespace) -> int:
         here = Path(info.here or Path.cwd())
         entered = enter(args, session, packaged, sandbox, folder, here)
         with RunState.reopen(folder) as state:
-            changes = {"source": str(source), "version": packaged.version, "place": sandbox}
+            changes = {"source": str(source), "version": packaged.version, "sandbox": sandbox}
             state.update(**_ANEW, **changes)
             perform(session, state, packaged, entered, json_wanted=args.json)
     return 0

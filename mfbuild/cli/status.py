@@ -9,8 +9,7 @@ from datetime import datetime
 from itertools import islice
 from typing import TYPE_CHECKING
 
-from mfbuild.cli import options
-from mfbuild.cli import targets as targets
+from mfbuild.cli import options, targets
 
 if TYPE_CHECKING:
     from mfbuild.flyte.backend import Execution, TaskRun

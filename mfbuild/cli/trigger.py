@@ -6,8 +6,7 @@ import argparse
 import json
 from typing import TYPE_CHECKING
 
-from mfbuild.cli import options
-from mfbuild.cli import targets as targets
+from mfbuild.cli import options, targets
 from mfbuild.cli.run import parameter_option, parameter_pairs, tell_namesakes
 from mfbuild.errors import RunError, UsageError
 

@@ -7,8 +7,7 @@ import json
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
-from mfbuild.cli import options
-from mfbuild.cli import targets as targets
+from mfbuild.cli import options, targets
 
 if TYPE_CHECKING:
     from mfbuild.flyte.backend import LaunchPlan
