@@ -55,12 +55,14 @@ class Config:
 
     `root` is the folder that holds BUILD.toml, or the flow's folder where there is none; `store`
     the folder of the content-addressed store; `jobs` the number of actions that run at once.
-    `flyte_domain` is the person's own choice among `domains`.
+    `flyte_domain` is the person's own choice among `domains`; `environ` the environment as it was
+    when the command began, which may hold secrets.
     """
 
     root: Path
     store: Path
     jobs: int
+    environ: Mapping[str, str] = field(repr=False)
     registry: str | None = None
     base: str = DEFAULT_BASE
     platforms: tuple[Platform, ...] = DEFAULT_PLATFORMS
@@ -106,6 +108,7 @@ def read_config(
         root=root,
         store=Path(workspace.get("store") or default_store(env)),
         jobs=workspace.get("jobs", cpus),
+        environ=dict(env),
         registry=workspace.get("registry"),
         base=workspace.get("base", DEFAULT_BASE),
         platforms=_platforms(workspace.get("platforms")),

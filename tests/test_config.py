@@ -206,3 +206,11 @@ def test_a_user_without_a_home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) 
     with pytest.raises(UsageError, match="this user has no home folder") as caught:
         read_config(tmp_path, {"XDG_CONFIG_HOME": "/c", "XDG_CACHE_HOME": "/c"}, {})
     assert caught.value.problems[0].hint == "set HOME to a folder"
+
+
+def test_the_environment_is_as_it_was_and_never_shown(tmp_path: Path) -> None:
+    env = {"HOME": str(tmp_path), "TOKEN": "hunter2"}
+    config = read_config(tmp_path, env, {})
+    env["TOKEN"] = "other"
+    assert config.environ["TOKEN"] == "hunter2"
+    assert "hunter2" not in repr(config)

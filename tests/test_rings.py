@@ -139,3 +139,40 @@ def test_no_file_is_longer_than_400_lines() -> None:
 def test_every_module_begins_with_one_sentence() -> None:
     silent = [m for m, p in modules().items() if not ast.get_docstring(ast.parse(p.read_text()))]
     assert silent == []
+
+
+def test_the_environment_is_read_where_a_process_begins() -> None:
+    """A command's is in its Config; the others are processes of their own, or their beginning."""
+    entries = {
+        "mfbuild.cli.options",
+        "mfbuild.flow.probe_record",
+        "mfbuild.flyte.admin.__init__",
+        "mfbuild.local.embedded.process",
+        "mfbuild.local.sandbox.launcher",
+        "mfbuild.runtime.main",
+        "mfbuild.runtime.step",
+        "mfbuild.runtime.warm",
+        "metaflow_extensions.mfbuild.plugins.flyte.claims",
+    }
+    inherited = {
+        "mfbuild.debian.fetch",
+        "mfbuild.flyte.admin.upload",
+        "mfbuild.local.embedded.requests",
+        "mfbuild.local.sandbox.container",
+        "mfbuild.oci.transport",
+        "mfbuild.python.pyc",
+    }
+    readers = {module for module, path in modules().items() if reads_the_environment(path)}
+    assert readers == entries | inherited
+
+
+def reads_the_environment(path: Path) -> bool:
+    names = {"environ", "environb", "getenv", "getenvb"}
+    return any(
+        names & {alias.name for alias in node.names}
+        if isinstance(node, ast.ImportFrom)
+        else node.attr in names and ast.unparse(node.value) == "os"
+        for node in ast.walk(ast.parse(path.read_text()))
+        if isinstance(node, ast.Attribute)
+        or (isinstance(node, ast.ImportFrom) and node.module == "os")
+    )

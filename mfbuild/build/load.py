@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -79,7 +78,7 @@ def _load(session: Session, file: Path, label: str, meanwhile: Callable[[], None
         cache_dir=config.store,
         refresh=options.refresh,
         datastores=datastores(config),
-        env=os.environ,
+        env=config.environ,
         meanwhile=meanwhile,
     )
     if loaded.reason:

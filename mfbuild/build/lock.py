@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import re
 from collections.abc import Mapping, Sequence
 from functools import partial
@@ -57,7 +56,7 @@ def _resolve(asked: Mapping[Request, str], found: Lock, upgrade: Upgrade, config
 
 def settings_of(config: Config) -> IndexSettings:
     """The package indexes as uv and pip are configured for the workspace."""
-    return read_settings(config.root, os.environ)
+    return read_settings(config.root, config.environ)
 
 
 def url_cache(config: Config) -> UrlCache:
@@ -143,6 +142,6 @@ def lock_base_images(names: Sequence[str], config: Config) -> tuple[Path, ...]:
         names,
         config.root,
         config.platforms,
-        latest=partial(latest, mirrors(os.environ)),
+        latest=partial(latest, mirrors(config.environ)),
         foreign=resolve_foreign,
     )

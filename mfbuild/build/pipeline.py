@@ -110,7 +110,7 @@ def execute(session: Session, analysis: Analysis, locked: Lock) -> Results:
         ActionGraph(analysis.actions),
         analysis.goals(),
         TOOLS,
-        fetchers(locked, session.config.root, session.config.store),
+        fetchers(locked, session.config),
         session.store,
         session.cache,
         session.reporter,

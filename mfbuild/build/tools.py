@@ -6,12 +6,12 @@ them by golden digests.
 
 from __future__ import annotations
 
-import os
 import threading
 from collections.abc import Callable, Mapping
 from importlib import import_module
 from pathlib import Path
 
+from mfbuild.config import Config
 from mfbuild.engine.model import Fetcher, Source, Tool, Work
 from mfbuild.python.model import Lock
 
@@ -39,19 +39,17 @@ TOOLS: Mapping[str, Tool] = {
 }
 
 
-def fetchers(lock: Lock, root: Path, cache: Path) -> Mapping[str, Fetcher]:
+def fetchers(lock: Lock, config: Config) -> Mapping[str, Fetcher]:
     """The fetchers by scheme: Debian packages, blobs of registries and layouts, locked wheels.
 
-    `root` is the workspace, where uv looks for its configuration; `cache` a folder that keeps
-    hints about addresses. Each is set up when it first fetches.
+    Each is set up when it first fetches.
     """
 
     def wheels() -> Fetcher:
+        from mfbuild.build.lock import settings_of, url_cache
         from mfbuild.python.fetch import wheel_fetcher
-        from mfbuild.python.index import read_settings
-        from mfbuild.python.urls import UrlCache
 
-        return wheel_fetcher(lock, read_settings(root, os.environ), UrlCache(cache / "urls.json"))
+        return wheel_fetcher(lock, settings_of(config), url_cache(config))
 
     def debs() -> Fetcher:
         from mfbuild.debian.fetch import fetch

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import argparse
-import os
 import sys
 import time
 from pathlib import Path
@@ -13,7 +12,7 @@ from mfbuild.cli import options, targets
 from mfbuild.errors import UsageError, did_you_mean
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Mapping
 
     from mfbuild.build.session import Session
     from mfbuild.flyte.backend import ExecutionId
@@ -58,7 +57,7 @@ def run(args: argparse.Namespace) -> int:
         from mfbuild.push.record import metaflow_settings
 
         if folder := _run_here(args.execution, session.config.root):
-            _show_run(args, folder)
+            _show_run(args, folder, session.config.environ)
             return 0
         target, found = targets.execution(args, session)
         if args.step and found.is_done:
@@ -66,7 +65,7 @@ def run(args: argparse.Namespace) -> int:
         settings = metaflow_settings(session.config.domains[found.id.domain].metaflow)
         show_logs(
             args.python.absolute(),
-            {**os.environ, **settings},
+            {**session.config.environ, **settings},
             logs_of(target.backend.executions, found, args.step),
             follow=_following(target, found.id) if args.follow else None,
             folder=_folder(target, session, found.id),
@@ -82,7 +81,7 @@ def _run_here(word: str, root: Path) -> Path | None:
     return folder if (folder / RUN_JSON).is_file() and not read_info(folder).entity else None
 
 
-def _show_run(args: argparse.Namespace, folder: Path) -> None:
+def _show_run(args: argparse.Namespace, folder: Path, environ: Mapping[str, str]) -> None:
     """Print the logs of a run of `mfbuild run`, from the datastore that it used."""
     from mfbuild.executions.logs import Logs, show_logs
     from mfbuild.local.record import lock as hold
@@ -95,7 +94,7 @@ def _show_run(args: argparse.Namespace, folder: Path) -> None:
     info = read_info(folder)
     show_logs(
         args.python.absolute(),
-        os.environ,
+        environ,
         Logs(info.flow, info.run, args.step),
         follow=until_its_end if args.follow else None,
         folder=Path(info.here or Path.cwd()),

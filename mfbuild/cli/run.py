@@ -97,8 +97,8 @@ def run(args: argparse.Namespace) -> int:
             sandbox=sandbox,
             began=time.time(),
             parameters=dict(pairs),
-            prefix=prefix_of(packaged, os.environ),
-            owner=user_of(os.environ),
+            prefix=prefix_of(packaged, session.config.environ),
+            owner=user_of(session.config.environ),
             here=str(Path.cwd()),
         )
         entered = enter(args, session, packaged, sandbox, root / RUNS / name, Path.cwd())
@@ -146,7 +146,7 @@ def enter(
         sandbox=sandbox,
         workers=args.max_workers or os.cpu_count() or 1,
         python=args.python.absolute(),
-        environ=os.environ,
+        environ=session.config.environ,
         here=here,
         step=getattr(args, "step", None),
     )

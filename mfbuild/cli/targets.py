@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import argparse
-import os
 import re
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -70,7 +69,7 @@ def domains_of(args: argparse.Namespace, config: Config, spec: FlowSpec | None) 
         return list(dict.fromkeys(given))
     said = spec.flyte if spec else None
     chosen = getattr(args, "domain", None)
-    return [choose_domain(chosen, said, _branch(args, spec), config)]
+    return [choose_domain(chosen, said, _branch(args, spec, config), config)]
 
 
 def registered(
@@ -90,20 +89,20 @@ def execution(args: argparse.Namespace, session: Session) -> tuple[PushTarget, E
     return found, find_execution(found, project, domain, args.execution)
 
 
-def _branch(args: argparse.Namespace, spec: FlowSpec | None) -> str | None:
+def _branch(args: argparse.Namespace, spec: FlowSpec | None, config: Config) -> str | None:
     """@project's branch as Metaflow calls it; without a flow, what the flags say of it."""
     if spec and spec.project:
-        prefix = _named(args).prefix(spec)
+        prefix = _named(args, config).prefix(spec)
         return prefix[len(spec.project.name) + 1 : -1]
     kind = "prod" if args.production else "test" if args.branch else None
     return ".".join(filter(None, (kind, args.branch))) if kind else None
 
 
-def _named(args: argparse.Namespace) -> Deployment:
+def _named(args: argparse.Namespace, config: Config) -> Deployment:
     """What of a deployment is in the names that it gives."""
     from mfbuild.push.deployment import Deployment
 
-    who = owner(os.environ)
+    who = owner(config.environ)
     return Deployment("", "", who, branch=args.branch, production=args.production)
 
 
@@ -137,7 +136,7 @@ def deployment(
     return Deployment(
         project=project_of(project(args, spec), session.config, target),
         domain=domain,
-        owner=owner(os.environ),
+        owner=owner(session.config.environ),
         namespace=getattr(args, "namespace", None),
         tags=tuple(getattr(args, "tags", ())),
         branch=args.branch,
@@ -170,7 +169,9 @@ def flow_word(
 
     (flow,) = load_flows(session, [find_flow(found[1], session.config.root)])
     word = FlowWord.parse(f"{flow.spec.name}{found[2]}", single=single)
-    return replace(word, name=_named(args).prefix(flow.spec) + flow.spec.name), flow.spec
+    return replace(
+        word, name=_named(args, session.config).prefix(flow.spec) + flow.spec.name
+    ), flow.spec
 
 
 def registered_word(text: str) -> FlowWord:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -47,7 +46,7 @@ def target_of(
 
     chosen = domain_of(domain, config)
     endpoint = chosen.endpoint or config.flyte_endpoint
-    if settings := find_settings(endpoint, os.environ, Path.cwd()):
+    if settings := find_settings(endpoint, config.environ, Path.cwd()):
         from mfbuild.flyte.admin.backend import connect
 
         bundles = InRegistry(chosen.registry or config.registry, config.jobs, reporter)

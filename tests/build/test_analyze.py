@@ -30,7 +30,7 @@ def analysis(*options: str, compilers: dict[str, str] | None = None, **config: o
     spec = flow(step("a"), step("b"), step("c"))
     requests = {"a": WITH_SIX, "b": PLAIN, "c": PLAIN}
     needs = {name: StepNeed(base(), request) for name, request in requests.items()}
-    settings = Config(root=Path("/w"), store=Path("/s"), jobs=1, **config)  # type: ignore[arg-type]
+    settings = Config(root=Path("/w"), store=Path("/s"), jobs=1, environ={}, **config)  # type: ignore[arg-type]
     given = FlowInput("//train.py", spec, needs, (), (), options)
     return analyze([given], LOCK, settings, compilers or {})
 

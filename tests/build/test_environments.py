@@ -17,7 +17,7 @@ from mfbuild.config import Config, Domain, Target
 from mfbuild.errors import FlowError, Problem, UsageError
 from tests.specs import base, flow, step
 
-CONFIG = Config(root=Path("/w"), store=Path("/s"), jobs=1)
+CONFIG = Config(root=Path("/w"), store=Path("/s"), jobs=1, environ={})
 PINNED = "registry.example.com/ml@sha256:" + "a" * 64
 
 
@@ -50,7 +50,7 @@ def test_extras_are_kept() -> None:
 def test_the_base_is_the_target_s_then_the_step_s_then_the_workspace_s() -> None:
     spec = flow(step("a", image=PINNED), step("b", image=PINNED), step("c"))
     targets = {"//train.py:b": Target("//train.py:b", base="slim")}
-    config = Config(root=Path("/w"), store=Path("/s"), jobs=1, targets=targets)
+    config = Config(root=Path("/w"), store=Path("/s"), jobs=1, environ={}, targets=targets)
     assert base_names(spec, "//train.py", config) == {"a": PINNED, "b": "slim", "c": "python3.11"}
 
 
@@ -112,7 +112,7 @@ def test_domains_name_the_datastores_whose_clients_are_locked() -> None:
         "b": Domain("b", metaflow={"default_datastore": "azure", "datastore_sysroot_gs": "x"}),
         "c": Domain("c"),
     }
-    config = Config(root=Path("/w"), store=Path("/s"), jobs=1, domains=domains)
+    config = Config(root=Path("/w"), store=Path("/s"), jobs=1, environ={}, domains=domains)
     assert datastores(config) == ("azure", "s3")
     assert datastores(CONFIG) == ()
 
@@ -120,7 +120,7 @@ def test_domains_name_the_datastores_whose_clients_are_locked() -> None:
 def test_a_target_for_a_step_that_there_is_not() -> None:
     labels = ("//train.py", "//train.py:fit", "//train.py:fti", "//other.py:x")
     targets = {label: Target(label, base="slim") for label in labels}
-    config = Config(root=Path("/w"), store=Path("/s"), jobs=1, targets=targets)
+    config = Config(root=Path("/w"), store=Path("/s"), jobs=1, environ={}, targets=targets)
     with pytest.raises(UsageError) as caught:
         check_targets(flow(step("start"), step("fit")), "//train.py", config)
     assert caught.value.problems == (

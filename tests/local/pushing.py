@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import sys
 from collections.abc import Mapping
 from io import StringIO
@@ -28,7 +29,7 @@ from tests.local.registering import entities
 def packaged(flow: Path, *words: str, code: bytes = b"") -> Bundle:
     """The bundle of a flow: its own code and templates, and one small image for all its steps."""
     root = flow.parent
-    config = Config(root=root, store=root / "store", jobs=2)
+    config = Config(root=root, store=root / "store", jobs=2, environ=dict(os.environ))
     with Store.open(config.store) as store:
         options = Options(python=Path(sys.executable), flow_options=words)
         session = Session(config, options, store, PlainReporter(StringIO()))
