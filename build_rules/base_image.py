@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 
-from build_rules.providers import BaseInfo, Declared, ImageLayer, layer_action, merged
 from mfbuild.bases.folder import Base
 from mfbuild.debian.model import LockedDeb
 from mfbuild.engine.model import Action, Blob, Digest, Input, Output, Source, canonical
 from mfbuild.oci.types import BaseLayer, ForeignBase, Platform
+from mfbuild.rules.providers import BaseInfo, Declared, ImageLayer, layer_action, merged
 
 
 def base_image(base: Base, platforms: Sequence[Platform]) -> Declared[BaseInfo]:

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from build_rules.providers import CodeEntry, CodeInfo, Declared
-from build_rules.tree import file_entries, tree_action
 from mfbuild.engine.model import Output
+from mfbuild.rules.providers import CodeEntry, CodeInfo, Declared
+from mfbuild.rules.tree import file_entries, tree_action
 
 
 def code(flow: str, files: Sequence[CodeEntry]) -> Declared[CodeInfo]:

@@ -4,8 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 
-from build_rules.layering import Group, layering
-from build_rules.providers import (
+from mfbuild.bases.folder import Base
+from mfbuild.engine.model import Action, Blob, Digest, Input, Source, canonical
+from mfbuild.oci.types import Platform
+from mfbuild.python.model import LockedWheel
+from mfbuild.rules.layering import Group, layering
+from mfbuild.rules.providers import (
     Declared,
     EnvInfo,
     Environment,
@@ -13,11 +17,7 @@ from build_rules.providers import (
     SourceTree,
     layer_action,
 )
-from build_rules.tree import file_entries, tree_action
-from mfbuild.bases.folder import Base
-from mfbuild.engine.model import Action, Blob, Digest, Input, Source, canonical
-from mfbuild.oci.types import Platform
-from mfbuild.python.model import LockedWheel
+from mfbuild.rules.tree import file_entries, tree_action
 
 PREFIX = "opt/venv"
 

@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from build_rules.providers import Declared, FlyteInfo
 from mfbuild.engine.model import Action, Output, canonical
+from mfbuild.rules.providers import Declared, FlyteInfo
 
 
 def flyte(

@@ -5,10 +5,10 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from build_rules.env_layers import PREFIX
-from build_rules.providers import BaseInfo, Declared, EnvInfo, Environment, ImageInfo, ImageLayer
 from mfbuild.engine.model import Action, Input, Output, canonical
 from mfbuild.oci.types import PACKAGES, Platform
+from mfbuild.rules.env_layers import PREFIX
+from mfbuild.rules.providers import BaseInfo, Declared, EnvInfo, Environment, ImageInfo, ImageLayer
 
 PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
 

@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from typing import Any
 
-from build_rules.providers import CodeEntry, layer_action
 from mfbuild.engine.model import Action, Input, canonical
+from mfbuild.rules.providers import CodeEntry, layer_action
 
 
 def tree_action(

@@ -12,10 +12,12 @@ PROJECT = tomli.loads((ROOT / "pyproject.toml").read_text())
 
 
 def test_the_wheel_holds_every_package() -> None:
-    top = ("mfbuild", "build_rules", "metaflow_extensions")
-    folders = {f.parent for d in top for f in ROOT.glob(f"{d}/**/*.py")}
+    folders = {
+        f.parent for d in ("mfbuild", "metaflow_extensions") for f in ROOT.glob(f"{d}/**/*.py")
+    }
     packages = {".".join(f.relative_to(ROOT).parts) for f in folders}
-    packages |= {"mfbuild._images", "metaflow_extensions", "metaflow_extensions.mfbuild"}
+    packages |= {"metaflow_extensions", "metaflow_extensions.mfbuild"}
+    packages |= {*PROJECT["tool"]["setuptools"]["package-dir"]}
     assert set(PROJECT["tool"]["setuptools"]["packages"]) == packages
 
 

@@ -5,11 +5,17 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
-from build_rules.base_image import base_image
-from build_rules.code import code
-from build_rules.env_layers import env_layers
-from build_rules.flyte import flyte
-from build_rules.providers import (
+from mfbuild.build.environments import StepNeed
+from mfbuild.config import Config
+from mfbuild.engine.model import Action, Digest, Output
+from mfbuild.flow.codec import public_json
+from mfbuild.flow.spec import FlowSpec
+from mfbuild.python.model import Lock
+from mfbuild.rules.base_image import base_image
+from mfbuild.rules.code import code
+from mfbuild.rules.env_layers import env_layers
+from mfbuild.rules.flyte import flyte
+from mfbuild.rules.providers import (
     BaseInfo,
     CodeEntry,
     CodeInfo,
@@ -20,13 +26,7 @@ from build_rules.providers import (
     SourceTree,
     merged,
 )
-from build_rules.step_image import step_image
-from mfbuild.build.environments import StepNeed
-from mfbuild.config import Config
-from mfbuild.engine.model import Action, Digest, Output
-from mfbuild.flow.codec import public_json
-from mfbuild.flow.spec import FlowSpec
-from mfbuild.python.model import Lock
+from mfbuild.rules.step_image import step_image
 
 
 @dataclass(frozen=True, slots=True)

@@ -6,11 +6,11 @@ from collections.abc import Iterable
 from contextlib import suppress
 from pathlib import Path
 
-from build_rules.providers import CodeEntry, SourceTree
 from mfbuild.engine.model import Blob, Digest, Source
 from mfbuild.engine.statcache import StatCache
 from mfbuild.errors import FlowError
 from mfbuild.flow.spec import CodeFile, FlowSpec, SourcePackage
+from mfbuild.rules.providers import CodeEntry, SourceTree
 
 RUNTIME = "mfbuild_runtime"
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 
-from build_rules.providers import CodeEntry
 from mfbuild.build.analyze import Analysis, FlowInput, analyze
 from mfbuild.build.digests import read_sources
 from mfbuild.build.load import LoadedFlow
@@ -18,6 +17,7 @@ from mfbuild.errors import Problem, ResolveError
 from mfbuild.python.lockfile import read_lock
 from mfbuild.python.model import Lock, Request
 from mfbuild.report import human_bytes
+from mfbuild.rules.providers import CodeEntry
 
 LARGE_CODE = 100_000_000
 """Metaflow's own threshold for a warning about the size of the code (package/__init__.py)."""

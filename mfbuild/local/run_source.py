@@ -61,12 +61,12 @@ def from_bundle(bundle: Bundle) -> RunSource:
 
 def without_images(session: Session, flow: LoadedFlow) -> RunSource:
     """A flow of which nothing but the code and the templates are made: no image, no download."""
-    from build_rules.code import code
     from mfbuild.build.analyze import FlowInput, flyte_templates
     from mfbuild.build.digests import read_sources
     from mfbuild.build.tools import TOOLS
     from mfbuild.engine.graph import ActionGraph
     from mfbuild.engine.run import run
+    from mfbuild.rules.code import code
 
     entries, _ = read_sources(flow.spec, session.config.store / "stat.json")
     options = session.options.flow_options

@@ -5,8 +5,8 @@ from __future__ import annotations
 from hypothesis import given
 from hypothesis import strategies as st
 
-from build_rules.layering import BUDGET, LARGE, layering
 from mfbuild.python.model import LockedWheel
+from mfbuild.rules.layering import BUDGET, LARGE, layering
 
 
 def wheel(name: str, size: int) -> LockedWheel:
