@@ -8,7 +8,7 @@ from mfbuild.build.analyze import Analysis, FlowInput, analyze
 from mfbuild.build.digests import read_sources
 from mfbuild.build.load import LoadedFlow
 from mfbuild.build.session import LOCK, Session
-from mfbuild.build.tools import TOOLS, fetchers
+from mfbuild.build.tools import fetchers, tools
 from mfbuild.config import Config
 from mfbuild.engine.graph import ActionGraph
 from mfbuild.engine.plan import Plan, make_plan
@@ -77,7 +77,7 @@ def _compilers(config: Config, pythons: Iterable[str]) -> dict[str, str]:
         return {}
     from mfbuild.python.pyc import compiler_version
 
-    return {python: compiler_version(python) for python in sorted(pythons)}
+    return {python: compiler_version(python, config.environ) for python in sorted(pythons)}
 
 
 def _warn_of_size(session: Session, label: str, code: Sequence[CodeEntry]) -> None:
@@ -96,7 +96,7 @@ def plan(session: Session, analysis: Analysis) -> Plan:
     return make_plan(
         ActionGraph(analysis.actions),
         analysis.goals(),
-        {name: tool.version for name, tool in TOOLS.items()},
+        {name: tool.version for name, tool in tools(session.config).items()},
         session.cache.get,
         session.store.has,
         session.cache.last,
@@ -109,7 +109,7 @@ def execute(session: Session, analysis: Analysis, locked: Lock) -> Results:
     return run(
         ActionGraph(analysis.actions),
         analysis.goals(),
-        TOOLS,
+        tools(session.config),
         fetchers(locked, session.config),
         session.store,
         session.cache,

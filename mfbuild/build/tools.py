@@ -16,27 +16,29 @@ from mfbuild.engine.model import Fetcher, Source, Tool, Work
 from mfbuild.python.model import Lock
 
 
-def _tool(version: int, where: str) -> Tool:
+def tools(config: Config) -> Mapping[str, Tool]:
+    """Every tool by name; a compiler is looked for in the environment of the command."""
+    return {
+        "debian.layer": _tool(2, "mfbuild.debian.layer:run"),
+        "flyte.compile": _tool(3, "mfbuild.flyte.tool:run"),
+        "oci.copy": _tool(1, "mfbuild.oci.tree:copy"),
+        "oci.image": _tool(1, "mfbuild.oci.image:image"),
+        "oci.index": _tool(1, "mfbuild.oci.image:index"),
+        "oci.tree": _tool(2, "mfbuild.oci.tree:run"),
+        "python.pyc": _tool(2, "mfbuild.python.pyc:run", config.environ),
+        "wheel.layer": _tool(2, "mfbuild.python.layer:run"),
+    }
+
+
+def _tool(version: int, where: str, *given: object) -> Tool:
     """The function `module:name`, imported when it first runs: a cached build needs none."""
     module, _, name = where.partition(":")
 
     def run(work: Work) -> None:
-        function: Callable[[Work], None] = getattr(import_module(module), name)
-        function(work)
+        function: Callable[..., None] = getattr(import_module(module), name)
+        function(work, *given)
 
     return Tool(version, run)
-
-
-TOOLS: Mapping[str, Tool] = {
-    "debian.layer": _tool(2, "mfbuild.debian.layer:run"),
-    "flyte.compile": _tool(3, "mfbuild.flyte.tool:run"),
-    "oci.copy": _tool(1, "mfbuild.oci.tree:copy"),
-    "oci.image": _tool(1, "mfbuild.oci.image:image"),
-    "oci.index": _tool(1, "mfbuild.oci.image:index"),
-    "oci.tree": _tool(2, "mfbuild.oci.tree:run"),
-    "python.pyc": _tool(2, "mfbuild.python.pyc:run"),
-    "wheel.layer": _tool(2, "mfbuild.python.layer:run"),
-}
 
 
 def fetchers(lock: Lock, config: Config) -> Mapping[str, Fetcher]:

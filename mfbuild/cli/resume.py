@@ -87,8 +87,9 @@ def _registered(args: argparse.Namespace, folder: Path, info: RunInfo) -> int:
                 state,
                 session.store,
                 session.reporter,
-                python=args.python.absolute(),
-                workers=args.max_workers or os.cpu_count() or 1,
+                session.config.environ,
+                args.python.absolute(),
+                args.max_workers or os.cpu_count() or 1,
             )
         told(session, state, None, began, json_wanted=args.json)
     return 0

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 
 from mfbuild.cli import options
 from mfbuild.errors import UsageError, did_you_mean
+from mfbuild.runtime.environment import user_of
 
 if TYPE_CHECKING:
     from mfbuild.build.session import Session
@@ -85,7 +86,6 @@ def run(args: argparse.Namespace) -> int:
         source, packaged = packaged_for(session, args.flow, sandbox, pairs)
         tell_namesakes(args, session, packaged.spec.parameters)
         from mfbuild.local.record.state import RUNS, RunInfo, RunState, new_name
-        from mfbuild.local.settings import user_of
 
         name = new_name()
         info = RunInfo(
@@ -189,7 +189,6 @@ def prefix_of(packaged: RunSource, environ: Mapping[str, str]) -> str:
     spec = packaged.spec
     if spec.project is None:
         return ""
-    from mfbuild.cli.targets import owner
     from mfbuild.flyte.compile import Compiled
     from mfbuild.flyte.pods import environment_of
     from mfbuild.push.deployment import Deployment, branch_of_run
@@ -197,7 +196,7 @@ def prefix_of(packaged: RunSource, environ: Mapping[str, str]) -> str:
     start = Compiled.decode(packaged.templates).tasks[spec.start]
     options = json.loads(environment_of(start)["MFBUILD_OPTIONS"])
     branch, production = branch_of_run(options, environ)
-    person = environ.get("METAFLOW_OWNER") or owner(environ)
+    person = environ.get("METAFLOW_OWNER") or user_of(environ)
     return Deployment("", "", person, branch=branch, production=production).prefix(spec)
 
 

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import argparse
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from mfbuild.cli import options
 from mfbuild.config import Config
 from mfbuild.errors import UsageError
+from mfbuild.runtime.environment import user_of
 
 if TYPE_CHECKING:
     from mfbuild.build.session import Session
@@ -19,9 +20,6 @@ if TYPE_CHECKING:
     from mfbuild.push.deployment import Deployment
     from mfbuild.push.names import FlowWord
     from mfbuild.push.target import PushTarget
-
-_USERS = ("METAFLOW_USER", "SUDO_USER", "USERNAME", "USER")
-"""Where Metaflow looks for the person's name (util.py, `get_username`)."""
 
 _FILE = re.compile(r"(.+?\.py|//.+?)((?:@[^@:/]*)?(?::[^@:/]*)?)")
 """A word of a flow that is named by its file or label, and what comes after that."""
@@ -102,7 +100,7 @@ def _named(args: argparse.Namespace, config: Config) -> Deployment:
     """What of a deployment is in the names that it gives."""
     from mfbuild.push.deployment import Deployment
 
-    who = owner(config.environ)
+    who = user_of(config.environ)
     return Deployment("", "", who, branch=args.branch, production=args.production)
 
 
@@ -136,7 +134,7 @@ def deployment(
     return Deployment(
         project=project_of(project(args, spec), session.config, target),
         domain=domain,
-        owner=owner(session.config.environ),
+        owner=user_of(session.config.environ),
         namespace=getattr(args, "namespace", None),
         tags=tuple(getattr(args, "tags", ())),
         branch=args.branch,
@@ -182,9 +180,3 @@ def registered_word(text: str) -> FlowWord:
         hint = "give the name that was pushed, as `mfbuild push` prints it"
         raise UsageError(f"`{text}` is a file, and no registered name", hint=hint)
     return FlowWord.parse(text, single=False)
-
-
-def owner(env: Mapping[str, str]) -> str | None:
-    """The person's name as Metaflow has it; None for `root` and for nobody, as in a CI job."""
-    found = (env.get(name) for name in _USERS)
-    return next((name for name in found if name and name != "root"), None)

@@ -63,7 +63,7 @@ def without_images(session: Session, flow: LoadedFlow) -> RunSource:
     """A flow of which nothing but the code and the templates are made: no image, no download."""
     from mfbuild.build.analyze import FlowInput, flyte_templates
     from mfbuild.build.digests import read_sources
-    from mfbuild.build.tools import TOOLS
+    from mfbuild.build.tools import tools
     from mfbuild.engine.graph import ActionGraph
     from mfbuild.engine.run import run
     from mfbuild.rules.code import code
@@ -76,7 +76,7 @@ def without_images(session: Session, flow: LoadedFlow) -> RunSource:
     results = run(
         ActionGraph((*tarball.actions, *templates.actions)),
         goals,
-        TOOLS,
+        tools(session.config),
         {},
         session.store,
         session.cache,

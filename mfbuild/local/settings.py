@@ -6,10 +6,10 @@ from collections.abc import Mapping
 from pathlib import Path
 
 from mfbuild.errors import RunError
+from mfbuild.runtime.environment import user_of
 
 _SYSROOT = "METAFLOW_DATASTORE_SYSROOT_LOCAL"
 _FOLDER = ".metaflow"
-_USERS = ("METAFLOW_USER", "SUDO_USER", "USERNAME", "USER", "LOGNAME")  # metaflow.util.get_username
 
 
 def metaflow_settings(environ: Mapping[str, str], here: Path) -> dict[str, str]:
@@ -18,11 +18,6 @@ def metaflow_settings(environ: Mapping[str, str], here: Path) -> dict[str, str]:
     if user := user_of(environ):
         found["METAFLOW_USER"] = user
     return found
-
-
-def user_of(environ: Mapping[str, str]) -> str | None:
-    """The person as Metaflow knows them; None where it knows nobody."""
-    return next((environ[n] for n in _USERS if environ.get(n) not in (None, "", "root")), None)
 
 
 def datastore_root(environ: Mapping[str, str], here: Path) -> Path:

@@ -56,7 +56,7 @@ def target_of(
     from mfbuild.local.embedded.files import FLYTE
 
     projects = {project or config.flyte_project or LOCAL: tuple(config.domains)}
-    files = EmbeddedBackend(config.root, store, projects, None, reporter.warn)
+    files = EmbeddedBackend(config.root, store, projects, None, config.environ, reporter.warn)
     folder = files.root / FLYTE
     here = folder.relative_to(Path.cwd()) if folder.is_relative_to(Path.cwd()) else folder
     shown = f"the embedded backend ({here})"

@@ -6,7 +6,7 @@ import os
 import struct
 import subprocess
 import sys
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from functools import partial
@@ -46,20 +46,24 @@ print("%s-%d.%d" % (sys.implementation.name, *sys.version_info[:2]), sys.executa
 """
 
 
-def run(work: Work) -> None:
+def run(work: Work, environ: Mapping[str, str]) -> None:
     """Compile the modules of wheels to `__pycache__` as the outputs of `layer_outputs`.
 
     Parameters as those of the tool `wheel.layer`, and `compiler`, the interpreter's full version,
     which is there for the key alone. The interpreter must be of the minor version
     that the image has: ActionError if there is none. Files that are no Python of that version
-    (templates, say) and files whose bytecode a wheel brings itself are left out.
+    (templates, say) and files whose bytecode a wheel brings itself are left out. `environ` has the
+    PATH where the interpreter is looked for, and what it may need to start.
     """
     scheme = Scheme(prefix=work.params["prefix"], python=work.params["python"])
-    python = _needed_python(scheme.python)
+    python = _needed_python(scheme.python, environ)
     files = {name: work.inputs[name].path() for name in work.params["wheels"]}
     owned = merged({name: read_wheel(file, name, scheme) for name, file in files.items()})
     modules = sorted(_modules(owned, scheme), key=lambda module: module.target)
-    with layer_outputs(work, work.params["comment"]) as writer, _compiler(python, work) as compiled:
+    with (
+        layer_outputs(work, work.params["comment"]) as writer,
+        _compiler(python, work, environ) as compiled,
+    ):
         for owner, group in groupby(modules, key=lambda module: module.owner):
             for module, source in _sources(files[owner], owner, group):
                 if pyc := compiled("/" + module.path, source):
@@ -67,18 +71,18 @@ def run(work: Work) -> None:
                 work.tick(0)
 
 
-def compiler_version(minor: str) -> str:
+def compiler_version(minor: str, environ: Mapping[str, str]) -> str:
     """The full version of the CPython that compiles for `major.minor`, `3.11.7`; ActionError.
 
     It belongs into the key of the action: patch releases differ in the bytecode that they write.
     """
     code = "import platform; print(platform.python_version())"
-    command = [str(_needed_python(minor)), "-I", "-c", code]
+    command = [str(_needed_python(minor, environ)), "-I", "-c", code]
     return subprocess.run(command, capture_output=True, text=True, check=True).stdout.strip()
 
 
-def _needed_python(minor: str) -> Path:
-    python = find_python(minor)
+def _needed_python(minor: str, environ: Mapping[str, str]) -> Path:
+    python = find_python(minor, environ)
     if python is None:
         raise ActionError(
             f"bytecode for the image needs `python{minor}` on PATH, which is not there",
@@ -87,9 +91,9 @@ def _needed_python(minor: str) -> Path:
     return python
 
 
-def find_python(minor: str) -> Path | None:
+def find_python(minor: str, environ: Mapping[str, str]) -> Path | None:
     """A CPython of exactly this `major.minor`: `python<minor>` on PATH, or the running one."""
-    folders = os.environ.get("PATH", "").split(os.pathsep)
+    folders = environ.get("PATH", "").split(os.pathsep)
     named = [Path(folder, f"python{minor}") for folder in folders if folder]
     found = (_probed(candidate, minor) for candidate in (*named, Path(sys.executable)))
     return next((python for python in found if python), None)
@@ -144,9 +148,11 @@ def _sources(
 
 
 @contextmanager
-def _compiler(python: Path, work: Work) -> Iterator[Callable[[str, bytes], bytes]]:
+def _compiler(
+    python: Path, work: Work, environ: Mapping[str, str]
+) -> Iterator[Callable[[str, bytes], bytes]]:
     """A function from co_filename and source to a pyc (empty if it does not compile)."""
-    clean = {k: v for k, v in os.environ.items() if not k.startswith("PYTHON")}
+    clean = {k: v for k, v in environ.items() if not k.startswith("PYTHON")}
     child = subprocess.Popen(
         [python, "-s", "-S", "-W", "ignore", "-c", _COMPILER],
         stdin=subprocess.PIPE,

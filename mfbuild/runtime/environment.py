@@ -8,8 +8,7 @@ from pathlib import Path
 
 from .arguments import Arguments
 
-# Metaflow refuses to run for nobody, and for root, which is what the image's user may be called.
-_NOBODY = ("", "root")
+_USERS = ("METAFLOW_USER", "SUDO_USER", "USERNAME", "USER")
 _NAMESPACE = Path("/var/run/secrets/kubernetes.io/serviceaccount/namespace")
 
 
@@ -26,11 +25,19 @@ def metaflow_environment(
     return {**added, **_person(arguments, environ), **_code(folder, environ), **_pod(environ)}
 
 
+def user_of(environ: Mapping[str, str]) -> str | None:
+    """The person as Metaflow knows them (metaflow/util.py, `get_username`), in this order.
+
+    None for nobody and for root, for whom it refuses to run.
+    """
+    found = (environ.get(name) for name in _USERS)
+    return next((name for name in found if name and name != "root"), None)
+
+
 def _person(arguments: Arguments, environ: Mapping[str, str]) -> dict[str, str]:
     """Options of @project go in as variables: they do no harm to a flow without it."""
     person = arguments.person
-    known = (environ.get(name, "") for name in ("METAFLOW_USER", "USER", "USERNAME", "SUDO_USER"))
-    user = person.user or ("flyte" if all(name in _NOBODY for name in known) else None)
+    user = person.user or (None if user_of(environ) else "flyte")
     given = {
         "METAFLOW_USER": user,
         "METAFLOW_OWNER": person.user,

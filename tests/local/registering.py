@@ -6,6 +6,7 @@ usage: python -m tests.local.registering WORKSPACE MODE [NUMBER]
 from __future__ import annotations
 
 import json
+import os
 import sys
 from collections.abc import Callable, Iterator
 from contextlib import closing
@@ -37,7 +38,13 @@ CODE = b"code of "
 def backend(root: Path, **changes: Any) -> EmbeddedBackend:
     """The backend of the workspace `root`; steps run in the interpreter of the tests."""
     with closing(Store.open(root / "store")) as store:
-        given = {"projects": PROJECTS, "place": "host", "warn": unwarned, **changes}
+        given = {
+            "projects": PROJECTS,
+            "sandbox": "host",
+            "environ": dict(os.environ),
+            "warn": unwarned,
+            **changes,
+        }
         return EmbeddedBackend(root, store, **given)
 
 

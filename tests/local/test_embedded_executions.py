@@ -294,7 +294,7 @@ def test_steps_run_in_the_images_of_the_kept_bundle(here: Workspace, mfbuild: Ru
         FLOW.replace('print("file"', 'print(os.sys.executable, "file"')
     )
     (made,) = mfbuild.package("flow.py", "--platform", "linux/amd64", cwd=here.root)
-    here.backend = backend(here.root, place=None)
+    here.backend = backend(here.root, sandbox=None)
     here.launch_plan = push(read_bundle(Path(made["path"])), here.backend).launch_plan_id
     here.start("r1")
     assert here.wait("r1").phase == "succeeded", here.output("r1")

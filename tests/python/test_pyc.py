@@ -26,7 +26,7 @@ def compiled(folder: Path, *wheels: Path, python: str = MINOR) -> Path:
     """The folder with the outputs of `python.pyc` for these wheels."""
     names = [wheel.name for wheel in wheels]
     params = {"python": python, "prefix": "opt/venv", "wheels": names, "comment": "bytecode"}
-    run(make_work(folder, params, {wheel.name: wheel for wheel in wheels}))
+    run(make_work(folder, params, {wheel.name: wheel for wheel in wheels}), dict(os.environ))
     return folder
 
 
@@ -116,13 +116,13 @@ def test_find_python_looks_behind_shims(tmp_path: Path, monkeypatch: pytest.Monk
     shim("good", "python3.1", real)  # claims to be another version
     folders = ("missing", "", "broken", "text", "good")
     monkeypatch.setenv("PATH", os.pathsep.join(str(tmp_path / f) if f else f for f in folders))
-    assert find_python(MINOR) == Path(sys.executable)
-    assert find_python("3.1") is None
+    assert find_python(MINOR, os.environ) == Path(sys.executable)
+    assert find_python("3.1", os.environ) is None
 
 
 def test_the_running_interpreter_is_the_last_resort(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("PATH", "")
-    assert find_python(MINOR) == Path(sys.executable)
+    assert find_python(MINOR, os.environ) == Path(sys.executable)
 
 
 def impostor(folder: Path, then: str) -> None:
@@ -155,6 +155,6 @@ def test_cancelling_ends_the_interpreter(tmp_path: Path, monkeypatch: pytest.Mon
     params = {"python": MINOR, "prefix": "opt/venv", "wheels": [wheel.name], "comment": "x"}
     work = make_work(tmp_path / "out", params, {wheel.name: wheel}, tick=cancel)
     with pytest.raises(Interrupted):
-        run(work)
+        run(work, dict(os.environ))
     with pytest.raises(ProcessLookupError):
         os.kill(int((work.scratch / "pid").read_text()), 0)

@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 import json
+from itertools import product
 from pathlib import Path
+from typing import Any
 
+import metaflow.metaflow_config
+import metaflow.util
 import pytest
 
 from mfbuild.runtime.arguments import parse
-from mfbuild.runtime.environment import metaflow_environment
+from mfbuild.runtime.environment import metaflow_environment, user_of
 
 
 def found(folder: Path, person: str = "{}", **environ: str) -> dict[str, str]:
@@ -27,6 +31,19 @@ def test_what_every_step_has(tmp_path: Path) -> None:
 @pytest.mark.parametrize("environ", [{}, {"USER": "root"}, {"USER": "", "USERNAME": "root"}])
 def test_a_container_of_nobody_has_a_user(environ: dict[str, str], tmp_path: Path) -> None:
     assert found(tmp_path, **environ)["METAFLOW_USER"] == "flyte"
+
+
+def test_the_user_is_whom_metaflow_finds(monkeypatch: pytest.MonkeyPatch) -> None:
+    names = ("METAFLOW_USER", "SUDO_USER", "USERNAME", "USER", "LOGNAME")
+    theirs: Any = metaflow.util.get_username
+    for values in product(("", "root", "ada"), repeat=len(names)):
+        environ = {
+            name: v and v.replace("ada", name) for name, v in zip(names, values, strict=True)
+        }
+        monkeypatch.setattr(metaflow.metaflow_config, "USER", environ["METAFLOW_USER"])
+        for name in names:
+            monkeypatch.setenv(name, environ[name])
+        assert user_of(environ) == theirs()
 
 
 def test_a_person_is_who_deployed(tmp_path: Path) -> None:

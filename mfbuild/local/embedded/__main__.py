@@ -19,7 +19,7 @@ def main() -> None:
     sys.path[0] = str(Path(__file__).parents[3])
     from mfbuild.local.embedded import process
 
-    process.main(folder, lock, store)
+    process.main(folder, lock, store, dict(os.environ))
 
 
 if __name__ == "__main__":

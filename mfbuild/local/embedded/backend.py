@@ -23,7 +23,8 @@ class EmbeddedBackend:
     """The Backend that is the folder `.mfbuild/flyte` of the workspace `root`.
 
     `projects` are those of the configuration, with their domains; `sandbox` is where steps run, one
-    of `local.places.PLACES`; None: in their images, without a container where that is possible.
+    of `local.sandbox.choose.PLACES`; None: in their images, without a container where that is
+    possible. `environ` is the caller's environment.
     `warn` gets a sentence for each run that a list leaves out.
     """
 
@@ -35,10 +36,12 @@ class EmbeddedBackend:
         store: Store,
         projects: Mapping[str, Sequence[str]],
         sandbox: str | None,
+        environ: Mapping[str, str],
         warn: Callable[[str], None],
     ) -> None:
         self.root = root.absolute()
-        self._store, self._place, self._warn = store.root.absolute(), sandbox, warn
+        self._store, self._warn = store.root.absolute(), warn
+        self._sandbox, self._environ = sandbox, environ
         self._files = BackendFiles(self.root / FLYTE)
         self.registrations = EmbeddedRegistrations(self._files, projects)
 
@@ -53,7 +56,8 @@ class EmbeddedBackend:
             runs=self.root / RUNS,
             registrations=self.registrations,
             store=self._store,
-            sandbox=self._place or default_sandbox(),
+            sandbox=self._sandbox or default_sandbox(),
+            environ=self._environ,
             warn=self._warn,
         )
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import signal
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -33,6 +33,7 @@ from mfbuild.local.record.state import (
     read_infos,
     write_info,
 )
+from mfbuild.runtime.environment import user_of
 
 _GRACE = 30.0
 _PAUSE = 0.05
@@ -42,20 +43,22 @@ _PAUSE = 0.05
 class EmbeddedExecutions:
     """The Executions of a workspace.
 
-    `runs` is the folder of its runs, `store` that of the store; steps run in `sandbox`; `warn` is
-    told of runs whose files are damaged, where runs are listed.
+    `runs` is the folder of its runs, `store` that of the store; steps run in `sandbox`, with
+    what of `environ` they may see; `warn` is told of runs whose files are damaged, where runs are
+    listed.
     """
 
     runs: Path
     registrations: EmbeddedRegistrations
     store: Path
     sandbox: str
+    environ: Mapping[str, str]
     warn: Callable[[str], None]
 
     def start(self, id: ExecutionId, of: Identifier, inputs: LiteralMap) -> None:
         """As in Executions: a process of its own performs the run, also when this one has ended."""
         asked = request_of(id, of, inputs)
-        info = begun(asked, self.registrations, self.sandbox)
+        info = begun(asked, self.registrations, self.sandbox, user_of(self.environ))
         folder = self.runs / id.name
         with self.registrations.files.locked() as scratch:
             if folder.exists():
@@ -65,7 +68,7 @@ class EmbeddedExecutions:
                 make(self.runs)
                 (scratch / id.name).rename(folder)
         if lock is not None:
-            spawn(folder, lock, self.store)
+            spawn(folder, lock, self.store, self.environ)
 
     def get(self, id: ExecutionId) -> Execution | None:
         folder = self.runs / id.name

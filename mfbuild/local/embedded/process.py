@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
+from collections.abc import Mapping
 from pathlib import Path
 
 from mfbuild.engine.signals import terminable
@@ -21,7 +22,7 @@ OUTPUT = "output"
 _MAIN = Path(__file__).with_name("__main__.py")
 
 
-def spawn(folder: Path, lock: int, store: Path) -> None:
+def spawn(folder: Path, lock: int, store: Path, environ: Mapping[str, str]) -> None:
     """Start the process that performs the run in `folder`, and give it the lock of that.
 
     It is a session of its own, and nobody's child, before this returns. FlyteError.
@@ -32,6 +33,7 @@ def spawn(folder: Path, lock: int, store: Path) -> None:
             code = subprocess.Popen(
                 command,
                 cwd=folder.parents[2],
+                env=environ,
                 stdin=subprocess.DEVNULL,
                 stdout=output,
                 stderr=output,
@@ -47,7 +49,7 @@ def spawn(folder: Path, lock: int, store: Path) -> None:
         raise FlyteError("the run cannot be started", where=str(folder / OUTPUT))
 
 
-def main(folder: Path, lock: int, store: Path) -> None:
+def main(folder: Path, lock: int, store: Path, environ: Mapping[str, str]) -> None:
     """Perform the run in `folder`; how that ends is in its record."""
     reporter = PlainReporter(sys.stderr)
     try:
@@ -57,13 +59,18 @@ def main(folder: Path, lock: int, store: Path) -> None:
             state.update(phase="running")
             with Store.open(store) as opened:
                 python, workers = Path(sys.executable), os.cpu_count() or 1
-                perform_registered(state, opened, reporter, python=python, workers=workers)
+                perform_registered(state, opened, reporter, environ, python, workers)
     except MfbuildError as error:
         reporter.note(f"error: {error}")
 
 
 def perform_registered(
-    state: RunState, store: Store, reporter: PlainReporter, *, python: Path, workers: int
+    state: RunState,
+    store: Store,
+    reporter: PlainReporter,
+    environ: Mapping[str, str],
+    python: Path,
+    workers: int,
 ) -> None:
     """Run what `state` is the record of, a run of what is registered, as far as it is not done."""
     # Who starts a run, or asks how it stands, needs none of these.
@@ -77,7 +84,7 @@ def perform_registered(
         sandbox=state.info.sandbox,
         workers=min(workers, found.parallelism or workers),
         python=python,
-        environ={**os.environ, **found.settings},
+        environ={**environ, **found.settings},
         here=Path(state.info.here or root),
     )
     sandbox = choose_sandbox(found.packaged, request, state.folder, store, reporter)

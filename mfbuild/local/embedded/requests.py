@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 import re
 import time
 from collections.abc import Iterator, Mapping
@@ -24,7 +23,6 @@ from mfbuild.local.embedded.registered import RegisteredRun, registered
 from mfbuild.local.embedded.registrations import EmbeddedRegistrations
 from mfbuild.local.record.state import RunInfo
 from mfbuild.local.sandbox.render import as_text
-from mfbuild.local.settings import user_of
 from mfbuild.local.workflow.model import Values
 
 REQUEST = "request.pb"
@@ -62,7 +60,10 @@ def read_request(folder: Path) -> ExecutionCreateRequest | None:
 
 
 def begun(
-    asked: ExecutionCreateRequest, registrations: EmbeddedRegistrations, sandbox: str
+    asked: ExecutionCreateRequest,
+    registrations: EmbeddedRegistrations,
+    sandbox: str,
+    owner: str | None,
 ) -> RunInfo:
     """The record of a run that has yet to begin; FlyteError names all that is wrong with it."""
     of, given = asked.spec.launch_plan, dict(asked.inputs.literals)
@@ -89,7 +90,7 @@ def begun(
         domain=asked.domain,
         entity=of.name,
         prefix=of.name[: of.name.index(found.packaged.spec.name)],
-        owner=user_of(os.environ),
+        owner=owner,
         here=str(Path.cwd()),
     )
 

@@ -185,6 +185,8 @@ def read_info(folder: Path) -> RunInfo:
         value = json.loads((folder / RUN_JSON).read_bytes())
         if value.pop("format") != _FORMAT:
             raise ValueError("it has another format")
+        if "place" in value:  # what `sandbox` was once called
+            value["sandbox"] = value.pop("place")
         info = RunInfo(**value)
         times = (info.began, info.began if info.ended is None else info.ended)
         if info.phase not in get_args(Phase) or not all(0 <= time < _NO_TIME for time in times):

@@ -64,7 +64,7 @@ class Engine:
         # By name alone: values would be on the command line, for everybody to see.
         words += [word for variable in sorted(env) for word in ("-e", variable)]
         words += ["--entrypoint", IMAGE_PYTHON, name, self.images.launcher]
-        return LauncherStart(tuple(words), {**os.environ, **env}, IMAGE_PYTHON)
+        return LauncherStart(tuple(words), {**self.images.environ, **env}, IMAGE_PYTHON)
 
     def _user(self) -> list[str]:
         """Files that steps write are the caller's."""
@@ -141,7 +141,7 @@ class Runc:
             str(folder),
             name,
         )
-        return LauncherStart(argv, dict(os.environ), IMAGE_PYTHON)
+        return LauncherStart(argv, dict(self.images.environ), IMAGE_PYTHON)
 
 
 def _make_root(root: Path, mounts: Iterable[Mount]) -> None:
