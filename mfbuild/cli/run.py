@@ -164,7 +164,7 @@ def perform(
     """Run what `state` is the record of, as far as it is not done, and print its name."""
     from mfbuild.local.parameters import given_parameters
     from mfbuild.local.perform import perform as perform_run
-    from mfbuild.local.runnable import Given
+    from mfbuild.local.run_source import Given
 
     request, sandbox = entered
     values = given_parameters(packaged.spec, list(state.info.parameters.items()))

@@ -1,4 +1,4 @@
-"""Performs a run in its place: starts its launchers early, ends on SIGTERM, leaves nothing."""
+"""Performs a run in its sandbox: starts its launchers early, ends on SIGTERM, leaves nothing."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from contextlib import closing, nullcontext
 
 from mfbuild.engine.signals import terminable
 from mfbuild.local.record.state import RunState
-from mfbuild.local.runnable import Runnable
+from mfbuild.local.run_source import Runnable
 from mfbuild.local.sandbox.choose import RunOptions
 from mfbuild.local.sandbox.executor import Processes, Sandbox
 from mfbuild.report import PlainReporter

@@ -13,7 +13,7 @@ from mfbuild.local.program import Program
 from mfbuild.local.progress import Progress, label_of
 from mfbuild.local.record.completed import completed
 from mfbuild.local.record.state import RUNS, RunState
-from mfbuild.local.runnable import Runnable
+from mfbuild.local.run_source import Runnable
 from mfbuild.local.sandbox.choose import RunOptions
 from mfbuild.local.sandbox.executor import Executor, last_lines
 from mfbuild.local.sandbox.pod import LOG, PodContext

@@ -1,4 +1,4 @@
-"""What there is of a flow before it is run: its spec, its code, its templates, its images."""
+"""What a run runs: the spec, code, templates and images of a flow, and its entities and inputs."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ import shutil
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING, Protocol
 
 from mfbuild.build.load import LoadedFlow
 from mfbuild.build.session import Session
@@ -14,7 +15,11 @@ from mfbuild.bundle.read import Bundle, flow_of
 from mfbuild.engine.model import Digest
 from mfbuild.errors import BundleError
 from mfbuild.flow.spec import FlowSpec
+from mfbuild.local.parameters import Value
 from mfbuild.oci.layout import Extent, blob_name
+
+if TYPE_CHECKING:
+    from mfbuild.local.program import Program
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,6 +43,39 @@ class RunSource:
     def image_of(self, step: str) -> str:
         """What the tasks of the run call the image of a step."""
         return next(name for name, found in self.images.items() if found == step)
+
+
+class Runnable(Protocol):
+    """What is to be run, wherever its entities come from."""
+
+    @property
+    def packaged(self) -> RunSource:
+        """The flow, and the images of its steps."""
+
+    @property
+    def first_image(self) -> str:
+        """What the first task calls its image."""
+
+    def program(self, folder: Path) -> Program:
+        """The workflow and its inputs, with what it needs of files laid into `folder`; OSError."""
+
+
+@dataclass(frozen=True, slots=True)
+class Given:
+    """A packaged flow with the Parameters of a run; `prefix` comes before its entities' names."""
+
+    packaged: RunSource
+    parameters: Mapping[str, Value]
+    prefix: str
+
+    @property
+    def first_image(self) -> str:
+        return self.packaged.image_of(self.packaged.spec.start)
+
+    def program(self, folder: Path) -> Program:
+        from mfbuild.local.program import program_of
+
+        return program_of(self.packaged, self.prefix, self.parameters, folder)
 
 
 def from_bundle(bundle: Bundle) -> RunSource:

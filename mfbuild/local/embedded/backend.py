@@ -23,8 +23,8 @@ class EmbeddedBackend:
     """The Backend that is the folder `.mfbuild/flyte` of the workspace `root`.
 
     `projects` are those of the configuration, with their domains; `sandbox` is where steps run, one
-    of `local.sandbox.choose.PLACES`; None: in their images, without a container where that is
-    possible. `environ` is the caller's environment.
+    of `local.sandbox.choose.SANDBOXES`; None: in their images, without a container where
+    that is possible. `environ` is the caller's environment.
     `warn` gets a sentence for each run that a list leaves out.
     """
 

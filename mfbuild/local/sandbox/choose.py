@@ -1,4 +1,4 @@
-"""How a run is to be made, and where its steps are to be."""
+"""What a caller asks of a run (RunOptions), and the sandbox that this means (choose_sandbox)."""
 
 from __future__ import annotations
 
@@ -24,13 +24,13 @@ from mfbuild.report import PlainReporter
 if TYPE_CHECKING:
     from mfbuild.local.sandbox.container import Engine, Runc
 
-PLACES = ("rootfs", "container", "host")
+SANDBOXES = ("rootfs", "container", "host")
 _SBIN = "/usr/sbin:/sbin"  # where runc may be, and a user's PATH does not lead
 
 
 @dataclass(frozen=True, slots=True)
 class RunOptions:
-    """How a run is to be made. `sandbox` is one of PLACES; `python` the caller's interpreter.
+    """How a run is to be made. `sandbox` is one of SANDBOXES; `python` the caller's interpreter.
 
     `here` is the folder from which Metaflow looks for the local datastore; `step` is the one step
     that is to run again, on what the run has.

@@ -41,7 +41,7 @@ def _answers(engine: str) -> bool:
 
 @dataclass(frozen=True, slots=True)
 class Engine:
-    """The Place of containers by Docker or Podman; each image is loaded once."""
+    """The Sandbox of containers by Docker or Podman; each image is loaded once."""
 
     images: StepImages
     engine: str
@@ -112,7 +112,7 @@ def _feed(command: list[str], chunks: Iterable[bytes]) -> None:
 
 @dataclass(frozen=True, slots=True)
 class Runc:
-    """The Place of containers by runc, over the images that are laid out in the store."""
+    """The Sandbox of containers by runc, over the images that are laid out in the store."""
 
     images: StepImages
     program: str

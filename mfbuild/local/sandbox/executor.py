@@ -71,7 +71,7 @@ class Executor(Protocol):
 class LauncherStart:
     """How to start a launcher in an environment, and where that has its interpreter.
 
-    Where it ends with 125 before it began (see sandbox.py), `otherwise` is started in its place.
+    Where it ends with 125 before it began (see namespaces.py), `otherwise` is started in its place.
     `note` is what people are to know of jobs that it starts.
     """
 
@@ -146,7 +146,7 @@ class Processes:
     """
 
     def __init__(self, sandbox: Sandbox, folder: Path, note: Callable[[str], None]) -> None:
-        self._place, self._folder, self._note = sandbox, folder, note
+        self._sandbox, self._folder, self._note = sandbox, folder, note
         self._noted: set[str] = set()
         self._launchers: dict[_Key, _Running] = {}
         self._ahead: dict[str, tuple[_Running, LauncherStart]] = {}
@@ -154,12 +154,12 @@ class Processes:
 
     def ahead(self, image: str) -> None:
         """Begin to start a launcher for jobs of `image`, and do not wait until it is there."""
-        environment = self._place.environment(image)
-        launch = self._place.launch(environment)
+        environment = self._sandbox.environment(image)
+        launch = self._sandbox.launch(environment)
         self._ahead[environment] = _started(launch, self._log(environment)), launch
 
     def start(self, job: ProcessJob) -> None:
-        environment = self._place.environment(job.image)
+        environment = self._sandbox.environment(job.image)
         imported = tuple(
             sorted((n, v) for n, v in job.env.items() if not n.startswith(_OF_ATTEMPTS))
         )
@@ -209,7 +209,7 @@ class Processes:
         environment, imported = key
         log = self._log(environment)
         begun = self._ahead.pop(environment, None)
-        launch: LauncherStart | None = begun[1] if begun else self._place.launch(environment)
+        launch: LauncherStart | None = begun[1] if begun else self._sandbox.launch(environment)
         while launch:
             running = begun[0] if begun else _started(launch, log)
             begun = None

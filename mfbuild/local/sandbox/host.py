@@ -13,7 +13,7 @@ from mfbuild.local.sandbox.runtime_tree import LAUNCHER
 
 @dataclass(frozen=True, slots=True)
 class HostSandbox:
-    """The Place that is this machine as it is. `environ` is the caller's environment."""
+    """The Sandbox that is this machine as it is. `environ` is the caller's environment."""
 
     python: Path
     toolbox: Path

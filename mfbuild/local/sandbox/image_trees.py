@@ -1,4 +1,4 @@
-"""Images laid out in the store: each layer unpacked once, each image a tree of hard links.
+"""Lays images out in the store: each layer unpacked once, each image a tree of hard links.
 
 `roots/layers/<diffID>` holds a layer as it is, whiteouts included; `roots/images/<chainID>` a
 stack of layers applied one on another (image-spec, layer.md). What is there is whole: trees are

@@ -1,4 +1,4 @@
-"""The images of a run: which step's image a task names, and what every place gives them."""
+"""The images of a run: which step's image a task names, and what every sandbox gives to it."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ class StepImages:
     """The images that tasks name, and what of this machine steps in them see.
 
     `steps` maps the name in a task's template to the step whose image it is; `binds` are files
-    and folders; `scratch` is a folder of the run for what its places need.
+    and folders; `scratch` is a folder of the run for what its sandbox needs.
     """
 
     bundle: Bundle

@@ -53,6 +53,7 @@ class Launcher:
             self._buffer += data
         line, _, self._buffer = self._buffer.partition(b"\n")
         request = json.loads(line)
+        # Before the flow is imported: what it imports may look at them.
         os.environ.update(request.get("env", {}))
         warm: list[str] | None = request["warm"]
         return warm
@@ -60,6 +61,7 @@ class Launcher:
     def serve(self, run: Run | None = None) -> None:
         """Answer requests until there are no more; steps are started by `run` if it is given."""
         self._run = run
+        # Else the end of a child would go unseen while this waits for requests.
         wakeup, waker = os.pipe()
         for end in (wakeup, waker):
             os.set_blocking(end, False)
@@ -116,6 +118,7 @@ class Launcher:
     def _start(self, request: dict[str, Any]) -> None:
         pid = os.fork()
         if pid == 0:
+            # A task that held them would keep the runner from seeing the launcher's end.
             os.close(self._requests)
             os.close(self._answers)
             self._become(request)
@@ -124,7 +127,7 @@ class Launcher:
     def _become(self, request: dict[str, Any]) -> NoReturn:
         """Turn this child into the task that `request` asks for."""
         argv, env = request["argv"], {**self._environ, **request["env"]}
-        self._keys.clear()
+        self._keys.clear()  # this process waits for none of them
         try:
             _leave(request["folder"])
             if self._run and argv[1:3] == _MODULE:
@@ -176,6 +179,7 @@ def _leave(folder: str) -> None:
     """Be no part of the launcher any more, and write to a log of one's own."""
     os.setsid()
     signal.set_wakeup_fd(-1)
+    # What is ignored stays so in the program that a process becomes; handlers do not.
     for number in (signal.SIGCHLD, signal.SIGTERM, signal.SIGPIPE):
         signal.signal(number, signal.SIG_DFL)
     signal.signal(signal.SIGINT, signal.default_int_handler)
@@ -212,7 +216,8 @@ def main() -> None:
     requests, answers = os.dup(0), os.dup(1)
     os.dup2(os.open(os.devnull, os.O_RDONLY), 0)
     os.dup2(2, 1)
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # ^C is for the runner, which hangs up then
+    # Orphans of tasks become children of the launcher, which can find and kill them in the end.
     if sys.platform == "linux":
         with contextlib.suppress(OSError, AttributeError):
             ctypes.CDLL(None).prctl(_SUBREAPER, 1, 0, 0, 0)

@@ -30,6 +30,7 @@ def by_loader(tree: Path, folder: Path, launcher: str, env: Mapping[str, str]) -
     `sys.executable` again gets the same.
     """
     if not folder.is_dir():
+        # Beside, and renamed: who finds the folder finds all of it.
         beside = folder.with_name(f".{folder.name}.{os.getpid()}")
         _make_environment(tree, beside, folder)
         with contextlib.suppress(OSError):  # another process was quicker
@@ -37,6 +38,7 @@ def by_loader(tree: Path, folder: Path, launcher: str, env: Mapping[str, str]) -
         shutil.rmtree(beside, ignore_errors=True)
     python = str(folder / "bin/python")
     env = {**env, "VIRTUAL_ENV": str(folder), "PATH": f"{folder}/bin:{env.get('PATH', '')}"}
+    # Programs of the image look for these below `/`, which is the machine's.
     if (tree / _CERTIFICATES).is_file():
         env.setdefault("SSL_CERT_FILE", str(tree / _CERTIFICATES))
     if (tree / _ZONES).is_dir():
@@ -53,9 +55,11 @@ def _make_environment(tree: Path, folder: Path, final: Path) -> None:
     shutil.rmtree(folder, ignore_errors=True)
     (folder / "bin").mkdir(parents=True)
     (folder / "lib").symlink_to(tree / "opt/venv/lib")
+    # `home` is where the interpreter looks for its standard library: in the image's tree.
     settings = (tree / "opt/venv/pyvenv.cfg").read_text()
     (folder / "pyvenv.cfg").write_text(settings.replace("home = /", f"home = {tree}/"))
     python = folder / "bin/python"
+    # Without --argv0 `sys.executable` would be the loader.
     words = [
         str(loader),
         "--library-path",

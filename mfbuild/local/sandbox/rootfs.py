@@ -1,7 +1,8 @@
-"""`--in rootfs`: steps run in their image, laid out in the store, with its interpreter and libc.
+"""`--in rootfs` (RootfsSandbox): steps run in their image, laid out in the store.
 
-Preferably in namespaces of their own, where the image's files are the only ones but for a few
-folders; where the machine grants none, through the image's dynamic loader, among all files.
+Preferably in namespaces of their own (namespaces.py), where the image's files are the only ones
+but for a few folders; where the machine grants none, through the image's dynamic loader
+(loader.py), among all files.
 """
 
 from __future__ import annotations
@@ -24,7 +25,7 @@ _NAMESPACES = Path(__file__).with_name("namespaces.py")
 
 @dataclass(frozen=True, slots=True)
 class RootfsSandbox:
-    """The Place of laid out images."""
+    """The Sandbox of laid out images."""
 
     images: StepImages
 

@@ -1,4 +1,4 @@
-"""What runs beside a step: the runtime package and the launcher, laid out once in the store."""
+"""The runtime package and the launcher, laid out in the store, where every sandbox has them."""
 
 from __future__ import annotations
 
