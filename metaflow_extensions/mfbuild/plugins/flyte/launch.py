@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from metaflow._vendor import click
 
+from .installed import installed
 from .remote import FlyteException, Remote, elsewhere, remote_of, shaping, top_level_words
 
 if TYPE_CHECKING:
@@ -41,7 +42,7 @@ class Launch:
         obj.flyte_project = obj.flyte_domain = None
         obj.flyte_words = (*top_level_words(), *shaping(added))
         launch = cls()
-        with remote_of(obj) as remote:
+        with installed(), remote_of(obj) as remote:
             launch._register(remote, remote.package(remote.load()), flow, obj.flow_datastore)
         return launch
 

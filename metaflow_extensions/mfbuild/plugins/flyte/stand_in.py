@@ -11,11 +11,11 @@ from typing import TYPE_CHECKING, Any
 
 from metaflow.runner.deployer import Deployer
 
+from .installed import installed
 from .remote import FlyteException
 
 if TYPE_CHECKING:
     from mfbuild.flow.spec import ParameterSpec
-    from mfbuild.flyte.backend import LaunchPlan
     from mfbuild.push.target import PushTarget
 
 _TYPES = {"int": "int", "float": "float", "bool": "bool", "str": "str", "json": "JSONType"}
@@ -28,7 +28,7 @@ def stand_in(identifier: str) -> Any:
     """
     *where, name = identifier.split("/")
     project, domain = where if len(where) == 2 else (None, None)
-    with _found(project, domain) as (root, target, project, domain):
+    with installed(), _found(project, domain) as (root, target, project, domain):
         from mfbuild.flyte.parameters import parameters_of
         from mfbuild.push.deployment import deployment_of
         from mfbuild.push.names import FlowWord, find_launch_plan
@@ -51,14 +51,12 @@ def stand_in(identifier: str) -> Any:
 
 def deployed_names() -> list[str]:
     """The names of what is active where flows go by default."""
-    from mfbuild.flyte.names import PERSON
+    with installed(), _found(None, None) as (_, target, project, domain):
+        from mfbuild.flyte.names import PERSON
 
-    def is_ours(plan: LaunchPlan) -> bool:
-        return PERSON in plan.spec.fixed_inputs.literals
-
-    with _found(None, None) as (_, target, project, domain):
         active = target.backend.registrations.active(project, domain)
-        return sorted(plan.id.name for plan in active if is_ours(plan))
+        ours = [plan for plan in active if PERSON in plan.spec.fixed_inputs.literals]
+        return sorted(plan.id.name for plan in ours)
 
 
 @contextmanager
