@@ -148,8 +148,15 @@ def _export_pex(path: Path, request: Request, platform: Platform, settings: Inde
         description, output = Path(folder, "platform.json"), Path(folder, "pylock.toml")
         description.write_text(json.dumps(target), encoding="utf-8")
         command = [sys.executable, "-m", "pex.cli", "lock", "export", "--format", "pep-751"]
-        command += ["--complete-platform", str(description), "--output", str(output), str(path)]
-        done = subprocess.run(command, capture_output=True, env=dict(settings.environ), check=False)
+        command += ["--complete-platform", str(description), "--output", str(output)]
+        # In that folder: `python -m` takes a module of the working one before an installed one.
+        done = subprocess.run(
+            [*command, str(path.absolute())],
+            cwd=folder,
+            capture_output=True,
+            env=dict(settings.environ),
+            check=False,
+        )
         if done.returncode:
             reason = " ".join(redact(done.stderr.decode(errors="replace")).split())
             raise ResolveError(f"pex cannot read this lock: {reason}", where=str(path))

@@ -197,6 +197,19 @@ def test_a_pex_lock_is_taken(tmp_path: Path) -> None:
     assert files_of(lock, asked) == files_of(lock, asked, ARM64) == [DEP.name, TOP.name]
 
 
+def test_a_folder_pex_beside_the_flow_is_not_pex(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "pex").mkdir()
+    for name in ("__init__.py", "cli.py"):
+        (tmp_path / "pex" / name).write_text("raise SystemExit('a file of the workspace was run')")
+    monkeypatch.chdir(tmp_path)
+    with serve(TOP, DEP) as index:
+        Path("pex.lock").write_text(pex_lock(index, TOP, DEP))
+        lock = brought(Path("pex.lock"), index, request("top"))
+    assert files_of(lock, request("top")) == [DEP.name, TOP.name]
+
+
 def test_a_pex_lock_that_pex_cannot_read_is_refused(tmp_path: Path) -> None:
     path = tmp_path / "pex.lock"
     path.write_text(json.dumps({"pex_version": "0.1"}))
