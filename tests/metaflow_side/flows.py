@@ -76,6 +76,7 @@ class Metaflow:
     store: Path
     env: Mapping[str, str] = field(default_factory=dict)
     cwd: Path | None = None
+    interpreter: str = sys.executable
 
     def __call__(self, flow: Path, *words: str, **env: str) -> Done:
         return replace(self, cwd=self.cwd or flow.parent).python(str(flow), *words, **env)
@@ -83,7 +84,7 @@ class Metaflow:
     def python(self, *words: str, **env: str) -> Done:
         """What a process of the interpreter leaves; no user is known but `ada`."""
         done = subprocess.run(
-            [sys.executable, *words],
+            [self.interpreter, *words],
             cwd=self.cwd or self.root,
             env={**self.environ, **env},
             capture_output=True,
