@@ -9,13 +9,14 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from mfbuild.bundle.model import BundleImage, BundleManifest, assemble
+from mfbuild.bundle.model import BundleImage, BundleManifest, DomainRecord, assemble
 from mfbuild.bundle.read import Bundle, read_bundle
 from mfbuild.bundle.write import write_bundle
 from mfbuild.engine.model import Blob, Digest, Work
 from mfbuild.oci import image as tools
 from mfbuild.oci.tar import LayerWriter
 from mfbuild.oci.types import LAYER_GZIP, LayerInfo, Platform
+from tests.specs import flow, step
 
 AMD64 = Platform("linux", "amd64")
 ARM64 = Platform("linux", "arm64")
@@ -166,8 +167,8 @@ def sample_bundle(
         images=[own_image, shared_image],
         code=store.add(code),
         flyte=store.add(b"templates"),
-        spec={"name": "TrainFlow", "steps": ["start", "train", "end"]},
-        domains={"staging": {"registry": "registry.example.com/ml"}},
+        spec=flow(step("start", next=("train",)), step("train", next=("end",)), step("end")),
+        domains={"staging": DomainRecord("registry.example.com/ml", None, (), {})},
     )
 
 

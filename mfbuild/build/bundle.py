@@ -12,7 +12,7 @@ from mfbuild.build import pipeline
 from mfbuild.build.analyze import Analysis, FlowTarget
 from mfbuild.build.load import LoadedFlow
 from mfbuild.build.session import Session
-from mfbuild.bundle.model import BundleImage, BundleManifest, assemble
+from mfbuild.bundle.model import BundleImage, BundleManifest, DomainRecord, assemble
 from mfbuild.bundle.write import bundle_is_whole, bundle_path, write_bundle
 from mfbuild.config import Config, Domain
 from mfbuild.engine.model import Blob, Output
@@ -21,7 +21,6 @@ from mfbuild.engine.run import Results
 from mfbuild.engine.statcache import write_atomically
 from mfbuild.engine.store import BlobCorrupted
 from mfbuild.errors import BundleError, ResolveError, UsageError
-from mfbuild.flow.codec import public_json
 from mfbuild.oci.types import Platform
 from mfbuild.python.model import Lock
 
@@ -165,16 +164,16 @@ def _manifest(flow: FlowTarget, blobs: Mapping[Output, Blob], config: Config) ->
         ],
         code=blobs[flow.code.tarball],
         flyte=blobs[flow.flyte.templates],
-        spec=public_json(flow.spec),
-        domains={name: _shape(domain, config) for name, domain in config.domains.items()},
+        spec=flow.spec,
+        domains={name: _record(domain, config) for name, domain in config.domains.items()},
     )
 
 
-def _shape(domain: Domain, config: Config) -> dict[str, Any]:
-    """What of a domain shapes its entities (design.md .5); an endpoint does not."""
-    return {
-        "registry": domain.registry or config.registry,
-        "service_account": domain.service_account,
-        "image_pull_secrets": list(domain.image_pull_secrets),
-        "metaflow": dict(domain.metaflow),
-    }
+def _record(domain: Domain, config: Config) -> DomainRecord:
+    """What of a domain shapes its entities; an endpoint does not."""
+    return DomainRecord(
+        registry=domain.registry or config.registry,
+        service_account=domain.service_account,
+        image_pull_secrets=domain.image_pull_secrets,
+        metaflow=domain.metaflow,
+    )

@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
-import dataclasses
 import json
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import asdict, dataclass, field
 from typing import Any
 
 from mfbuild.engine.model import Blob, Digest, canonical
 from mfbuild.errors import BundleError
+from mfbuild.flow.codec import from_public_json, public_json
+from mfbuild.flow.decode import Malformed, array_of, mapping_of, member, optional, text
+from mfbuild.flow.spec import FlowSpec
 from mfbuild.oci.types import IMAGE_INDEX, Descriptor, Platform
 
 FORMAT = 1
@@ -38,11 +40,25 @@ class BundleImage:
 
 
 @dataclass(frozen=True, slots=True)
-class BundleManifest:
-    """What a bundle holds, by digest. `spec` and `domains` are JSON values.
+class DomainRecord:
+    """What of a domain of BUILD.toml shapes its entities, and so is in the version.
 
-    `spec` is the public FlowSpec; `domains` says of each domain what shapes its entities (design,
-    section 5). No project, endpoint, code address, provenance or path is in here.
+    `metaflow` are settings by their names in lower case, without METAFLOW_.
+    """
+
+    registry: str | None
+    service_account: str | None
+    image_pull_secrets: tuple[str, ...]
+    metaflow: Mapping[str, str]
+
+
+@dataclass(frozen=True, slots=True)
+class BundleManifest:
+    """What a bundle holds, by digest; `spec` is the public FlowSpec, `domains` are by name.
+
+    `document` is the object of bundle.json, out of which the other fields were read. Its bytes and
+    its version are made of it, so that both keep what a later mfbuild has added. No project,
+    endpoint, code address, provenance or path is in here.
     """
 
     flow: str
@@ -51,66 +67,35 @@ class BundleManifest:
     images: tuple[BundleImage, ...]
     code: Descriptor
     flyte: Descriptor
-    spec: Any
-    domains: Any
-
-    def json(self) -> dict[str, Any]:
-        """The object of bundle.json."""
-        return {
-            "format": FORMAT,
-            "flow": self.flow,
-            "version": self.version,
-            "steps": {
-                name: {"image": step.image.json(), "environment": str(step.environment)}
-                for name, step in self.steps.items()
-            },
-            "images": [
-                {
-                    "index": str(image.index),
-                    "manifests": {str(p): str(digest) for p, digest in image.manifests.items()},
-                }
-                for image in self.images
-            ],
-            "code": self.code.json(),
-            "flyte": self.flyte.json(),
-            "spec": self.spec,
-            "domains": self.domains,
-        }
+    spec: FlowSpec
+    domains: Mapping[str, DomainRecord]
+    document: Mapping[str, Any] = field(repr=False)
 
     def encode(self) -> bytes:
         """The bytes of bundle.json: indented for people, sorted for machines."""
         text = json.dumps(
-            self.json(), sort_keys=True, indent=2, ensure_ascii=False, allow_nan=False
+            self.document, sort_keys=True, indent=2, ensure_ascii=False, allow_nan=False
         )
         return f"{text}\n".encode()
 
     def content_version(self) -> str:
         """The version that this content has: of the canonical manifest, its own version blank."""
-        blank = dataclasses.replace(self, version="")
-        return Digest.of(canonical(blank.json()).encode()).hex[:VERSION_DIGITS]
+        return _version(self.document)
 
     @classmethod
     def parse(cls, data: bytes) -> BundleManifest:
-        """Read bundle.json; BundleError if it is not one, or one of another format."""
+        """Read bundle.json; BundleError, with where in it, if it is none or of another format."""
         try:
             value = json.loads(data)
             known = value["format"]
+            canonical(value).encode()  # refuses NaN and half a surrogate pair, which JSON can write
         except (ValueError, RecursionError, KeyError, TypeError) as error:
             raise BundleError(f"`{BUNDLE_JSON}` is not a bundle manifest") from error
         if known != FORMAT:
             raise BundleError(f"`{BUNDLE_JSON}` has the format `{known}`, not `{FORMAT}`")
         try:
-            return cls(
-                flow=_name(value["flow"], "flow"),
-                version=_text(value["version"]),
-                steps={_name(name, "step"): _step(step) for name, step in value["steps"].items()},
-                images=tuple(_image(image) for image in value["images"]),
-                code=Descriptor.parse(value["code"]),
-                flyte=Descriptor.parse(value["flyte"]),
-                spec=value["spec"],
-                domains=value["domains"],
-            )
-        except (KeyError, TypeError, ValueError, AttributeError) as error:
+            return _manifest(value)
+        except Malformed as error:
             raise BundleError(f"`{BUNDLE_JSON}` is not a bundle manifest: {error}") from error
 
 
@@ -121,43 +106,96 @@ def assemble(
     images: Sequence[BundleImage],
     code: Blob,
     flyte: Blob,
-    spec: Any,
-    domains: Any,
+    spec: FlowSpec,
+    domains: Mapping[str, DomainRecord],
 ) -> BundleManifest:
     """The manifest of these parts, with its version. `steps`: image index and environment."""
-    blank = BundleManifest(
-        flow=flow,
-        version="",
-        steps={
-            name: BundleStep(Descriptor(IMAGE_INDEX, image.digest, image.size), environment)
+    document = {
+        "format": FORMAT,
+        "flow": flow,
+        "version": "",
+        "steps": {
+            name: {
+                "image": Descriptor(IMAGE_INDEX, image.digest, image.size).json(),
+                "environment": str(environment),
+            }
             for name, (image, environment) in steps.items()
         },
-        images=tuple(sorted(images, key=lambda image: image.index)),
-        code=Descriptor(CODE, code.digest, code.size),
-        flyte=Descriptor(FLYTE, flyte.digest, flyte.size),
-        spec=spec,
-        domains=domains,
+        "images": [
+            {
+                "index": str(image.index),
+                "manifests": {str(p): str(digest) for p, digest in image.manifests.items()},
+            }
+            for image in sorted(images, key=lambda image: image.index)
+        ],
+        "code": Descriptor(CODE, code.digest, code.size).json(),
+        "flyte": Descriptor(FLYTE, flyte.digest, flyte.size).json(),
+        "spec": public_json(spec),
+        "domains": {name: asdict(record) for name, record in domains.items()},
+    }
+    # As JSON has it, so that a manifest is the same whether it was made or read.
+    document = json.loads(canonical({**document, "version": _version(document)}))
+    return _manifest(document)
+
+
+def _version(document: Mapping[str, Any]) -> str:
+    return Digest.of(canonical({**document, "version": ""}).encode()).hex[:VERSION_DIGITS]
+
+
+def _manifest(document: Mapping[str, Any]) -> BundleManifest:
+    """The one place where a document becomes values; Malformed."""
+    found = BundleManifest(
+        flow=member(document, "flow", _name_of("flow")),
+        version=member(document, "version", text),
+        steps=member(document, "steps", _steps),
+        images=member(document, "images", array_of(_image)),
+        code=member(document, "code", Descriptor.parse),
+        flyte=member(document, "flyte", Descriptor.parse),
+        spec=member(document, "spec", from_public_json),
+        domains=member(document, "domains", mapping_of(_domain)),
+        document=document,
     )
-    return dataclasses.replace(blank, version=blank.content_version())
+    spec, steps = found.spec, {step.name for step in found.spec.steps}
+    if (spec.name, steps) != (found.flow, set(found.steps)) or spec.start not in steps:
+        raise Malformed("another flow than the bundle's own", "spec")
+    return found
 
 
-def _text(value: object) -> str:
-    if not isinstance(value, str):
-        raise TypeError(f"`{value}` is not a string")
-    return value
+def _name_of(kind: str) -> Callable[[Any], str]:
+    """The converter of names of flows and steps, which become parts of paths."""
+
+    def name(value: Any) -> str:
+        if not text(value).isidentifier():
+            raise Malformed(f"`{value}` is not the name of a {kind}")
+        return str(value)
+
+    return name
 
 
-def _name(value: object, kind: str) -> str:
-    """A flow's or a step's name, which becomes a part of paths."""
-    if not _text(value).isidentifier():
-        raise ValueError(f"`{value}` is not the name of a {kind}")
-    return _text(value)
+def _steps(value: Any) -> dict[str, BundleStep]:
+    name = _name_of("step")
+    return {name(key): step for key, step in mapping_of(_step)(value).items()}
 
 
-def _step(value: Mapping[str, Any]) -> BundleStep:
-    return BundleStep(Descriptor.parse(value["image"]), Digest.parse(value["environment"]))
+def _step(value: Any) -> BundleStep:
+    return BundleStep(
+        image=member(value, "image", Descriptor.parse),
+        environment=member(value, "environment", Digest.parse),
+    )
 
 
-def _image(value: Mapping[str, Any]) -> BundleImage:
-    manifests = {Platform.parse(p): Digest.parse(d) for p, d in value["manifests"].items()}
-    return BundleImage(Digest.parse(value["index"]), manifests)
+def _image(value: Any) -> BundleImage:
+    manifests = member(value, "manifests", mapping_of(Digest.parse))
+    return BundleImage(
+        index=member(value, "index", Digest.parse),
+        manifests={Platform.parse(name): digest for name, digest in manifests.items()},
+    )
+
+
+def _domain(value: Any) -> DomainRecord:
+    return DomainRecord(
+        registry=member(value, "registry", optional(text)),
+        service_account=member(value, "service_account", optional(text)),
+        image_pull_secrets=member(value, "image_pull_secrets", array_of(text)),
+        metaflow=member(value, "metaflow", mapping_of(text)),
+    )

@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, cast
 
 from mfbuild.bundle.model import BUNDLE_JSON, BundleManifest
 from mfbuild.bundle.write import bundle_index
@@ -25,9 +24,6 @@ from mfbuild.oci.archive import (
 from mfbuild.oci.layout import INDEX, MARKER, Layout, children
 from mfbuild.oci.types import IMAGE_INDEX, Descriptor, Platform
 from mfbuild.oci.validate import check_layout
-
-if TYPE_CHECKING:
-    from mfbuild.flow.spec import FlowSpec
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,35 +54,6 @@ def read_bundle(path: Path) -> Bundle:
     if problems := list(_misnamed(bundle)):
         raise BundleError.all_of(problems)
     return bundle
-
-
-def flow_of(manifest: BundleManifest) -> FlowSpec:
-    """The flow that a bundle holds; BundleError if it is none, or has not the bundle's steps."""
-    from mfbuild.flow.codec import from_public_json
-
-    try:
-        spec = from_public_json(manifest.spec)
-    except (ValueError, KeyError, TypeError, AttributeError) as error:
-        raise BundleError(f"`{BUNDLE_JSON}` does not hold a flow: {error}") from error
-    steps = {step.name for step in spec.steps}
-    if (spec.name, steps) != (manifest.flow, set(manifest.steps)) or spec.start not in steps:
-        raise BundleError(f"`{BUNDLE_JSON}` holds another flow than its own")
-    return spec
-
-
-def domains_of(manifest: BundleManifest) -> Mapping[str, Any]:
-    """The record of each domain that a bundle holds; BundleError if one is none."""
-    try:
-        for record in manifest.domains.values():
-            single = [record[name] for name in ("registry", "service_account")]
-            several = [*record["image_pull_secrets"], *record["metaflow"].values()]
-            if not all(
-                isinstance(v, str) for v in (*several, *(v for v in single if v is not None))
-            ):
-                raise ValueError(f"`{record}` is not the record of a domain")
-    except (ValueError, KeyError, TypeError, AttributeError) as error:
-        raise BundleError(f"`{BUNDLE_JSON}` does not hold domains: {error}") from error
-    return cast("Mapping[str, Any]", manifest.domains)
 
 
 def verify_bundle(path: Path, note: Callable[[str], None] = lambda sentence: None) -> list[Problem]:

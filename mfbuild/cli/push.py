@@ -112,7 +112,7 @@ def bundle_at(word: str) -> Source:
 
 def bundles_of(args: argparse.Namespace, session: Session) -> Iterator[Wanted]:
     """The bundles to push; flows are packaged, what was packaged last is held against its flow."""
-    from mfbuild.bundle.read import flow_of, read_bundle
+    from mfbuild.bundle.read import read_bundle
 
     flows = [word for word in args.what if not is_bundle(word)]
     if not args.what:
@@ -120,7 +120,7 @@ def bundles_of(args: argparse.Namespace, session: Session) -> Iterator[Wanted]:
     for word in args.what:
         if is_bundle(word):
             bundle = bundle_at(word)
-            yield Wanted(bundle, flow_of(bundle.manifest))
+            yield Wanted(bundle, bundle.manifest.spec)
     if flows:
         from mfbuild.build.bundle import Latest, note_latest, package
         from mfbuild.build.labels import find_flows
@@ -134,7 +134,7 @@ def bundles_of(args: argparse.Namespace, session: Session) -> Iterator[Wanted]:
 
 def _latest(args: argparse.Namespace, session: Session) -> Iterator[Wanted]:
     from mfbuild.build.bundle import read_latest
-    from mfbuild.bundle.read import flow_of, read_bundle
+    from mfbuild.bundle.read import read_bundle
 
     found = read_latest(session.config.root)
     for latest in found:
@@ -146,7 +146,7 @@ def _latest(args: argparse.Namespace, session: Session) -> Iterator[Wanted]:
                 f"{latest.label} has changed since it was packaged",
                 hint=f"`mfbuild push {latest.label}` packages it first; or give --stale-ok",
             )
-        yield Wanted(bundle, spec or flow_of(bundle.manifest))
+        yield Wanted(bundle, spec or bundle.manifest.spec)
 
 
 def _current(args: argparse.Namespace, label: str, policy: Any, bundle: Source) -> FlowSpec | None:

@@ -3,10 +3,20 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import asdict, fields
+from dataclasses import MISSING, asdict, fields
 from types import NoneType
 from typing import Any, TypeVar
 
+from mfbuild.flow.decode import (
+    Malformed,
+    anything,
+    array_of,
+    mapping,
+    mapping_of,
+    member,
+    optional,
+    text,
+)
 from mfbuild.flow.spec import (
     Catch,
     CodeFile,
@@ -36,6 +46,23 @@ _SCALARS: dict[str, tuple[type, ...]] = {
     "bool": (bool,),
 }
 
+_INNER: dict[Any, dict[str, Any]] = {
+    FlowSpec: {
+        "steps": StepSpec,
+        "parameters": ParameterSpec,
+        "schedule": Schedule,
+        "project": Project,
+        "decorators": DecoratorSpec,
+    },
+    StepSpec: {
+        "resources": Resources,
+        "retry": Retry,
+        "catch": Catch,
+        "decorators": DecoratorSpec,
+    },
+}
+"""The members of a public FlowSpec that are objects with fields of their own, or arrays of such."""
+
 
 def to_json(spec: FlowSpec) -> dict[str, Any]:
     """`spec` as a JSON value; it holds the absolute paths of this machine's files."""
@@ -56,34 +83,39 @@ def public_json(spec: FlowSpec) -> dict[str, Any]:
 
 
 def from_public_json(value: Any) -> FlowSpec:
-    """The FlowSpec that `public_json` described, with nothing for what that leaves out."""
-    version = value["host"]["metaflow_version"]
+    """The FlowSpec that `public_json` described, with nothing for what that leaves out.
+
+    What a later version has added is passed over, and what an earlier one did not have yet has its
+    default: bundles outlive the mfbuild that made them. Malformed for any other value.
+    """
+    version = member(value, "host", lambda host: member(host, "metaflow_version", text))
     host = Host(python="", metaflow_version=version, datastore="", requirements=(), sources=())
-    return from_json({**value, "code": [], "flyte": None, "host": asdict(host)})
+    known = _readable(FlowSpec, value)
+    return from_json({**known, "code": [], "flyte": None, "host": asdict(host)})
 
 
 def from_json(value: Any) -> FlowSpec:
-    """The FlowSpec that `to_json` described; ValueError for any other value."""
+    """The FlowSpec that `to_json` described; Malformed for any other value."""
     return _build(
         FlowSpec,
         value,
-        steps=_tuple_of(_step),
-        parameters=_tuple_of(lambda v: _build(ParameterSpec, v, default=_any)),
-        configs=_mapping,
-        schedule=_optional(lambda v: _build(Schedule, v)),
-        project=_optional(lambda v: _build(Project, v)),
-        flyte=_optional(lambda v: _build(Destination, v)),
-        decorators=_tuple_of(_decorator),
-        code=_tuple_of(code_file),
+        steps=array_of(_step),
+        parameters=array_of(lambda v: _build(ParameterSpec, v, default=anything)),
+        configs=mapping,
+        schedule=optional(lambda v: _build(Schedule, v)),
+        project=optional(lambda v: _build(Project, v)),
+        flyte=optional(lambda v: _build(Destination, v)),
+        decorators=array_of(_decorator),
+        code=array_of(code_file),
         host=_host,
     )
 
 
 def code_file(value: Any) -> CodeFile:
-    """One CodeFile from JSON; ValueError unless exactly one of `path` and `text` is there."""
+    """One CodeFile from JSON; Malformed unless exactly one of `path` and `text` is there."""
     file = _build(CodeFile, value)
     if (file.path is None) == (file.text is None):
-        raise ValueError(f"`{file.arcname}` needs exactly one of path and text")
+        raise Malformed(f"`{file.arcname}` needs exactly one of path and text")
     return file
 
 
@@ -92,84 +124,71 @@ def _step(value: Any) -> StepSpec:
         StepSpec,
         value,
         type=_node_type,
-        next=_strings,
-        switch_cases=_string_mapping,
-        split_parents=_strings,
-        packages=_string_mapping,
+        next=array_of(text),
+        switch_cases=mapping_of(text),
+        split_parents=array_of(text),
+        packages=mapping_of(text),
         resources=lambda v: _build(Resources, v),
-        kubernetes=_mapping,
-        environment=_string_mapping,
-        secrets=_tuple_of(_any),
-        retry=_optional(lambda v: _build(Retry, v)),
-        catch=_optional(lambda v: _build(Catch, v)),
-        decorators=_tuple_of(_decorator),
+        kubernetes=mapping,
+        environment=mapping_of(text),
+        secrets=array_of(anything),
+        retry=optional(lambda v: _build(Retry, v)),
+        catch=optional(lambda v: _build(Catch, v)),
+        decorators=array_of(_decorator),
     )
 
 
 def _decorator(value: Any) -> DecoratorSpec:
-    return _build(DecoratorSpec, value, attributes=_mapping)
+    return _build(DecoratorSpec, value, attributes=mapping)
 
 
 def _host(value: Any) -> Host:
     def source(entry: Any) -> SourcePackage:
-        return _build(SourcePackage, entry, files=_tuple_of(code_file))
+        return _build(SourcePackage, entry, files=array_of(code_file))
 
-    return _build(Host, value, requirements=_strings, sources=_tuple_of(source))
+    return _build(Host, value, requirements=array_of(text), sources=array_of(source))
 
 
 def _build(cls: Callable[..., _T], value: Any, **convert: Callable[[Any], Any]) -> _T:
     """`cls` from an object with exactly its fields, each converted or a checked scalar."""
     known = {field.name: str(field.type) for field in fields(cls)}  # type: ignore[arg-type]
-    if not isinstance(value, dict) or value.keys() != known.keys():
-        raise ValueError(f"not a {cls.__name__}")
+    found = mapping(value)
+    if missing := known.keys() - found.keys():
+        raise Malformed(f"`{min(missing)}` is missing")
+    if unknown := found.keys() - known.keys():
+        raise Malformed(f"`{min(unknown)}` is not known")
     arguments = {}
-    for name, item in value.items():
-        if name in convert:
-            arguments[name] = convert[name](item)
-        elif type(item) in _SCALARS[known[name]]:
+    for name, item in found.items():
+        if name not in convert:
+            if type(item) not in _SCALARS[known[name]]:
+                raise Malformed(f"not `{known[name]}`", name)
             arguments[name] = item
-        else:
-            raise ValueError(f"`{name}` of a {cls.__name__} is not {known[name]}")
+            continue
+        try:
+            arguments[name] = convert[name](item)
+        except Malformed as error:
+            raise error.below(name) from None
     return cls(**arguments)
 
 
-def _any(value: Any) -> Any:
-    return value
+def _readable(cls: Any, value: Any) -> Any:
+    """`value` without the keys that `cls` does not know, and with its defaults for those that lack.
 
-
-def _mapping(value: Any) -> dict[str, Any]:
+    What is no object is left as it is, for `from_json` to refuse.
+    """
+    if isinstance(value, list):
+        return [_readable(cls, item) for item in value]
     if not isinstance(value, dict):
-        raise ValueError("not an object")
-    return value
-
-
-def _string_mapping(value: Any) -> dict[str, str]:
-    if not all(isinstance(item, str) for item in _mapping(value).values()):
-        raise ValueError("not an object of strings")
-    return _mapping(value)
-
-
-def _strings(value: Any) -> tuple[str, ...]:
-    items = _tuple_of(_any)(value)
-    if not all(isinstance(item, str) for item in items):
-        raise ValueError("not an array of strings")
-    return items
+        return value
+    inner = _INNER.get(cls, {})
+    return {
+        f.name: _readable(inner[f.name], value[f.name]) if f.name in inner else value[f.name]
+        for f in fields(cls)
+        if f.name in value
+    } | {f.name: f.default for f in fields(cls) if f.name not in value and f.default is not MISSING}
 
 
 def _node_type(value: Any) -> str:
     if value not in _NODE_TYPES:
-        raise ValueError(f"`{value}` is not a node type")
+        raise Malformed(f"`{value}` is not a node type")
     return str(value)
-
-
-def _tuple_of(convert: Callable[[Any], _T]) -> Callable[[Any], tuple[_T, ...]]:
-    def each(value: Any) -> tuple[_T, ...]:
-        if not isinstance(value, (list, tuple)):
-            raise ValueError("not an array")
-        return tuple(convert(item) for item in value)
-
-    return each
-
-
-def _optional(convert: Callable[[Any], _T]) -> Callable[[Any], _T | None]:
-    return lambda value: None if value is None else convert(value)

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Protocol
 from mfbuild.build.load import LoadedFlow
 from mfbuild.build.session import Session
 from mfbuild.bundle.model import VERSION_DIGITS
-from mfbuild.bundle.read import Bundle, flow_of
+from mfbuild.bundle.read import Bundle
 from mfbuild.engine.model import Digest
 from mfbuild.errors import BundleError
 from mfbuild.flow.spec import FlowSpec
@@ -84,7 +84,7 @@ def from_bundle(bundle: Bundle) -> RunSource:
     code = layout.files.get(blob_name(manifest.code.digest))
     if code is None:
         raise BundleError(f"the code `{manifest.code.digest}` is missing", where=str(layout.path))
-    spec = flow_of(manifest)
+    spec = manifest.spec
     return RunSource(
         spec=spec,
         version=manifest.version,

@@ -6,10 +6,10 @@ import hashlib
 import io
 import tarfile
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, fields
+from dataclasses import asdict, dataclass, fields
 from typing import TYPE_CHECKING, Any
 
-from mfbuild.bundle.read import domains_of, flow_of
+from mfbuild.bundle.model import DomainRecord
 from mfbuild.engine.model import canonical
 from mfbuild.errors import BundleError
 from mfbuild.flow.spec import FlowSpec, StepSpec
@@ -35,7 +35,7 @@ class Contents:
     images: Mapping[str, str]
     packages: Mapping[str, Mapping[str, str]]
     code: Mapping[str, str]
-    domains: Mapping[str, Any]
+    domains: Mapping[str, DomainRecord]
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,11 +73,11 @@ def contents(bundle: Source) -> Contents:
             config = children(first.media_type, bundle.read(first), digest)[0]
             known[digest] = _packages(bundle.read(config), digest)
     return Contents(
-        spec=flow_of(manifest),
+        spec=manifest.spec,
         images={name: str(step.image.digest) for name, step in manifest.steps.items()},
         packages={name: known[str(s.image.digest)] for name, s in manifest.steps.items()},
         code=_files(bundle.read(manifest.code)),
-        domains=domains_of(manifest),
+        domains=manifest.domains,
     )
 
 
@@ -104,11 +104,12 @@ def _of_flow(spec: FlowSpec) -> dict[str, str]:
     return {**parameters, **{name: value for name, value in values.items() if value}}
 
 
-def _of_domains(before: Mapping[str, Any], after: Mapping[str, Any]) -> Iterator[Change]:
+def _of_domains(
+    before: Mapping[str, DomainRecord], after: Mapping[str, DomainRecord]
+) -> Iterator[Change]:
     for name in sorted({*before, *after}):
-        yield from _changed(
-            f"domain {name}", "", _texts(before.get(name) or {}), _texts(after.get(name) or {})
-        )
+        sides = [_texts(asdict(side[name])) if name in side else {} for side in (before, after)]
+        yield from _changed(f"domain {name}", "", *sides)
 
 
 def _of_steps(before: Contents, after: Contents) -> Iterator[Change]:

@@ -3,10 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any
 
-from mfbuild.bundle.model import BundleManifest
-from mfbuild.bundle.read import domains_of, flow_of
+from mfbuild.bundle.model import BundleManifest, DomainRecord
 from mfbuild.errors import Problem, UsageError, did_you_mean
 from mfbuild.flyte.resolve import Site
 from mfbuild.oci.reference import Reference
@@ -26,7 +24,7 @@ def site_of(manifest: BundleManifest, deployment: Deployment, *, embedded: bool)
     """
     record = _record(manifest, deployment.domain)
     repository = repository_of(manifest, deployment.domain) or ""
-    settings = metaflow_settings(record["metaflow"])
+    settings = metaflow_settings(record.metaflow)
     problems = [] if embedded else [*_unregistered(repository, deployment), *_unshared(settings)]
     if problems:
         raise UsageError.all_of(problems)
@@ -37,9 +35,9 @@ def site_of(manifest: BundleManifest, deployment: Deployment, *, embedded: bool)
         domain=deployment.domain,
         images={name: f"{repository}@{step.image.digest}" for name, step in manifest.steps.items()},
         environment=settings,
-        service_account=record["service_account"],
-        image_pull_secrets=tuple(record["image_pull_secrets"]),
-        prefix=deployment.prefix(flow_of(manifest)),
+        service_account=record.service_account,
+        image_pull_secrets=record.image_pull_secrets,
+        prefix=deployment.prefix(manifest.spec),
     )
 
 
@@ -48,7 +46,7 @@ def repository_of(manifest: BundleManifest, domain: str) -> str | None:
 
     UsageError if that is no repository.
     """
-    registry = _record(manifest, domain)["registry"]
+    registry = _record(manifest, domain).registry
     if not registry:
         return None
     try:
@@ -59,8 +57,8 @@ def repository_of(manifest: BundleManifest, domain: str) -> str | None:
     return found.repository
 
 
-def _record(manifest: BundleManifest, domain: str) -> Any:
-    known = domains_of(manifest)
+def _record(manifest: BundleManifest, domain: str) -> DomainRecord:
+    known = manifest.domains
     if domain not in known:
         raise UsageError(
             f"the bundle knows no domain `{domain}`",

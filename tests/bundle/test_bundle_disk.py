@@ -251,7 +251,7 @@ def test_damages_have_a_sentence_each(
 def test_images_that_bundle_json_tells_otherwise(tmp_path: Path) -> None:
     store = Store(tmp_path / "store")
     manifest = sample_bundle(store)
-    value = manifest.json()
+    value = json.loads(manifest.encode())
     for image in value["images"]:
         found = image["manifests"]
         image["manifests"] = dict(zip(found, reversed(found.values()), strict=True))

@@ -8,11 +8,15 @@ from typing import Any
 
 import pytest
 
-from mfbuild.bundle.model import BundleImage, BundleManifest, assemble
+from mfbuild.bundle.model import BundleImage, BundleManifest, DomainRecord, assemble
 from mfbuild.bundle.write import bundle_index
 from mfbuild.engine.model import Blob, Digest
 from mfbuild.errors import BundleError
+from mfbuild.flow.codec import from_public_json, public_json
 from tests.layouts import AMD64, ARM64
+from tests.specs import flow, step
+
+S3 = {"datastore_sysroot_s3": "s3://bucket/metaflow"}
 
 
 def blob(name: str) -> Blob:
@@ -36,8 +40,8 @@ def parts() -> dict[str, Any]:
         ],
         "code": blob("code"),
         "flyte": blob("flyte"),
-        "spec": {"name": "TrainFlow", "doc": "Größe", "steps": [{"name": "start"}]},
-        "domains": {"staging": {"registry": "registry.example.com/ml"}},
+        "spec": replace(flow(step("start", next=("train",)), step("train")), doc="Größe"),
+        "domains": {"staging": DomainRecord("registry.example.com/ml", None, ("pull",), S3)},
     }
 
 
@@ -81,8 +85,15 @@ def test_bundle_json_says_what_the_bundle_holds() -> None:
             "digest": str(digest("flyte")),
             "size": 5,
         },
-        "spec": parts()["spec"],
-        "domains": parts()["domains"],
+        "spec": json.loads(json.dumps(public_json(parts()["spec"]))),
+        "domains": {
+            "staging": {
+                "registry": "registry.example.com/ml",
+                "service_account": None,
+                "image_pull_secrets": ["pull"],
+                "metaflow": S3,
+            }
+        },
     }
     assert {plain, pandas} == {image.index for image in manifest.images}
 
@@ -102,9 +113,9 @@ def test_golden_version() -> None:
         str(Digest.of(bundle_index(manifest))),
     )
     assert found == (
-        "773ba86eb0a1db48dc5e2c1b790cb62921f06d1c",
-        "sha256:a623979a7c3f912d66200524b6ffbad66fd9fc30fa875ce763299b829f602743",
-        "sha256:4b7b15e90e4250a243eee7c8c1f3783f34e4e7670eef725fd29c38a6ae9de3c2",
+        "494642446e062db4349f08ea60f1e1728e95671f",
+        "sha256:92d74b147fe45586a8a78dea2946cb361036e6fcd9a3ed2ee4ee514081dd5457",
+        "sha256:ab259e4f630c23c744ddb9ba541a4ddf016950970196fb926cc3a2f9da3c9ad8",
     )
 
 
@@ -118,11 +129,11 @@ def test_the_order_in_which_parts_arrive_does_not_matter() -> None:
 @pytest.mark.parametrize(
     "change",
     [
-        {"flow": "Other"},
+        {"flow": "Other", "spec": replace(parts()["spec"], name="Other")},
         {"code": blob("other")},
-        {"spec": {}},
+        {"spec": replace(parts()["spec"], doc="")},
         {"domains": {}},
-        {"steps": {"start": (blob("plain"), digest("no packages"))}},
+        {"steps": {name: (blob("plain"), digest("none")) for name in ("start", "train")}},
         {"images": []},
     ],
     ids=lambda change: next(iter(change)),
@@ -144,7 +155,8 @@ def test_the_version_is_that_of_the_content_with_a_blank_one() -> None:
     value["version"] = ""
     compact = json.dumps(value, sort_keys=True, separators=(",", ":"), ensure_ascii=False)
     assert manifest.version == Digest.of(compact.encode()).hex[:40]
-    assert replace(manifest, version="f" * 40).content_version() == manifest.version
+    forged = {**value, "version": "f" * 40}
+    assert BundleManifest.parse(json.dumps(forged).encode()).content_version() == manifest.version
 
 
 @pytest.mark.parametrize(
@@ -153,15 +165,17 @@ def test_the_version_is_that_of_the_content_with_a_blank_one() -> None:
         (b"", "`bundle.json` is not a bundle manifest"),
         (b"[1]", "`bundle.json` is not a bundle manifest"),
         (b'{"format":2}', "`bundle.json` has the format `2`, not `1`"),
-        (b'{"format":1}', "`bundle.json` is not a bundle manifest: 'flow'"),
+        (b'{"format":1}', "`bundle.json` is not a bundle manifest: `flow` is missing"),
         (
             b'{"format":1,"flow":"F","version":1}',
-            "`bundle.json` is not a bundle manifest: `1` is not a string",
+            "`bundle.json` is not a bundle manifest: `version`: not a string",
         ),
         (
             b'{"format":1,"flow":"../F","version":""}',
-            "`bundle.json` is not a bundle manifest: `../F` is not the name of a flow",
+            "`bundle.json` is not a bundle manifest: `flow`: `../F` is not the name of a flow",
         ),
+        (b'{"format":1,"flow":NaN}', "`bundle.json` is not a bundle manifest"),
+        (b'{"format":1,"flow":"\\ud800"}', "`bundle.json` is not a bundle manifest"),
     ],
 )
 def test_what_is_no_manifest(data: bytes, message: str) -> None:
@@ -171,6 +185,84 @@ def test_what_is_no_manifest(data: bytes, message: str) -> None:
 
 
 def test_a_step_has_a_name_that_leads_nowhere() -> None:
-    forged = {**json.loads(assemble(**parts()).encode()), "steps": {"../x": None}}
-    with pytest.raises(BundleError, match=r"`\.\./x` is not the name of a step"):
-        BundleManifest.parse(json.dumps(forged).encode())
+    with pytest.raises(BundleError, match=r"`steps`: `\.\./x` is not the name of a step"):
+        parse(document() | {"steps": {"../x": document()["steps"]["start"]}})
+
+
+def document() -> dict[str, Any]:
+    found: dict[str, Any] = json.loads(assemble(**parts()).encode())
+    return found
+
+
+def parse(value: object) -> BundleManifest:
+    return BundleManifest.parse(json.dumps(value).encode())
+
+
+@pytest.mark.parametrize(
+    ("path", "wrong", "told"),
+    [
+        ("steps", None, "`steps`: not an object"),
+        ("steps.start.image", {}, "`steps.start.image`: `mediaType` is missing"),
+        ("steps.start.environment", 1, "`steps.start.environment`: "),
+        ("images.0.manifests", [], "`images[0].manifests`: not an object"),
+        ("images.0.manifests.linux/amd64", "x", '`images[0].manifests["linux/amd64"]`: '),
+        ("code.size", "many", "`code`: "),
+        ("spec", 3, "`spec`: not an object"),
+        ("spec", [], "`spec`: not an object"),
+        ("spec", {}, "`spec`: `host` is missing"),
+        ("spec.steps.0.type", "loop", "`spec.steps[0].type`: `loop` is not a node type"),
+        ("spec.steps.1.next", [1], "`spec.steps[1].next[0]`: not a string"),
+        ("spec.steps.1.retry", {"times": "3"}, "`spec.steps[1].retry`: `minutes_between_retries`"),
+        ("spec.parameters", None, "`spec.parameters`: not an array"),
+        ("spec.name", "OtherFlow", "`spec`: another flow than the bundle's own"),
+        ("spec.start", "nowhere", "`spec`: another flow than the bundle's own"),
+        ("domains", [], "`domains`: not an object"),
+        ("domains.staging", None, "`domains.staging`: not an object"),
+        ("domains.staging", {}, "`domains.staging`: `registry` is missing"),
+        ("domains.staging.registry", 1, "`domains.staging.registry`: not a string"),
+        ("domains.staging.service_account", [], "`domains.staging.service_account`: not a string"),
+        ("domains.staging.image_pull_secrets", [1], "`domains.staging.image_pull_secrets[0]`: "),
+        ("domains.staging.metaflow", 3, "`domains.staging.metaflow`: not an object"),
+        ("domains.staging.metaflow", {"a": 1}, "`domains.staging.metaflow.a`: not a string"),
+    ],
+)
+def test_what_is_wrong_in_a_manifest_is_told_by_where_it_stands(
+    path: str, wrong: object, told: str
+) -> None:
+    value = document()
+    *way, last = path.split(".")
+    found: Any = value
+    for name in way:
+        found = found[int(name) if name.isdecimal() else name]
+    found[last] = wrong
+    with pytest.raises(BundleError) as caught:
+        parse(value)
+    assert str(caught.value).startswith(f"`bundle.json` is not a bundle manifest: {told}")
+
+
+def test_what_a_later_version_has_added_stays_in_the_bytes_and_in_the_version() -> None:
+    value = document()
+    for holder in (value, value["spec"], value["spec"]["steps"][0], value["domains"]["staging"]):
+        holder["later"] = {"any": ["thing", None, 0.5]}
+    value["steps"]["start"]["later"] = value["images"][0]["later"] = 1
+    told = parse(value).content_version()
+    manifest = parse(value | {"version": told})
+    assert manifest.content_version() == manifest.version == told
+    assert told != document()["version"]
+    assert json.loads(manifest.encode()) == value | {"version": told}
+    assert BundleManifest.parse(manifest.encode()).encode() == manifest.encode()
+    known = parse(document())
+    assert (manifest.spec, manifest.domains) == (known.spec, known.domains)
+
+
+def test_what_an_earlier_version_did_not_have_yet_has_its_default() -> None:
+    value = document()
+    for each in value["spec"]["steps"]:
+        del each["file"]
+    manifest = parse(value)
+    assert [found.file for found in manifest.spec.steps] == [None, None]
+    assert "file" not in json.loads(manifest.encode())["spec"]["steps"][0]
+
+
+def test_a_manifest_holds_the_public_flow() -> None:
+    assert assemble(**parts()).spec == from_public_json(public_json(parts()["spec"]))

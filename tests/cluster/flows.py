@@ -74,8 +74,8 @@ def push(bundle: Bundle, engine: Engine) -> Resolved:
             source = f"oci:{layout.path}:{name}"
             pushed[step.image.digest] = engine.push(source, repository)
     images = {name: pushed[step.image.digest] for name, step in manifest.steps.items()}
-    settings = manifest.domains[DOMAIN]["metaflow"]
-    environment = {f"METAFLOW_{name.upper()}": str(value) for name, value in settings.items()}
+    settings = manifest.domains[DOMAIN].metaflow
+    environment = {f"METAFLOW_{name.upper()}": value for name, value in settings.items()}
     templates = Compiled.decode(layout.blob(manifest.flyte.digest))
     site = Site(PROJECT, DOMAIN, images, environment)
     resolved = resolve(templates, site, version=manifest.version)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import ExitStack
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import pytest
@@ -53,7 +53,7 @@ def servers(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Servers]:
     with ExitStack() as stack:
         registry = stack.enter_context(docker_registry(folder / "registry", tls=made))
         double = stack.enter_context(flyteadmin(folder / "admin", projects=[PROJECT], secure=True))
-        record = {**DOMAINS["staging"], "registry": f"{registry}/flows", "metaflow": S3}
+        record = replace(DOMAINS["staging"], registry=f"{registry}/flows", metaflow=S3)
         bundle = make_bundle(folder / "bundle", domains={**DOMAINS, "staging": record})
         runner = Runner(folder / "store")
         path = bundle.layout.path

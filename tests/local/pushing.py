@@ -10,13 +10,12 @@ from pathlib import Path
 
 from mfbuild.build.load import load_flows
 from mfbuild.build.session import Options, Session
-from mfbuild.bundle.model import assemble
+from mfbuild.bundle.model import DomainRecord, assemble
 from mfbuild.bundle.read import Bundle, read_bundle
 from mfbuild.bundle.write import write_bundle
 from mfbuild.config import Config
 from mfbuild.engine.model import Digest, canonical
 from mfbuild.engine.store import Store
-from mfbuild.flow.codec import public_json
 from mfbuild.flyte.compile import Compiled
 from mfbuild.flyte.resolve import Resolved, Site, resolve
 from mfbuild.local.embedded.backend import EmbeddedBackend
@@ -44,8 +43,8 @@ def packaged(flow: Path, *words: str, code: bytes = b"") -> Bundle:
         images=[image],
         code=blobs.add(b"".join(found.code.chunks())),
         flyte=blobs.add(found.templates),
-        spec=public_json(found.spec),
-        domains={"staging": {}},
+        spec=found.spec,
+        domains={"staging": DomainRecord(None, None, (), {})},
     )
     return read_bundle(write_bundle(manifest, blobs.blobs, root / "dist"))
 

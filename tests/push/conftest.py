@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import ExitStack
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from io import StringIO
 from pathlib import Path
 from typing import Any
@@ -52,7 +52,7 @@ def target(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Target]:
         double = stack.enter_context(flyteadmin(tmp_path / "admin", projects=[PROJECT]))
         config = configured(root, f"http://{double.endpoint}", f"{registry}/flows")
         domains = {
-            name: {**value, "registry": f"{registry}/flows", "metaflow": S3}
+            name: replace(value, registry=f"{registry}/flows", metaflow=S3)
             for name, value in DOMAINS.items()
         }
         yield Target(config, store, domains, double)

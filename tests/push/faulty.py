@@ -9,7 +9,7 @@ import time
 import traceback
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from io import StringIO
 from pathlib import Path
 from typing import Any
@@ -257,7 +257,7 @@ def faulty(folder: Path, *, login: bool = False, auth: str = "") -> Iterator[Fau
             flyteadmin(folder / "admin", projects=[PROJECT], token="not yet", executor=Script())
         )
         domains = {
-            name: {**value, "registry": f"{proxy.host}/{name}", "metaflow": S3}
+            name: replace(value, registry=f"{proxy.host}/{name}", metaflow=S3)
             for name, value in DOMAINS.items()
         }
         yield Faulty(folder, double, proxy, domains)

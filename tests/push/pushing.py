@@ -10,11 +10,10 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from mfbuild.bundle.model import BundleImage, assemble
+from mfbuild.bundle.model import BundleImage, DomainRecord, assemble
 from mfbuild.bundle.read import Bundle, read_bundle
 from mfbuild.bundle.write import write_bundle
 from mfbuild.engine.model import Blob, Digest
-from mfbuild.flow.codec import public_json
 from mfbuild.flow.spec import FlowSpec
 from mfbuild.flyte.compile import compile_flow
 from mfbuild.oci.types import PACKAGES
@@ -24,12 +23,7 @@ from tests.specs import flow, step
 PROJECT = "flows"
 S3 = {"datastore_sysroot_s3": "s3://bucket/metaflow"}
 CODE = {"train.py": b"class TrainFlow: ..."}
-NO_SETTINGS: Mapping[str, Any] = {
-    "registry": None,
-    "service_account": None,
-    "image_pull_secrets": [],
-    "metaflow": {},
-}
+NO_SETTINGS = DomainRecord(None, None, (), {})
 DOMAINS = dict.fromkeys(("development", "staging", "production"), NO_SETTINGS)
 POLICY = """
 [workspace]
@@ -67,7 +61,7 @@ def make_bundle(
     *,
     code: Mapping[str, bytes] = CODE,
     packages: Mapping[str, str] | None = None,
-    domains: Mapping[str, Any] = DOMAINS,
+    domains: Mapping[str, DomainRecord] = DOMAINS,
 ) -> Bundle:
     """A bundle below `folder`; `packages` are the words of an image's label, by step."""
     spec = spec or train_flow()
@@ -85,7 +79,7 @@ def make_bundle(
         images=[image for _, image in images.values()],
         code=store.add(tarball(code)),
         flyte=store.add(compile_flow(spec).encode()),
-        spec=public_json(spec),
+        spec=spec,
         domains=domains,
     )
     return read_bundle(write_bundle(manifest, store.blobs, folder / "dist"))

@@ -31,7 +31,7 @@ def test_packages_code_and_settings(tmp_path: Path) -> None:
     after = {
         "packages": {"fit": "numpy==2.0 pandas==2.2.4 scipy==1.5"},
         "code": {"train.py": b"other", "more.py": b""},
-        "domains": {"staging": {**NO_SETTINGS, "registry": "registry.example.com/x"}},
+        "domains": {"staging": replace(NO_SETTINGS, registry="registry.example.com/x")},
     }
     found = told(tmp_path, before, after)
     assert "domain staging: + registry registry.example.com/x" in found

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -10,6 +11,7 @@ import pytest
 from flyteidl.admin.task_pb2 import TaskSpec
 from flyteidl.core.identifier_pb2 import ResourceType
 
+from mfbuild.bundle.model import BundleManifest
 from mfbuild.bundle.read import Bundle
 from mfbuild.engine.model import Digest
 from mfbuild.errors import FlyteError, PushError
@@ -192,7 +194,9 @@ def test_a_production_token_is_in_the_launch_plan_alone(target: Target, tmp_path
 def test_another_content_under_the_same_version_is_refused(target: Target, tmp_path: Path) -> None:
     bundle = make_bundle(tmp_path / "a", domains=target.domains)
     pushed = send(target, bundle)
-    forged = replace(bundle, manifest=replace(bundle.manifest, domains=other_account(target)))
+    document = json.loads(bundle.manifest.encode())
+    document["domains"]["staging"]["service_account"] = "robot"
+    forged = replace(bundle, manifest=BundleManifest.parse(json.dumps(document).encode()))
     if target.double:  # the registry is asked first, and has another bundle of that version
         with pytest.raises(PushError, match="is there, and is something else"):
             send(target, forged)
@@ -218,10 +222,6 @@ def test_what_differs_of_a_registered_task_is_told(target: Target, tmp_path: Pat
     )
     assert "--more" in problem.message
     assert states(target) == {}
-
-
-def other_account(target: Target) -> Any:
-    return {**target.domains, "staging": {**target.domains["staging"], "service_account": "robot"}}
 
 
 def test_a_dry_run_changes_nothing_and_names_the_calls(target: Target, tmp_path: Path) -> None:

@@ -37,7 +37,7 @@ def test_registered_changed_activated_promoted_and_started(
             flyte_project=flyte_place.project,
         )
         domains = {
-            name: {**value, "registry": f"{registry}/flows", "metaflow": S3}
+            name: replace(value, registry=f"{registry}/flows", metaflow=S3)
             for name, value in DOMAINS.items()
         }
 

@@ -8,7 +8,8 @@ from typing import Any
 
 import pytest
 
-from mfbuild.errors import BundleError, UsageError
+from mfbuild.bundle.model import DomainRecord
+from mfbuild.errors import UsageError
 from mfbuild.push.deployment import Deployment
 from mfbuild.push.record import repository_of, site_of
 from tests.push.pushing import NO_SETTINGS, make_bundle
@@ -17,8 +18,8 @@ TO = Deployment("flows", "staging", "alice")
 S3 = {"datastore_sysroot_s3": "s3://bucket/metaflow"}
 
 
-def domain(**changes: Any) -> dict[str, Any]:
-    return {"staging": {**NO_SETTINGS, **changes}}
+def domain(**changes: Any) -> dict[str, DomainRecord]:
+    return {"staging": replace(NO_SETTINGS, **changes)}
 
 
 def test_a_site_has_the_images_of_the_registry_and_the_settings_of_the_domain(
@@ -28,7 +29,7 @@ def test_a_site_has_the_images_of_the_registry_and_the_settings_of_the_domain(
         registry="registry.example.com/ml",
         metaflow=S3,
         service_account="flows",
-        image_pull_secrets=["pull"],
+        image_pull_secrets=("pull",),
     )
     manifest = make_bundle(tmp_path, domains=settings).manifest
     site = site_of(manifest, TO, embedded=False)
@@ -68,37 +69,3 @@ def test_a_registry_that_is_none(tmp_path: Path, registry: str) -> None:
     manifest = make_bundle(tmp_path, domains=domain(registry=registry)).manifest
     with pytest.raises(UsageError, match="the registry of the domain `staging`"):
         repository_of(manifest, "staging")
-
-
-@pytest.mark.parametrize("spec", [3, None, [], {}, {"name": "TrainFlow"}])
-def test_a_bundle_of_no_flow(tmp_path: Path, spec: object) -> None:
-    forged = replace(make_bundle(tmp_path).manifest, spec=spec)
-    with pytest.raises(BundleError, match=r"`bundle\.json` does not hold a flow: "):
-        site_of(forged, TO, embedded=True)
-
-
-@pytest.mark.parametrize(
-    "domains",
-    [
-        *(3, None, [], {"staging": None}, {"staging": {}}),
-        domain(registry=1),
-        domain(service_account=[]),
-        domain(image_pull_secrets=[1]),
-        domain(metaflow={"datastore_sysroot_s3": 1}),
-        domain(metaflow=3),
-    ],
-)
-def test_a_bundle_of_no_domains(tmp_path: Path, domains: object) -> None:
-    forged = replace(make_bundle(tmp_path).manifest, domains=domains)
-    with pytest.raises(BundleError, match=r"`bundle\.json` does not hold domains: "):
-        site_of(forged, TO, embedded=True)
-
-
-def test_a_bundle_of_another_flow(tmp_path: Path) -> None:
-    manifest = make_bundle(tmp_path).manifest
-    fewer = dict(list(manifest.steps.items())[1:])
-    lost = {**manifest.spec, "start": "nowhere"}
-    for change in ({"flow": "OtherFlow"}, {"steps": fewer}, {"spec": lost}):
-        forged = replace(manifest, **change)
-        with pytest.raises(BundleError, match="holds another flow than its own"):
-            site_of(forged, TO, embedded=True)
