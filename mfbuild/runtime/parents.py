@@ -1,12 +1,13 @@
-"""The parents of a task, from the graph of Metaflow and the task's position in it.
+"""The parents of a task: what the graph says, and where several ways lead to it, what was chosen.
 
-Only where one of several steps ran, after a switch, or a step ran an unknown number of times is
-the datastore asked which tasks are done.
+A task follows the last one of the way that its run took. Where ways meet again, that way is walked
+from where they could part, and each switch on it is asked in the datastore for its choice. Which
+tasks are done says nothing: a switch that leads straight to a merge is done whatever it chose.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Protocol
 
@@ -28,6 +29,8 @@ class Node(Protocol):
     def split_parents(self) -> Sequence[str]: ...
     @property
     def split_branches(self) -> Sequence[str]: ...
+    @property
+    def matching_join(self) -> str | None: ...
 
 
 class Graph(Protocol):
@@ -36,8 +39,10 @@ class Graph(Protocol):
     def __getitem__(self, name: str) -> Node: ...
 
 
-Done = Callable[[Sequence[str]], frozenset[str]]
-"""Which of these pathspecs (`run/step/task`) are done in the datastore."""
+Chosen = Callable[[Sequence[str]], Mapping[str, str]]
+"""The step that each of these tasks of switches (`run/step/task`) chose; only of those done."""
+
+_Path = tuple[int, ...]
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,7 +68,7 @@ def start_step(graph: Any) -> str:
 
 def follows_foreach(graph: Graph, position: TaskPosition) -> bool:
     """Whether the step is the first of a foreach's body, and so needs `--split-index`."""
-    return any(graph[name].type == "foreach" for name in _before(graph, position.step))
+    return any(graph[name].type == "foreach" for name in graph[position.step].in_funcs)
 
 
 def joined_foreach(graph: Graph, step: str) -> str | None:
@@ -73,89 +78,102 @@ def joined_foreach(graph: Graph, step: str) -> str | None:
     return split if split and graph[split].type == "foreach" else None
 
 
-def parents(graph: Graph, position: TaskPosition, done: Done) -> list[str]:
+def parents(graph: Graph, position: TaskPosition, chosen: Chosen) -> list[str]:
     """The tasks that `position` takes its artifacts from, as `--input-paths` wants them.
 
-    Raises LookupError where none of those that could have run before is done.
+    Raises LookupError where the switches before it have not led to it.
     """
     node = graph[position.step]
     if position.iteration:
         return [_spec(position, position.step, position.path, position.iteration - 1)]
     if position.step == start_step(graph):
         return [pathspec(position.run, PARAMETERS, parameters_id(position.task))]
-    before = _before(graph, position.step)
     if node.type != "join":
+        entry = _entry(graph, position.step)
+        if entry != position.step:
+            return _led(graph, position, entry, [position.path], chosen)
         inside = follows_foreach(graph, position)
-        return [
-            _one(graph, position, before, position.path[:-1] if inside else position.path, done)
-        ]
+        path = position.path[:-1] if inside else position.path
+        return [_spec(position, node.split_parents[-1], path)]
+    paths = [position.path]
     if joined_foreach(graph, position.step):
         paths = [(*position.path, index) for index in range(position.count or 0)]
-        return _each(graph, position, before, paths, done)
-    branches: dict[str, list[str]] = {}
-    for name in before:
-        branches.setdefault(graph[name].split_branches[-1], []).append(name)
-    return [_one(graph, position, names, position.path, done) for names in branches.values()]
+    entries = graph[node.split_parents[-1]].out_funcs
+    return [p for entry in entries for p in _led(graph, position, entry, paths, chosen)]
 
 
-def _before(graph: Graph, step: str) -> list[str]:
-    """The steps that lead into `step`, itself excepted."""
-    return sorted(name for name in graph[step].in_funcs if name != step)
+def _entry(graph: Graph, step: str) -> str:
+    """The first step of the branch or body that `step` is in, or of the flow."""
+    branches = graph[step].split_branches
+    return branches[-1] if branches else start_step(graph)
 
 
-def _each(
-    graph: Graph, position: TaskPosition, steps: list[str], paths: list[tuple[int, ...]], done: Done
+def _led(
+    graph: Graph, position: TaskPosition, entry: str, paths: Sequence[_Path], chosen: Chosen
 ) -> list[str]:
-    """The parent at each of `paths`; the datastore is asked about all of them at once."""
-    if any(_is_recursive(graph[step]) for step in steps):
-        return [_one(graph, position, steps, path, done) for path in paths]
-    if len(steps) == 1:
-        return [_spec(position, steps[0], path) for path in paths]
-    found = [[_spec(position, step, path) for step in steps] for path in paths]
-    ran = done([spec for specs in found for spec in specs])
-    return [_only(position, specs, ran) for specs in found]
+    """Of each of `paths`, the last task before the step on the way that begins at `entry`."""
+    before = [
+        name
+        for name in graph[position.step].in_funcs
+        if name != position.step and _entry(graph, name) == entry
+    ]
+    if len(before) == 1:
+        return [_task(graph, position, before[0], path, chosen) for path in paths]
+    found: dict[_Path, str] = {}
+    at = dict.fromkeys(paths, entry)
+    while at:
+        tasks = {path: _task(graph, position, step, path, chosen) for path, step in at.items()}
+        following = _following(graph, at, tasks, chosen)
+        found |= {path: tasks[path] for path in at if following[path] == position.step}
+        at = {path: step for path, step in following.items() if path not in found}
+    return [found[path] for path in paths]
 
 
-def _one(
-    graph: Graph, position: TaskPosition, steps: list[str], path: tuple[int, ...], done: Done
-) -> str:
-    """The one task of `steps` at `path` that ran: of a recursive step, its last iteration."""
-    if len(steps) == 1 and not _is_recursive(graph[steps[0]]):
-        return _spec(position, steps[0], path)
-    first = [_spec(position, step, path) for step in steps]
-    ran = done(first) if len(steps) > 1 else frozenset(first)
-    spec = _only(position, first, ran)
-    step = steps[first.index(spec)]
-    if not _is_recursive(graph[step]):
-        return spec
-    last = _last(lambda n: bool(done([_spec(position, step, path, n)])))
-    return _spec(position, step, path, last)
+def _following(
+    graph: Graph, at: Mapping[_Path, str], tasks: Mapping[_Path, str], chosen: Chosen
+) -> dict[_Path, str]:
+    """Where the ways go on from the steps `at`: behind its join from what splits."""
+    choices = chosen([tasks[path] for path, step in at.items() if _is_switch(graph[step])])
+    found: dict[_Path, str] = {}
+    for path, step in at.items():
+        node = graph[step]
+        if _is_switch(node):
+            following = choices.get(tasks[path])
+        else:
+            following = node.matching_join or next(iter(node.out_funcs), None)
+        if following is None:
+            left = "is not done in the datastore" if _is_switch(node) else "was reached without it"
+            raise LookupError(f"{tasks[path]} {left}")
+        found[path] = following
+    return found
 
 
-def _only(position: TaskPosition, specs: Sequence[str], ran: frozenset[str]) -> str:
-    for spec in specs:
-        if spec in ran:
-            return spec
-    raise LookupError(
-        f"step `{position.step}` has no parent: none of {', '.join(specs)} is done in the datastore"
-    )
+def _task(graph: Graph, position: TaskPosition, step: str, path: _Path, chosen: Chosen) -> str:
+    """The task of `step` at `path`: of a recursive step, the last one that ran."""
+    if not _is_switch(graph[step]) or step not in graph[step].out_funcs:
+        return _spec(position, step, path)
+
+    def goes_on(iteration: int) -> bool:
+        spec = _spec(position, step, path, iteration)
+        return chosen([spec]).get(spec) == step
+
+    return _spec(position, step, path, _first_not(goes_on))
 
 
-def _last(holds: Callable[[int], bool]) -> int:
-    """The largest n for which `holds`, which does for 0 and all up to n, in O(log n) questions."""
-    high = 1
+def _first_not(holds: Callable[[int], bool]) -> int:
+    """The first n for which not `holds`, which does for all below it, in O(log n) questions."""
+    low, high = -1, 0
     while holds(high):
-        high *= 2
-    low = high // 2
+        low, high = high, high * 2 + 1
     while high - low > 1:
         middle = (low + high) // 2
         low, high = (middle, high) if holds(middle) else (low, middle)
-    return low
+    return high
 
 
-def _is_recursive(node: Node) -> bool:
-    return node.type == "split-switch" and node.name in node.out_funcs
+def _is_switch(node: Node) -> bool:
+    return node.type == "split-switch"
 
 
-def _spec(position: TaskPosition, step: str, path: tuple[int, ...], iteration: int = 0) -> str:
+def _spec(position: TaskPosition, step: str, path: _Path, iteration: int = 0) -> str:
     return pathspec(position.run, step, task_id(position.run, step, path, iteration))

@@ -178,13 +178,14 @@ class Step:
             position = replace(position, run=run.onto.run)
             position = replace(position, count=_number_of_splits(graph, store, position))
         try:
-            paths = parents(graph, position, lambda specs: done(store, specs))
+            paths = parents(graph, position, lambda specs: chosen(store, specs))
             if run.onto and (missing := sorted(set(paths) - done(store, paths))):
                 raise LookupError(f"{missing[0]} is not done in the datastore")
         except LookupError as error:
+            message = f"step `{position.step}` has no parent: {error}"
             if run.onto:  # nobody is at that run, which would mend it
-                raise NonRecoverable("NoParent", error.args[0]) from error
-            raise Failure(error.args[0]) from error
+                raise NonRecoverable("NoParent", message) from error
+            raise Failure(message) from error
         inside = follows_foreach(graph, position) and not position.iteration
         return ",".join(paths), position.path[-1] if inside else None
 
@@ -195,6 +196,16 @@ def done(store: Any, specs: Sequence[str]) -> frozenset[str]:
         found = store.get_task_datastores(pathspecs=list(specs))
         return frozenset(task.pathspec for task in found)
     return frozenset(spec for spec in specs if _is_done(store, spec))
+
+
+def chosen(store: Any, specs: Sequence[str]) -> dict[str, str]:
+    """The step that each of the tasks (`run/step/task`) of switches that are done went on with."""
+    if len(specs) > _FEW:
+        many: Any = import_module("metaflow.datastore.datastore_set").TaskDataStoreSet
+        found = many(store, None, pathspecs=specs, prefetch_data_artifacts=["_transition"])
+    else:
+        found = [store.get_task_datastore(*s.split("/")) for s in specs if _is_done(store, s)]
+    return {task.pathspec: task["_transition"][0][0] for task in found}
 
 
 def _is_done(store: Any, spec: str) -> bool:

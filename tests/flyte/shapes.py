@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from itertools import pairwise
+from random import Random
 from typing import Any
 
 from hypothesis import strategies as st
@@ -120,35 +121,116 @@ def whole(draw: Draw) -> FlowSpec:
     return sketch.flow()
 
 
-def _switches(inner: st.SearchStrategy[Draw]) -> st.SearchStrategy[Draw]:
-    """A switch with a step behind it: no arm may lead straight into a join."""
-    arms = st.lists(st.none() | inner, min_size=1, max_size=3).filter(any)
+def _closed(closed: st.SearchStrategy[Draw], opened: st.SearchStrategy[Draw]) -> Any:
+    """Stretches that may be the last of a branch or body: no arm may lead straight into a join."""
+    several = st.lists(closed, min_size=2, max_size=3)
+    return st.one_of(
+        st.builds(sequence, closed | opened, closed),
+        several.map(lambda parts: split(*parts)),
+        closed.map(foreach),
+        several.map(lambda arms: switch(*arms)),
+    )
+
+
+def _opened(closed: st.SearchStrategy[Draw], opened: st.SearchStrategy[Draw]) -> Any:
+    """Switches that need a step behind them, which arms lead to straight and from others' ends."""
     return st.builds(
-        lambda a, recursive, falling: sequence(
-            switch(*a, *([None] if len(a) == 1 else []), recursive=recursive, falling=falling),
-            plain,
+        lambda arms, recursive, falling: switch(
+            *arms, *([None] if len(arms) == 1 else []), recursive=recursive, falling=falling
         ),
-        arms,
+        st.lists(st.none() | closed | opened, min_size=1, max_size=3).filter(any),
         st.booleans(),
         st.sets(st.integers(0, 2)),
     )
 
 
-def _bare_switches(inner: st.SearchStrategy[Draw]) -> st.SearchStrategy[Draw]:
-    """A switch that may be the last of a branch or body."""
-    return st.lists(inner, min_size=2, max_size=3).map(lambda arms: switch(*arms))
-
-
-def _larger(inner: st.SearchStrategy[Draw]) -> st.SearchStrategy[Draw]:
-    several = st.lists(inner, min_size=2, max_size=3)
-    return st.one_of(
-        several.map(lambda parts: sequence(*parts)),
-        several.map(lambda parts: split(*parts)),
-        inner.map(foreach),
-        _switches(inner),
-        _bare_switches(inner),
-    )
-
-
-shapes: st.SearchStrategy[Draw] = st.recursive(st.just(plain), _larger, max_leaves=12)
+_stretches: st.SearchStrategy[Draw] = st.recursive(
+    st.just(plain),
+    lambda inner: _closed(inner, _opened(inner, _opened(inner, st.nothing()))),
+    max_leaves=12,
+)
+shapes = _stretches | st.builds(sequence, _opened(_stretches, st.nothing()), st.just(plain))
 """Any stretch of a flow that Metaflow accepts."""
+
+
+def named(spec: FlowSpec, names: Mapping[str, str]) -> FlowSpec:
+    """The flow with other names for some of its steps."""
+
+    def new(name: str) -> str:
+        return names.get(name, name)
+
+    steps = [
+        replace(
+            s,
+            name=new(s.name),
+            next=tuple(map(new, s.next)),
+            matching_join=new(s.matching_join) if s.matching_join else None,
+        )
+        for s in spec.steps
+    ]
+    return replace(spec, steps=tuple(steps), start=new(spec.start), end=new(spec.end))
+
+
+def shuffled(spec: FlowSpec, order: Random) -> FlowSpec:
+    """The flow with names whose order says nothing of the steps'; `start` and `end` keep theirs."""
+    letters = "abcdefghijklmnopqrstuvwxyz"
+    fresh = [f"{a}{b}" for a in letters for b in ("1", "_", "")]
+    fresh += [f"{name}x{n}" for n in range(len(spec.steps) // len(fresh) + 1) for name in fresh]
+    inner = [step.name for step in spec.steps if step.name not in (spec.start, spec.end)]
+    names = dict(zip(inner, order.sample(fresh, len(inner)), strict=True))
+    return named(spec, {**names, spec.start: "start", spec.end: "end"})
+
+
+def source(spec: FlowSpec) -> str:
+    """A flow of this graph in Python, whose tasks note what they came from.
+
+    Its foreaches split, and its switches choose, as `simulate` has it.
+    """
+    return _HEAD + "".join(_method(step) for step in spec.steps) + _FOOT
+
+
+_HEAD = """from hashlib import sha256
+from metaflow import FlowSpec, step
+
+def number(*task):
+    return int.from_bytes(sha256(repr(task).encode()).digest()[:4], "big")
+
+def chosen(ways, *task):
+    choice = ways[number(*task) % len(ways)]
+    if choice == task[0] and task[2] + 1 == 3:
+        choice = next(way for way in ways if way != task[0])
+    return choice
+
+class TrainFlow(FlowSpec):
+
+
+    def place(self):
+        return tuple(frame[0] for frame in self.foreach_stack() or ())
+"""
+_FOOT = """
+if __name__ == "__main__":
+    TrainFlow()
+"""
+
+
+def _method(step: StepSpec) -> str:
+    """One step's; each leaves an artifact of its own, and the way to it."""
+    join = step.type == "join"
+    way = "(sorted((i.trail for i in inputs), key=repr),)" if join else "getattr(self, 'trail', ())"
+    lines = [
+        "@step",
+        f"def {step.name}({'self, inputs' if join else 'self'}):",
+        f"    self.trail = (*{way}, ({step.name!r}, self.place()))",
+        f"    self.at_{step.name} = rounds = getattr(self, 'at_{step.name}', -1) + 1",
+    ]
+    onward = ", ".join(f"self.{name}" for name in step.next)
+    task = f"{step.name!r}, self.place()"
+    if step.type == "foreach":
+        lines += [f"    self.splits = list(range(1 + number({task}, 0) % 3))"]
+        onward += ", foreach='splits'"
+    elif step.type == "split-switch":
+        lines += [f"    self.way = chosen({step.next!r}, {task}, rounds)"]
+        cases = ", ".join(f"{name!r}: self.{name}" for name in step.next)
+        onward = f"{{{cases}}}, condition='way'"
+    lines += [f"    self.next({onward})"] if step.next else []
+    return "".join(f"\n    {line}" for line in lines) + "\n"

@@ -2,9 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import replace
-
 import pytest
 from hypothesis import HealthCheck, given, settings
 
@@ -12,7 +9,18 @@ from mfbuild.flow.spec import FlowSpec
 from mfbuild.flyte.compile import Compiled, compile_flow
 from mfbuild.flyte.refuse import refuse
 from mfbuild.flyte.resolve import Resolved, Site, resolve
-from tests.flyte.shapes import Draw, Sketch, foreach, plain, sequence, shapes, split, switch, whole
+from tests.flyte.shapes import (
+    Draw,
+    Sketch,
+    foreach,
+    named,
+    plain,
+    sequence,
+    shapes,
+    split,
+    switch,
+    whole,
+)
 from tests.flyte.simulate import Flyte, by_metaflow
 from tests.flyte.structure import faults
 
@@ -103,20 +111,10 @@ def test_nodes_of_ours_are_not_called_like_steps() -> None:
     sketch = Sketch()
     sequence(plain, switch(sequence(plain, plain), plain), plain)(sketch)
     names = {"s0": "s1_chose_a_to_z", "s2": "s1_chose_a", "s4": "s1_chose", "s5": "z"}
-    entities = check(renamed(sketch.flow(), names))
+    entities = check(named(sketch.flow(), names))
     branch = entities.workflow.nodes[2]
     arm = branch.branch_node.if_else.case.then_node
     assert [branch.id, arm.id] == ["s1-chose-", "s1-chose-a-to-z-"]
-
-
-def renamed(spec: FlowSpec, names: Mapping[str, str]) -> FlowSpec:
-    """The flow with other names for some of its steps."""
-
-    def new(name: str) -> str:
-        return names.get(name, name)
-
-    steps = [replace(s, name=new(s.name), next=tuple(map(new, s.next))) for s in spec.steps]
-    return replace(spec, steps=tuple(steps), start=new(spec.start), end=new(spec.end))
 
 
 @pytest.mark.parametrize("length", [98, 99, 198, 450])
