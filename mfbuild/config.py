@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from mfbuild.errors import Problem, UsageError, did_you_mean
+from mfbuild.files import words_of
 from mfbuild.oci.reference import Reference
 from mfbuild.oci.types import Platform
 
@@ -233,7 +234,7 @@ def _read_table(path: Path, problems: list[Problem]) -> dict[str, Any]:
     except RecursionError:
         raise UsageError(f"`{path.name}` is nested too deeply", where=str(path)) from None
     except (OSError, ValueError) as error:  # of TOML, of UTF-8, of a number with too many digits
-        raise UsageError(f"reading `{path.name}`: {error}", where=str(path)) from error
+        raise UsageError(f"reading `{path.name}`: {words_of(error)}", where=str(path)) from error
     _check_tables(table, path, problems)
     return table if problems else _fold_insecure(table)
 

@@ -19,6 +19,7 @@ PACKAGES = {  # folder -> its module
 RINGS = (
     ("mfbuild.runtime",),  # the image's own: imports nothing of ours
     ("mfbuild.errors", "mfbuild.__init__"),
+    ("mfbuild.files",),
     ("mfbuild.engine",),
     ("mfbuild.http",),
     ("mfbuild.oci",),
@@ -54,7 +55,13 @@ HOMES = {
     "pathspec": {"mfbuild.flow"},
 }
 
-STDLIB_ONLY = ("mfbuild.errors", "mfbuild.engine", "mfbuild.report", "mfbuild.rules")
+STDLIB_ONLY = (
+    "mfbuild.errors",
+    "mfbuild.files",
+    "mfbuild.engine",
+    "mfbuild.report",
+    "mfbuild.rules",
+)
 
 
 def modules() -> dict[str, Path]:

@@ -9,8 +9,8 @@ from pathlib import Path
 
 from mfbuild.bases.folder import Base, foreign_json, parse_foreign
 from mfbuild.engine.model import Digest, canonical
-from mfbuild.engine.statcache import write_atomically
 from mfbuild.errors import UsageError
+from mfbuild.files import write_atomically
 from mfbuild.oci.foreign import ForeignPython, describe_foreign, resolve_foreign
 from mfbuild.oci.types import ForeignBase, Platform
 

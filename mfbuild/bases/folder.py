@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field
@@ -13,6 +12,7 @@ from typing import Any, Protocol
 from mfbuild.debian.model import ARCHITECTURES, ARCHIVES, LockedDeb
 from mfbuild.engine.model import Digest, canonical
 from mfbuild.errors import Problem, ResolveError, UsageError, did_you_mean
+from mfbuild.files import words_of, write_atomically
 from mfbuild.oci.types import BaseLayer, Descriptor, ForeignBase, Platform
 
 __all__ = ["Base", "BaseLayer", "ForeignBase", "load_base", "lock_images", "read_image"]
@@ -140,20 +140,10 @@ def _lock_image(
         architectures = [_architecture(p) for p in platforms]
         content = _debian_lock(spec, latest(spec.suites, spec.packages, architectures))
     folder = workspace / "images" / name
-    folder.mkdir(parents=True, exist_ok=True)
     if not (folder / "image.toml").exists():
-        _write(folder / "image.toml", source.read_bytes())
-    _write(folder / "image.lock", content.encode())
+        write_atomically(folder / "image.toml", source.read_bytes(), mode=None)
+    write_atomically(folder / "image.lock", content.encode(), mode=None)
     return folder / "image.lock"
-
-
-def _write(path: Path, data: bytes) -> None:
-    partial = path.with_name(f".{path.name}.{os.getpid()}")
-    try:
-        partial.write_bytes(data)
-        partial.replace(path)
-    finally:
-        partial.unlink(missing_ok=True)
 
 
 # Where images are.
@@ -185,7 +175,7 @@ def read_image(path: Path) -> ImageSpec:
     try:
         table = tomli.loads(path.read_text(encoding="utf-8"))
     except (OSError, UnicodeDecodeError, tomli.TOMLDecodeError) as error:
-        raise UsageError(f"reading `image.toml`: {error}", where=str(path)) from error
+        raise UsageError(f"reading `image.toml`: {words_of(error)}", where=str(path)) from error
     if problems := [Problem(p, str(path), hint) for p, hint in _complaints(table)]:
         raise UsageError.all_of(problems)
     debian = table.get("debian", {})

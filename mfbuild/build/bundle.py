@@ -18,9 +18,9 @@ from mfbuild.config import Config, Domain
 from mfbuild.engine.model import Blob, Output
 from mfbuild.engine.plan import Status
 from mfbuild.engine.run import Results
-from mfbuild.engine.statcache import write_atomically
 from mfbuild.engine.store import BlobCorrupted
 from mfbuild.errors import BundleError, ResolveError, UsageError
+from mfbuild.files import disk_errors, words_of, write_atomically
 from mfbuild.oci.types import Platform
 from mfbuild.python.model import Lock
 
@@ -62,10 +62,8 @@ def note_latest(root: Path, made: Sequence[Latest]) -> None:
     value = [
         {"label": m.label, "path": str(m.path.relative_to(root)), "policy": m.policy} for m in made
     ]
-    try:
+    with disk_errors(BundleError, f"writing `{root / LATEST}`", root / LATEST):
         write_atomically(root / LATEST, json.dumps(value, indent=1).encode())
-    except OSError as error:
-        raise BundleError(f"writing `{root / LATEST}`: {error.strerror or error}") from error
 
 
 def read_latest(root: Path) -> tuple[Latest, ...]:
@@ -76,9 +74,8 @@ def read_latest(root: Path) -> tuple[Latest, ...]:
     except FileNotFoundError:
         found = ()
     except (OSError, ValueError, KeyError, TypeError) as error:
-        reason = getattr(error, "strerror", None) or error
         hint = "name a flow: mfbuild push flow.py"
-        raise UsageError(f"`{LATEST}` cannot be read: {reason}", hint=hint) from error
+        raise UsageError(f"`{LATEST}` cannot be read: {words_of(error)}", hint=hint) from error
     if not found:
         raise UsageError("nothing was packaged here yet", hint="name a flow: mfbuild push flow.py")
     if gone := [latest for latest in found if not latest.path.exists()]:

@@ -9,6 +9,7 @@ from pathlib import Path
 from mfbuild.engine.model import Blob, Digest, Source
 from mfbuild.engine.statcache import StatCache
 from mfbuild.errors import FlowError
+from mfbuild.files import words_of
 from mfbuild.flow.spec import CodeFile, FlowSpec, SourcePackage
 from mfbuild.rules.providers import CodeEntry, SourceTree
 
@@ -59,7 +60,6 @@ def _source(path: str, cache: StatCache) -> Source:
         digest = cache.sha256(path)
         size = Path(path).stat().st_size
     except OSError as error:
-        raise FlowError(
-            f"a file of the flow cannot be read: {error.strerror}", where=path
-        ) from error
+        message = f"a file of the flow cannot be read: {words_of(error)}"
+        raise FlowError(message, where=path) from error
     return Source(Blob(Digest(digest), size), f"file:{path}")

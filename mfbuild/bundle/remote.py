@@ -15,6 +15,7 @@ from mfbuild.bundle.write import bundle_index, bundle_is_whole, bundle_path, wri
 from mfbuild.engine.events import How, Reporter
 from mfbuild.engine.model import Blob, Digest
 from mfbuild.errors import BundleError, FetchError, Interrupted
+from mfbuild.files import disk_errors
 from mfbuild.http.parallel import Tick, for_each
 from mfbuild.oci.layout import Layout, children, reachable
 from mfbuild.oci.push import push_images
@@ -101,10 +102,8 @@ def pull_bundle(reference: str, dist: Path, *, jobs: int, reporter: Reporter) ->
     if bundle_is_whole(path, manifest.version):
         return path
     try:
-        with _scratch(dist) as folder:
+        with disk_errors(BundleError, f"writing `{path}`", path), _scratch(dist) as folder:
             return write_bundle(manifest, _download(bundle, folder, jobs, reporter), dist)
-    except OSError as error:
-        raise BundleError(f"writing `{path}`: {error.strerror}") from error
     except KeyboardInterrupt:
         raise Interrupted("interrupted") from None
 

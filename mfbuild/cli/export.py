@@ -9,6 +9,7 @@ from pathlib import Path
 from mfbuild.cli import options, targets
 from mfbuild.cli.push import arguments_of_bundles, bundles_of
 from mfbuild.errors import BundleError, UsageError
+from mfbuild.files import disk_errors, write_atomically
 
 EPILOG = """\
 examples:
@@ -55,14 +56,11 @@ def run(args: argparse.Namespace) -> int:
         target = targets.target(args, session, domain, spec)
         deployment = targets.deployment(args, session, target, domain, spec)
         made = export(bundle, deployment, None if args.blobs else target, blobs=args.blobs)
-    from mfbuild.oci.archive import write_whole
-
-    try:
+    blobs = args.output.with_name(f"{args.output.name}.blobs")
+    with disk_errors(BundleError, f"writing `{args.output}`", args.output):
         for name, data in made.blobs.items():
-            write_whole(args.output.with_name(f"{args.output.name}.blobs") / name, [data])
-        write_whole(args.output, [made.archive])
-    except OSError as error:
-        raise BundleError(f"writing `{args.output}`: {error.strerror or error}") from error
+            write_atomically(blobs / name, data, mode=0o644)
+        write_atomically(args.output, made.archive, mode=0o644)
     for note in made.notes:
         session.reporter.warn(note)
     told = {"path": str(args.output), "version": made.version}

@@ -14,6 +14,7 @@ from mfbuild.build.load import load_flows
 from mfbuild.build.session import LOCK, Session
 from mfbuild.cli import options
 from mfbuild.errors import UsageError
+from mfbuild.files import write_atomically
 from mfbuild.python.lockfile import read_lock
 from mfbuild.python.model import Lock, Request
 from mfbuild.python.resolve import Upgrade
@@ -103,10 +104,9 @@ def _export(
             raise UsageError(f"there are {len(texts)} environments", hint="give a folder with -o")
         print(next(iter(texts.values())), end="")
         return 0
-    args.output.mkdir(parents=True, exist_ok=True)
     paths = {args.output / f"pylock.{name}.toml": text for name, text in texts.items()}
     for path, text in paths.items():
-        path.write_text(text, encoding="utf-8")
+        write_atomically(path, text.encode(), mode=None)
     _say_paths(args, "pylocks", list(paths))
     return 0
 

@@ -13,6 +13,7 @@ from mfbuild import __version__
 from mfbuild.cli.streams import give_up_streams, is_refusal, open_streams
 from mfbuild.engine.signals import terminable
 from mfbuild.errors import MfbuildError, UsageError, did_you_mean
+from mfbuild.files import hint_of, words_of
 
 VERBS = {
     "package": "make the bundle of one or more flows: images, code tarball, version",
@@ -105,8 +106,8 @@ def _refused(error: Exception) -> int:
     """The machine refuses something; no error where our reader went away, as `head` does."""
     give_up_streams()
     if isinstance(error, OSError) and not isinstance(error, BrokenPipeError):
-        said = str(error.strerror)
-        print_problems(MfbuildError(said[:1].lower() + said[1:], where=error.filename))
+        hint = hint_of(error) if error.filename else None
+        print_problems(MfbuildError(words_of(error), where=error.filename, hint=hint))
     return 1
 
 

@@ -10,6 +10,7 @@ from pathlib import Path
 from mfbuild.engine.model import Blob, Source
 from mfbuild.engine.store import Store, blob_of, read_chunks
 from mfbuild.errors import ActionError
+from mfbuild.files import words_of
 
 
 @dataclass(frozen=True, slots=True)
@@ -86,8 +87,7 @@ class FileInput:
         return ActionError(f"`{self.file}` changed during the build", hint="run the build again")
 
     def _unreadable(self, error: OSError) -> ActionError:
-        reason = (error.strerror or type(error).__name__).lower()
-        return ActionError(f"cannot read `{self.file}`: {reason}")
+        return ActionError(f"cannot read `{self.file}`: {words_of(error)}")
 
 
 def _stamp(path: Path) -> tuple[int, ...]:

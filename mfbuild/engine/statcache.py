@@ -10,11 +10,12 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from mfbuild.files import write_atomically
+
 # A file may change again within the granularity of its file system's clock (2 s on FAT) and keep
 # its size and times: an entry is trusted only if the file was older than that when it was hashed.
 GRANULARITY_NS = 2_000_000_000
 _CHUNK = 1 << 20
-_CREATE = os.O_WRONLY | os.O_CREAT | os.O_EXCL
 
 _Stat = tuple[int, int, int, int]
 
@@ -71,19 +72,6 @@ class StatCache:
 def stat_of(path: str) -> _Stat:
     """(size, mtime_ns, ctime_ns, inode) of `path`, links followed; OSError."""
     return _tuple(os.stat(path))  # noqa: PTH116
-
-
-def write_atomically(path: Path, data: bytes) -> None:
-    """Replace `path` by `data`, readable by its owner only; OSError leaves what was there."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = path.with_name(f".{path.name}.{os.getpid()}.{time.time_ns()}")
-    try:
-        with os.fdopen(os.open(temporary, _CREATE, 0o600), "wb") as file:
-            file.write(data)
-        temporary.replace(path)
-    except BaseException:
-        temporary.unlink(missing_ok=True)
-        raise
 
 
 def _hash(path: str) -> tuple[_Stat, int, str]:

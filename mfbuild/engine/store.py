@@ -14,6 +14,7 @@ from pathlib import Path
 
 from mfbuild.engine.model import Blob, Digest
 from mfbuild.errors import StoreError
+from mfbuild.files import hint_of, make_folder, words_of, write_atomically
 
 CHUNK = 1 << 20
 _LOCK_FILE = os.O_RDWR | os.O_CREAT | os.O_CLOEXEC
@@ -21,13 +22,9 @@ _LOCK_FILE = os.O_RDWR | os.O_CREAT | os.O_CLOEXEC
 # build that changes nothing writes next to nothing.
 _USE_SECONDS = 3600
 
-_FULL = "free some space there or with `mfbuild gc --max-size 10G`"
 _READ_ONLY = "make it writable, or set XDG_CACHE_HOME to a folder that is"
 _NO_LOCKS = "its file system has no locks: set XDG_CACHE_HOME to a folder on a local disk"
 _HINTS = {
-    errno.ENOSPC: _FULL,
-    errno.EDQUOT: _FULL,
-    errno.EFBIG: _FULL,
     errno.EACCES: _READ_ONLY,
     errno.EPERM: _READ_ONLY,
     errno.EROFS: _READ_ONLY,
@@ -51,8 +48,8 @@ class BlobCorrupted(StoreError):
 def store_error(error: OSError, path: Path) -> StoreError:
     """`error`, met below `path`, as people should read it."""
     where = error.filename if isinstance(error.filename, str) else path
-    reason = (error.strerror or type(error).__name__).lower()
-    return StoreError(f"cannot use the store at `{where}`: {reason}", hint=_hint(error))
+    hint = _HINTS.get(error.errno or 0) or hint_of(error)
+    return StoreError(f"cannot use the store at `{where}`: {words_of(error)}", hint=hint)
 
 
 def is_disk_trouble(error: OSError) -> bool:
@@ -177,7 +174,8 @@ class Store:
             _check_own(path)
             path.chmod(0o444)
             os.utime(path)
-            _rename(path, self.path(blob))
+            make_folder(self.path(blob).parent)
+            path.replace(self.path(blob))
         self._verified.add(blob.digest)
 
     def discard(self, blob: Blob) -> None:
@@ -189,12 +187,7 @@ class Store:
     def write(self, path: Path, data: bytes) -> None:
         """Write `data` to `path` (below `root`) atomically."""
         with _explained(path):
-            temporary = self._new_name()
-            try:
-                temporary.write_bytes(data)
-                _rename(temporary, path)
-            finally:
-                temporary.unlink(missing_ok=True)
+            write_atomically(path, data, mode=None, scratch=self.root / "tmp")
 
     @contextmanager
     def temporary(self) -> Iterator[Path]:
@@ -268,14 +261,6 @@ def _check_own(path: Path) -> None:
         raise AssertionError(f"`{path}` is not a file of its own")
 
 
-def _rename(path: Path, target: Path) -> None:
-    try:
-        path.replace(target)
-    except FileNotFoundError:
-        target.parent.mkdir(parents=True, exist_ok=True)
-        path.replace(target)
-
-
 def _try_lock(lock: int) -> bool:
     try:
         fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
@@ -295,10 +280,6 @@ def remove_tree(path: Path) -> None:
                 if not inner.is_symlink():
                     inner.chmod(0o700)
         shutil.rmtree(path, ignore_errors=True)
-
-
-def _hint(error: OSError) -> str | None:
-    return _HINTS.get(error.errno) if error.errno is not None else None
 
 
 @contextmanager

@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from mfbuild.errors import FlowError, UsageError
+from mfbuild.files import words_of
 
 _PROBE = Path(__file__).with_name("probe.py")
 _GRACE_SECONDS = 2.0
@@ -38,7 +39,7 @@ def ask(
                 start_new_session=True,
             )
         except OSError as error:
-            raise UsageError(f"cannot run the interpreter `{python}`: {error.strerror}") from error
+            raise UsageError(f"cannot run the interpreter `{python}`: {words_of(error)}") from error
         try:
             meanwhile()
             status = child.wait()

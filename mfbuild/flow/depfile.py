@@ -13,7 +13,8 @@ from pathlib import Path
 from typing import Any
 
 import mfbuild
-from mfbuild.engine.statcache import GRANULARITY_NS, StatCache, stat_of, write_atomically
+from mfbuild.engine.statcache import GRANULARITY_NS, StatCache, stat_of
+from mfbuild.files import write_atomically
 
 _SCHEMA = 1
 # What Metaflow, Python and mfbuild write themselves next to a flow; none of it is an input.

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from mfbuild.errors import FlowError, MfbuildError, Problem, UsageError
+from mfbuild.files import words_of
 from mfbuild.flow import codec, depfile
 from mfbuild.flow.spec import CodeFile, FlowSpec
 
@@ -126,7 +127,7 @@ def _without_ignored(spec: FlowSpec, file: Path) -> tuple[FlowSpec, Callable[[st
     except FileNotFoundError:
         return spec, lambda _: False
     except (OSError, UnicodeDecodeError) as error:
-        raise UsageError(f"cannot read `{IGNORE_FILE}`: {error}") from error
+        raise UsageError(f"cannot read `{IGNORE_FILE}`: {words_of(error)}") from error
     from pathspec import GitIgnoreSpec
 
     try:

@@ -10,6 +10,7 @@ from typing import Protocol
 from flyteidl.core.literals_pb2 import Literal
 
 from mfbuild.errors import Interrupted, RunError
+from mfbuild.files import disk_errors
 from mfbuild.local.record.state import JournalEntry, RunState
 from mfbuild.local.sandbox.executor import Executor, Exit, ProcessJob
 from mfbuild.local.sandbox.pod import PodContext, judge, prepare
@@ -85,14 +86,9 @@ class Drive:
     def _start(self) -> None:
         for attempt in self.machine.ready(self.workers - len(self._running)):
             now = time.monotonic()
-            try:
+            folder = self.execution.folder(attempt)
+            with disk_errors(RunError, f"cannot prepare `{attempt.node}`", folder):
                 job = prepare(self._overridden(attempt), self.execution, self.environ)
-            except OSError as error:
-                reason = (error.strerror or str(error)).lower()
-                folder = str(self.execution.folder(attempt))
-                raise RunError(
-                    f"cannot prepare `{attempt.node}`: {reason}", where=folder
-                ) from error
             self.state.note(
                 JournalEntry(attempt.node, attempt.number, "running", attempt.task.id.name)
             )

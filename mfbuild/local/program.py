@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-import os
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -12,8 +11,8 @@ from flyteidl.admin.launch_plan_pb2 import LaunchPlanSpec
 from flyteidl.core.literals_pb2 import Literal
 
 from mfbuild.engine.model import Digest, canonical
-from mfbuild.engine.statcache import write_atomically
 from mfbuild.errors import BundleError
+from mfbuild.files import write_atomically
 from mfbuild.flow.spec import FlowSpec
 from mfbuild.flyte.compile import Compiled
 from mfbuild.flyte.launch_plan import address
@@ -95,18 +94,17 @@ def lay(content: Extent, digest: Digest, target: Path) -> Literal:
     """
     path = target.with_name(f"{target.name}-{digest.hex[:16]}")
     if not path.exists():
-        path.parent.mkdir(parents=True, exist_ok=True)
-        found = hashlib.sha256()
-        beside = path.with_name(f".{path.name}.{os.getpid()}")
-        with beside.open("wb") as file:
-            for chunk in content.chunks():
-                found.update(chunk)
-                file.write(chunk)
-        if found.hexdigest() != digest.hex:
-            beside.unlink()
-            raise BundleError(f"the {target.name} `{digest}` has changed", where=str(content.path))
-        beside.replace(path)
+        write_atomically(path, _checked(content, digest, target.name), mode=None)
     return literal(address(path.as_uri(), digest))
+
+
+def _checked(content: Extent, digest: Digest, name: str) -> Iterator[bytes]:
+    found = hashlib.sha256()
+    for chunk in content.chunks():
+        found.update(chunk)
+        yield chunk
+    if found.hexdigest() != digest.hex:
+        raise BundleError(f"the {name} `{digest}` has changed", where=str(content.path))
 
 
 def _lay_plan(resolved: Resolved, target: Path) -> Literal:

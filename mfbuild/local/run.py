@@ -7,6 +7,7 @@ import time
 from pathlib import Path
 
 from mfbuild.errors import RunError
+from mfbuild.files import disk_errors
 from mfbuild.flyte.names import task_name
 from mfbuild.local.drive import Drive
 from mfbuild.local.program import Program
@@ -74,11 +75,8 @@ def _drive(
 
 
 def _program(runnable: Runnable, folder: Path) -> Program:
-    try:
+    with disk_errors(RunError, "cannot write what the run needs", folder):
         return runnable.program(folder / "inputs")
-    except OSError as error:
-        reason = (error.strerror or str(error)).lower()
-        raise RunError(f"cannot write what the run needs: {reason}", where=str(folder)) from error
 
 
 def _machine(program: Program, state: RunState, nodes: Path, step: str | None) -> Interpreter:

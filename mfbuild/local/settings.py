@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from pathlib import Path
 
 from mfbuild.errors import RunError
+from mfbuild.files import words_of
 from mfbuild.runtime.environment import user_of
 
 _SYSROOT = "METAFLOW_DATASTORE_SYSROOT_LOCAL"
@@ -34,9 +35,7 @@ def make_datastore(environ: Mapping[str, str]) -> Path:
     try:
         folder.mkdir(parents=True, exist_ok=True)
     except OSError as error:
-        reason = (error.strerror or str(error)).lower()
+        message = f"the local datastore cannot be made: {words_of(error)}"
         hint = f"set {_SYSROOT} to a folder that can be written"
-        raise RunError(
-            f"the local datastore cannot be made: {reason}", where=str(folder), hint=hint
-        ) from error
+        raise RunError(message, where=str(folder), hint=hint) from error
     return folder

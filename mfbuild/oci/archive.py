@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import platform as machine
 import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
@@ -11,6 +10,7 @@ from pathlib import Path
 
 from mfbuild.engine.model import Digest, canonical
 from mfbuild.errors import BundleError
+from mfbuild.files import disk_errors, write_atomically
 from mfbuild.oci.layout import Layout, blob_name, children
 from mfbuild.oci.types import IMAGE_INDEX, IMAGE_MANIFEST, Descriptor, Platform
 
@@ -98,10 +98,8 @@ def write_archive(layout: Layout, destination: Path, images: Sequence[DockerImag
         (DOCKER_INDEX, len(index), [index]),
         *_members(layout, blobs),
     ]
-    try:
-        write_whole(destination, tar(members))
-    except OSError as error:
-        raise BundleError(f"writing `{destination}`: {error.strerror or error}") from error
+    with disk_errors(BundleError, f"writing `{destination}`", destination):
+        write_atomically(destination, tar(members), mode=0o644)
     return destination
 
 
@@ -146,20 +144,3 @@ def _docker_image(
     document = layout.manifest(manifest.digest)
     config, *layers = children(IMAGE_MANIFEST, document, str(manifest.digest))
     return DockerImage(config, tuple(layers), tags)
-
-
-def write_whole(destination: Path, chunks: Iterable[bytes]) -> None:
-    """Write a file, and its folder, so that it is there as a whole or as it was; OSError."""
-    import tempfile
-
-    destination.parent.mkdir(parents=True, exist_ok=True)
-    handle, name = tempfile.mkstemp(prefix=f".{destination.name}.", dir=destination.parent)
-    try:
-        with os.fdopen(handle, "wb") as file:
-            for chunk in chunks:
-                file.write(chunk)
-            os.fchmod(file.fileno(), 0o644)
-        Path(name).replace(destination)
-    except BaseException:
-        Path(name).unlink(missing_ok=True)
-        raise

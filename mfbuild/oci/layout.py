@@ -13,6 +13,7 @@ from typing import Any
 
 from mfbuild.engine.model import Blob, Digest, canonical
 from mfbuild.errors import BundleError
+from mfbuild.files import disk_errors, make_folder, words_of
 from mfbuild.oci.types import INDEX_TYPES, MANIFEST_TYPES, Descriptor
 
 MARKER = "oci-layout"
@@ -73,7 +74,7 @@ class Layout:
                 else:
                     files[name] = extent
         except OSError as error:
-            raise BundleError(f"`{path}` is not an OCI image layout: {_reason(error)}") from error
+            raise BundleError(f"`{path}` is not an OCI image layout: {words_of(error)}") from error
         if MARKER not in files:
             raise BundleError(f"`{path}` is not an OCI image layout: it has no `{MARKER}`")
         return cls(path, files, tuple(strays))
@@ -197,13 +198,11 @@ def write_layout(
     small = {MARKER: MARKER_JSON, INDEX: index, **(files or {})}
     if _holds(directory, small, blobs):
         return directory
-    try:
-        directory.parent.mkdir(parents=True, exist_ok=True)
+    with disk_errors(BundleError, f"writing `{directory}`", directory):
+        make_folder(directory.parent)
         with _locked(directory.parent):
             if not _holds(directory, small, blobs):
                 _replace(directory, small, blobs)
-    except OSError as error:
-        raise BundleError(f"writing `{directory}`: {_reason(error)}") from error
     return directory
 
 
@@ -360,7 +359,3 @@ def _digest(chunks: Iterable[bytes]) -> Digest:
     for chunk in chunks:
         digest.update(chunk)
     return Digest(digest.hexdigest())
-
-
-def _reason(error: Exception) -> str:
-    return (error.strerror if isinstance(error, OSError) else None) or str(error)

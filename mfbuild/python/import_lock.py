@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from mfbuild.errors import Problem, ResolveError
+from mfbuild.files import words_of
 from mfbuild.oci.types import Platform
 from mfbuild.python.index import IndexSettings, redact
 from mfbuild.python.model import Lock, Request
@@ -187,7 +188,9 @@ def _read(path: Path) -> str:
     try:
         return path.read_text(encoding="utf-8")
     except (OSError, UnicodeDecodeError) as error:
-        raise ResolveError(f"this lock cannot be read: {error}", where=str(path)) from error
+        raise ResolveError(
+            f"this lock cannot be read: {words_of(error)}", where=str(path)
+        ) from error
 
 
 def _target(request: Request) -> Request:

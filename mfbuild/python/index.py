@@ -16,6 +16,7 @@ from typing import Any
 from urllib.parse import quote, unquote, urlsplit, urlunsplit
 
 from mfbuild.errors import UsageError
+from mfbuild.files import words_of
 
 _USERINFO = re.compile(r"(?<=://)[^/@\s`]+@")
 
@@ -157,7 +158,7 @@ def _toml(path: Path) -> Mapping[str, Any]:
     except (FileNotFoundError, NotADirectoryError, PermissionError):
         return {}
     except (OSError, ValueError) as error:
-        raise UsageError(f"cannot be read: {error}", where=str(path)) from error
+        raise UsageError(f"cannot be read: {words_of(error)}", where=str(path)) from error
 
 
 def _uv_has(

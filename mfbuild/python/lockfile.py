@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 import re
 from collections.abc import Iterator, Mapping
 from pathlib import Path
@@ -11,6 +10,7 @@ from typing import Any
 
 from mfbuild.engine.model import Digest, canonical
 from mfbuild.errors import Problem, ResolveError
+from mfbuild.files import disk_errors, words_of, write_atomically
 from mfbuild.oci.types import Platform
 from mfbuild.python.model import Lock, LockedEnvironment, LockedWheel, Request
 
@@ -33,24 +33,17 @@ def read_lock(path: Path) -> Lock:
     except FileNotFoundError:
         return Lock({})
     except (OSError, UnicodeDecodeError) as error:
-        raise ResolveError(f"the lock cannot be read: {error}", where=str(path)) from error
+        raise ResolveError(
+            f"the lock cannot be read: {words_of(error)}", where=str(path)
+        ) from error
     return parse(text, str(path))
 
 
 def write_lock(path: Path, lock: Lock) -> None:
     """Replace the file at `path` by `lock`, all or nothing; ResolveError as for `render`."""
     text = render(lock)
-    temporary = path.with_name(f".{path.name}.{os.getpid()}")
-    try:
-        with temporary.open("w", encoding="utf-8", newline="\n") as file:
-            file.write(text)
-            file.flush()
-            os.fsync(file.fileno())
-        temporary.replace(path)
-    except OSError as error:
-        raise ResolveError(f"the lock cannot be written: {error}", where=str(path)) from error
-    finally:
-        temporary.unlink(missing_ok=True)
+    with disk_errors(ResolveError, "the lock cannot be written", path):
+        write_atomically(path, text.encode(), mode=None, durable=True)
 
 
 def render(lock: Lock) -> str:

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import json
-import os
 import threading
 from collections.abc import Collection, Iterator, Mapping
 from contextlib import suppress
 from pathlib import Path
 
 from mfbuild.errors import FetchError, Problem
+from mfbuild.files import write_atomically
 from mfbuild.oci.types import Platform
 from mfbuild.python.index import IndexSettings, is_url, without_credentials
 from mfbuild.python.model import Lock, LockedWheel, Request
@@ -59,11 +59,9 @@ class UrlCache:
         # Read again: another run may have added to it.
         urls = {**self._read(), **self._loaded()}
         plain = {k: u for k, u in urls.items() if u == without_credentials(u) and "?" not in u}
-        temporary = self._path.with_name(f"{self._path.name}.{os.getpid()}")
         with suppress(OSError):
-            self._path.parent.mkdir(parents=True, exist_ok=True)
-            temporary.write_text(json.dumps(plain, indent=0, sort_keys=True), encoding="utf-8")
-            temporary.replace(self._path)
+            text = json.dumps(plain, indent=0, sort_keys=True)
+            write_atomically(self._path, text.encode(), mode=None)
 
 
 def source_sha256(wheel: LockedWheel) -> str:

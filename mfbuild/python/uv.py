@@ -12,6 +12,7 @@ from collections.abc import Collection, Mapping, Sequence
 from pathlib import Path
 
 from mfbuild.errors import ResolveError
+from mfbuild.files import words_of
 from mfbuild.oci.types import Platform
 from mfbuild.python.index import IndexSettings, redact
 from mfbuild.python.model import Request
@@ -64,7 +65,7 @@ def run_uv(
             check=False,
         )
     except OSError as error:
-        raise ResolveError(f"uv cannot be run: {error}", hint="install `uv`") from error
+        raise ResolveError(f"uv cannot be run: {words_of(error)}", hint="install `uv`") from error
     if done.returncode:
         raise UvFailure(done.stderr.decode(errors="replace"))
 

@@ -195,7 +195,7 @@ def test_a_disk_that_is_full(place: Place, bundle: Bundle, tmp_path: Path) -> No
     command = [sys.executable, "-c", FULL, place.named(bundle), str(tmp_path / "pulled")]
     told = subprocess.run(command, capture_output=True, text=True, check=True).stdout
     path = tmp_path / "pulled" / bundle.layout.path.name
-    assert told == f"writing `{path}`: File too large\n"
+    assert told == f"writing `{path}`: file too large\n"
     assert {p.name for p in (tmp_path / "pulled").iterdir()} <= {".pull.lock", ".lock"}
     assert content(pull(place.named(bundle), tmp_path / "pulled")) == content(bundle.layout.path)
 

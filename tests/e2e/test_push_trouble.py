@@ -176,7 +176,7 @@ def test_what_was_packaged_last_cannot_be_read_or_is_gone(mfbuild: Runner, folde
     )
     latest.unlink()
     latest.mkdir()
-    said = "`.mfbuild/latest.json` cannot be read: Is a directory"
+    said = "`.mfbuild/latest.json` cannot be read: is a directory"
     assert_refused(mfbuild("push", cwd=folder), 2, said)
 
 

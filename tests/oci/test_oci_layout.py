@@ -178,7 +178,7 @@ def test_writers_at_once_end_with_one_whole_layout(tmp_path: Path) -> None:
 
 def test_a_disk_that_refuses_is_an_error_of_ours(tmp_path: Path) -> None:
     (tmp_path / "file").write_bytes(b"")
-    with pytest.raises(BundleError, match=r"writing `.*`: (Not a directory|File exists)"):
+    with pytest.raises(BundleError, match=r"writing `.*`: (not a directory|file exists)"):
         write_layout(tmp_path / "file" / "out", INDEX, {})
 
 
@@ -196,7 +196,7 @@ def test_documents_are_verified_when_they_are_read(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("make", "reason"),
     [
-        (lambda path: None, "No such file or directory"),
+        (lambda path: None, "no such file or directory"),
         (lambda path: path.mkdir(), "it has no `oci-layout`"),
         (lambda path: path.write_bytes(b"text" * 1000), "it is no tar"),
     ],

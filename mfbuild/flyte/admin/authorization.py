@@ -16,6 +16,7 @@ from flyteidl.service.auth_pb2 import (
 )
 
 from mfbuild.errors import FlyteError
+from mfbuild.files import words_of
 from mfbuild.flyte.admin.failures import Refusal
 from mfbuild.flyte.admin.login import Login, LoginConfig
 from mfbuild.flyte.settings import COMMAND, TOKEN, Settings, is_token
@@ -141,4 +142,4 @@ def _output(command: Sequence[str]) -> str:
 
 
 def _reason(error: Exception) -> str:
-    return error.strerror if isinstance(error, OSError) and error.strerror else "it took too long"
+    return words_of(error) if isinstance(error, OSError) else "it took too long"

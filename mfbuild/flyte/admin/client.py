@@ -13,6 +13,7 @@ from flyteidl.service.auth_pb2_grpc import AuthMetadataServiceStub
 from flyteidl.service.dataproxy_pb2_grpc import DataProxyServiceStub
 
 from mfbuild.errors import FlyteError, UsageError
+from mfbuild.files import words_of
 from mfbuild.flyte.admin.authorization import Authorization, Metadata
 from mfbuild.flyte.admin.failures import CallFailure, Refusal
 from mfbuild.flyte.settings import Settings
@@ -130,7 +131,7 @@ def _root_certificates(settings: Settings) -> bytes | None:
     try:
         found = settings.ca_cert_file.read_bytes()
     except OSError as error:
-        message = f"the certificates `{settings.ca_cert_file}` cannot be read: {error.strerror}"
+        message = f"the certificates `{settings.ca_cert_file}` cannot be read: {words_of(error)}"
         raise UsageError(message, where=settings.source) from None
     if b"-----BEGIN CERTIFICATE-----" not in found:
         message = f"the file of certificates `{settings.ca_cert_file}` has none"
@@ -146,6 +147,6 @@ def _shown_certificate(settings: Settings) -> bytes:
     try:
         shown = ssl.get_server_certificate((host.strip("[]"), int(port)), timeout=SECONDS)
     except OSError as error:
-        message = f"`{settings.endpoint}` shows no certificate: {error.strerror or error}"
+        message = f"`{settings.endpoint}` shows no certificate: {words_of(error)}"
         raise FlyteError(message) from None
     return shown.encode()

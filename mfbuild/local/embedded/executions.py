@@ -12,8 +12,8 @@ from flyteidl.admin.execution_pb2 import ExecutionCreateRequest
 from flyteidl.core.identifier_pb2 import Identifier, ResourceType
 from flyteidl.core.literals_pb2 import LiteralMap
 
-from mfbuild.engine.statcache import write_atomically
 from mfbuild.errors import FlyteError
+from mfbuild.files import write_atomically
 from mfbuild.flyte.backend import Execution, ExecutionId, TaskRun
 from mfbuild.flyte.names import RUN
 from mfbuild.local.embedded.files import explained, make, read

@@ -7,11 +7,13 @@ import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from urllib.parse import quote, unquote
 
 from mfbuild.engine.store import remove_tree
 from mfbuild.errors import FlyteError
+from mfbuild.files import disk_errors, make_folder, write_atomically
 
 FLYTE = ".mfbuild/flyte"
 BUNDLES, BLOBS, TMP, LOCK = "bundles", "blobs", "tmp", "lock"
@@ -57,7 +59,7 @@ class BackendFiles:
         with self.locked() as scratch:
             if path.exists():
                 return False
-            place(scratch, path, data, 0o444)
+            place(path, data, scratch=scratch)
             return True
 
     def _swept(self) -> Path:
@@ -79,38 +81,9 @@ def component(text: str) -> str:
     return quoted
 
 
-def place(scratch: Path, path: Path, data: bytes, mode: int) -> None:
-    """Put `data` at `path` in one instant, and so that it outlives the machine; OSError."""
-    temporary = scratch / os.urandom(12).hex()
-    try:
-        with temporary.open("xb") as file:
-            file.write(data)
-            file.flush()
-            os.fchmod(file.fileno(), mode)
-            os.fsync(file.fileno())
-        make(path.parent)
-        temporary.replace(path)
-    except BaseException:
-        temporary.unlink(missing_ok=True)
-        raise
-    sync(path.parent)
-
-
-def make(folder: Path) -> None:
-    """Make a folder, so that it outlives the machine; OSError."""
-    if not folder.is_dir():
-        make(folder.parent)
-        folder.mkdir(exist_ok=True)
-        sync(folder.parent)
-
-
-def sync(folder: Path) -> None:
-    """Let the names in `folder` outlive the machine."""
-    descriptor = os.open(folder, os.O_RDONLY | os.O_CLOEXEC)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
+place = partial(write_atomically, mode=0o444, durable=True)
+"""Put `data` at `path` for good, by way of `scratch`; OSError."""
+make = partial(make_folder, durable=True)
 
 
 def read(path: Path) -> bytes | None:
@@ -122,15 +95,8 @@ def read(path: Path) -> bytes | None:
             return None
 
 
-@contextmanager
-def explained(path: Path) -> Iterator[None]:
-    """A disk that refuses is a backend that does."""
-    try:
-        yield
-    except OSError as error:
-        where = error.filename if isinstance(error.filename, str) else str(path)
-        reason = (error.strerror or str(error)).lower()
-        raise FlyteError(f"the embedded backend cannot be used: {reason}", where=where) from error
+explained = partial(disk_errors, FlyteError, "the embedded backend cannot be used")
+"""A disk that refuses is a backend that does."""
 
 
 def _names(folder: Path) -> list[str]:

@@ -11,6 +11,7 @@ from pathlib import Path
 from mfbuild.engine.signals import terminable
 from mfbuild.engine.store import Store
 from mfbuild.errors import FlyteError, Interrupted, MfbuildError
+from mfbuild.files import disk_error
 from mfbuild.local.embedded.files import FLYTE, BackendFiles
 from mfbuild.local.embedded.registrations import EmbeddedRegistrations
 from mfbuild.local.embedded.requests import runnable
@@ -41,8 +42,7 @@ def spawn(folder: Path, lock: int, store: Path, environ: Mapping[str, str]) -> N
                 start_new_session=True,
             ).wait()
     except OSError as error:
-        reason = (error.strerror or str(error)).lower()
-        raise FlyteError(f"the run cannot be started: {reason}", where=str(folder)) from error
+        raise disk_error(FlyteError, "the run cannot be started", error, folder) from error
     finally:
         os.close(lock)
     if code:

@@ -48,7 +48,7 @@ class EmbeddedRegistrations:
         path = self.files.root / BLOBS / Digest.of(data).hex
         if read(path) != data:
             with self.files.locked() as scratch:
-                place(scratch, path, data, 0o444)
+                place(path, data, scratch=scratch)
         return path.absolute().as_uri()
 
     def keeps(self, digest: Digest, size: int) -> bool:
@@ -95,7 +95,7 @@ class EmbeddedRegistrations:
         marker = self._marker(identifier)
         with self.files.locked() as scratch:
             if active:
-                place(scratch, marker, f"{identifier.version}\n".encode(), 0o644)
+                place(marker, f"{identifier.version}\n".encode(), mode=0o644, scratch=scratch)
             elif self._active(identifier) == identifier.version:
                 marker.unlink()
 

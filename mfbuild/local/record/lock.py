@@ -15,8 +15,8 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from mfbuild.engine.statcache import write_atomically
 from mfbuild.errors import RunError
+from mfbuild.files import write_atomically
 
 LOCK, CANCEL = "lock", "cancel"
 _NOT_YET = ""

@@ -13,11 +13,12 @@ import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field, replace
+from functools import partial
 from pathlib import Path
 from typing import Any, Literal, get_args
 
-from mfbuild.engine.statcache import write_atomically
 from mfbuild.errors import Interrupted, MfbuildError, RunError, UsageError, did_you_mean
+from mfbuild.files import disk_errors, words_of, write_atomically
 from mfbuild.local.record import lock as hold
 
 RUNS = ".mfbuild/runs"
@@ -194,7 +195,7 @@ def read_info(folder: Path) -> RunInfo:
         return info
     except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
         raise RunError(
-            f"the record of the run cannot be read: {error}", where=str(folder)
+            f"the record of the run cannot be read: {words_of(error)}", where=str(folder)
         ) from error
 
 
@@ -260,11 +261,5 @@ def find_run(
     return (exact or found)[0]
 
 
-@contextmanager
-def _disk(path: Path) -> Iterator[None]:
-    """A disk that refuses is the run's failure, and no bug."""
-    try:
-        yield
-    except OSError as error:
-        reason = (error.strerror or str(error)).lower()
-        raise RunError(f"cannot write the record of the run: {reason}", where=str(path)) from error
+_disk = partial(disk_errors, RunError, "cannot write the record of the run")
+"""A disk that refuses is the run's failure, and no bug."""

@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import IO, Any, Protocol
 
 from mfbuild.errors import RunError
+from mfbuild.files import words_of
 
 IMAGE_PYTHON = "/opt/venv/bin/python"
 """The interpreter of every image that mfbuild bakes."""
@@ -280,5 +281,5 @@ def _started(launch: LauncherStart, log: Path) -> _Running:
                 start_new_session=True,
             )
         except OSError as error:
-            raise RunError(f"cannot run `{launch.argv[0]}`: {error.strerror}") from error
+            raise RunError(f"cannot run `{launch.argv[0]}`: {words_of(error)}") from error
     return _Running(process, launch.python)

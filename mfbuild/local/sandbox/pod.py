@@ -17,8 +17,8 @@ from flyteidl.core.errors_pb2 import ContainerError, ErrorDocument
 from flyteidl.core.literals_pb2 import LiteralMap
 from flyteidl.core.tasks_pb2 import TaskTemplate
 
-from mfbuild.engine.statcache import write_atomically
 from mfbuild.errors import RunError
+from mfbuild.files import write_atomically
 from mfbuild.local.sandbox.executor import ProcessJob
 from mfbuild.local.sandbox.render import render
 from mfbuild.local.workflow.bindings import literal_map
