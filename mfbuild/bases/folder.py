@@ -5,19 +5,17 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass, field
+from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any
 
-from mfbuild.debian.model import ARCHITECTURES, ARCHIVES, LockedDeb
+from mfbuild.bases.lockfile import read_lock, unusable
+from mfbuild.debian.model import ARCHITECTURES, LockedDeb
 from mfbuild.engine.model import Digest, canonical
-from mfbuild.errors import Problem, ResolveError, UsageError, did_you_mean
-from mfbuild.files import words_of, write_atomically
-from mfbuild.oci.types import BaseLayer, Descriptor, ForeignBase, Platform
+from mfbuild.errors import Problem, UsageError, did_you_mean
+from mfbuild.files import words_of
+from mfbuild.oci.types import ForeignBase, Platform
 
-__all__ = ["Base", "BaseLayer", "ForeignBase", "load_base", "lock_images", "read_image"]
-
-_FORMAT = 1
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._+-]*\Z")
 
 
@@ -66,36 +64,20 @@ class ImageSpec:
         return Digest.of(canonical(wanted).encode())
 
 
-class LatestDebs(Protocol):
-    """Finds the newest version of each package (`debian.index.latest` on the machine's mirrors)."""
-
-    def __call__(
-        self, suites: Sequence[str], packages: Sequence[str], architectures: Sequence[str]
-    ) -> Sequence[LockedDeb]: ...
-
-
-class ResolveForeign(Protocol):
-    """Finds the layers of an OCI image by digest (`oci.foreign.resolve_foreign`)."""
-
-    def __call__(
-        self, reference: str, platforms: Sequence[Platform]
-    ) -> Mapping[Platform, ForeignBase]: ...
-
-
 def load_base(name: str, workspace: Path, platforms: Sequence[Platform]) -> Base:
     """The base image `name`, a folder of the workspace's images/ or of those shipped with mfbuild.
 
     UsageError if there is none or its image.toml is wrong; ResolveError if its lock is missing,
     stale, or does not cover `platforms`.
     """
-    folder = _find(name, workspace)
+    folder = find_image(name, workspace)
     spec = read_image(folder / "image.toml")
-    lock = _read_lock(folder / "image.lock", spec)
+    lock = read_lock(folder / "image.lock", spec.digest)
     debs = {p: d for p in platforms if (d := _for_platform(lock.debs, spec, p))}
     foreign = {p: lock.foreign[p] for p in platforms if p in lock.foreign}
     if uncovered := [p for p in platforms if p not in debs and p not in foreign]:
         names = ", ".join(f"`{p}`" for p in uncovered)
-        raise _unusable(folder / "image.lock", f"does not cover {names}")
+        raise unusable(folder / "image.lock", f"does not cover {names}")
     return Base(
         name=name,
         python=spec.python,
@@ -108,44 +90,6 @@ def load_base(name: str, workspace: Path, platforms: Sequence[Platform]) -> Base
     )
 
 
-def lock_images(
-    names: Sequence[str],
-    workspace: Path,
-    platforms: Sequence[Platform],
-    *,
-    latest: LatestDebs,
-    foreign: ResolveForeign,
-) -> tuple[Path, ...]:
-    """Renew the locks of the images `names` for `platforms`; the paths of the locks written.
-
-    They are always written to the workspace's images/: a shipped image is copied there first.
-    """
-    return tuple(
-        _lock_image(name, workspace, platforms, latest, foreign) for name in sorted(set(names))
-    )
-
-
-def _lock_image(
-    name: str,
-    workspace: Path,
-    platforms: Sequence[Platform],
-    latest: LatestDebs,
-    foreign: ResolveForeign,
-) -> Path:
-    source = _find(name, workspace) / "image.toml"
-    spec = read_image(source)
-    if spec.origin:
-        content = _foreign_lock(spec, foreign(spec.origin, platforms))
-    else:
-        architectures = [_architecture(p) for p in platforms]
-        content = _debian_lock(spec, latest(spec.suites, spec.packages, architectures))
-    folder = workspace / "images" / name
-    if not (folder / "image.toml").exists():
-        write_atomically(folder / "image.toml", source.read_bytes(), mode=None)
-    write_atomically(folder / "image.lock", content.encode(), mode=None)
-    return folder / "image.lock"
-
-
 # Where images are.
 
 
@@ -156,7 +100,8 @@ def _shipped() -> Path:
     return inside if inside.is_dir() else package.parent / "images"
 
 
-def _find(name: str, workspace: Path) -> Path:
+def find_image(name: str, workspace: Path) -> Path:
+    """The folder of the base image `name`; UsageError if there is none."""
     roots = (workspace / "images", _shipped())
     for root in roots:
         if _NAME.match(name) and (root / name / "image.toml").is_file():
@@ -235,94 +180,16 @@ def _matches(key: str, value: Any) -> bool:
     return ok and isinstance(value, list) == (key in _DEBIAN)
 
 
-# image.lock
-
-
-def _debian_lock(spec: ImageSpec, debs: Sequence[LockedDeb]) -> str:
-    """One package per line, so that a diff of two locks reads as a list of upgrades."""
-    lines = ",\n".join(f"  {canonical(asdict(deb))}" for deb in sorted(set(debs)))
-    return (
-        f'{{\n "debian": [\n{lines}\n ],\n "digest": "{spec.digest}",\n "format": {_FORMAT}\n}}\n'
-    )
-
-
-def _foreign_lock(spec: ImageSpec, found: Mapping[Platform, ForeignBase]) -> str:
-    oci = {str(platform): foreign_json(base) for platform, base in found.items()}
-    content = {"digest": str(spec.digest), "format": _FORMAT, "oci": oci}
-    return json.dumps(content, indent=1, sort_keys=True, ensure_ascii=False) + "\n"
-
-
-def foreign_json(base: ForeignBase) -> dict[str, Any]:
-    """One platform of an OCI image as a JSON value."""
-    layers = [
-        {"descriptor": layer.descriptor.json(), "diff_id": str(layer.diff_id)}
-        for layer in base.layers
-    ]
-    return {"env": list(base.env), "layers": layers, "repository": base.repository}
-
-
-def parse_foreign(value: Mapping[str, Any]) -> ForeignBase:
-    """What `foreign_json` wrote; KeyError, TypeError or ValueError for anything else."""
-    layers = (
-        BaseLayer(Descriptor.parse(v["descriptor"]), Digest.parse(v["diff_id"]))
-        for v in value["layers"]
-    )
-    return ForeignBase(value["repository"], tuple(layers), tuple(value["env"]))
-
-
-@dataclass(frozen=True, slots=True)
-class _Lock:
-    """The content of an image.lock; `digest` is that of the ImageSpec it was made from."""
-
-    digest: Digest
-    debs: tuple[LockedDeb, ...]
-    foreign: Mapping[Platform, ForeignBase]
-
-
-def _read_lock(path: Path, spec: ImageSpec) -> _Lock:
-    try:
-        lock = _parse_lock(json.loads(path.read_bytes()))
-    except FileNotFoundError:
-        raise _unusable(path, "does not exist") from None
-    except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
-        raise _unusable(path, f"cannot be read: {error!r}") from error
-    if lock.digest != spec.digest:
-        raise _unusable(path, "is stale")
-    return lock
-
-
-def _unusable(path: Path, reason: str) -> ResolveError:
-    problem = f"the lock of the base image `{path.parent.name}` {reason}"
-    return ResolveError(problem, where=str(path), hint="run `mfbuild lock --images`")
-
-
-def _parse_lock(content: Mapping[str, Any]) -> _Lock:
-    if content["format"] != _FORMAT:
-        raise ValueError(f"`{content['format']}` is not a known format")
-    return _Lock(
-        Digest.parse(content["digest"]),
-        tuple(_parse_deb(value) for value in content.get("debian", ())),
-        {Platform.parse(k): parse_foreign(v) for k, v in content.get("oci", {}).items()},
-    )
-
-
-def _parse_deb(value: Mapping[str, Any]) -> LockedDeb:
-    deb = LockedDeb(**value)
-    Digest.parse(f"sha256:{deb.sha256}")
-    if deb.archive not in ARCHIVES or type(deb.size) is not int or ".." in deb.path.split("/"):
-        raise ValueError(f"`{deb.path}` is not a file of a Debian mirror")
-    return deb
-
-
 def _for_platform(
     debs: Sequence[LockedDeb], spec: ImageSpec, platform: Platform
 ) -> tuple[LockedDeb, ...] | None:
     """The packages for one platform, or None if they are not exactly those that `spec` lists."""
-    found = tuple(d for d in debs if d.architecture in (_architecture(platform), "all"))
+    found = tuple(d for d in debs if d.architecture in (architecture(platform), "all"))
     return found if sorted(d.package for d in found) == sorted(spec.packages) else None
 
 
-def _architecture(platform: Platform) -> str:
+def architecture(platform: Platform) -> str:
+    """Debian's name of a platform's architecture; UsageError where Debian has none."""
     name = ARCHITECTURES.get(platform.architecture)
     if platform.os != "linux" or name is None:
         raise UsageError(f"a base image of Debian packages for `{platform}` is not supported")

@@ -133,7 +133,7 @@ def image_names(config: Config) -> tuple[str, ...]:
 
 def lock_base_images(names: Sequence[str], config: Config) -> tuple[Path, ...]:
     """Renew the locks of base images from the machine's Debian mirrors and registries."""
-    from mfbuild.bases.folder import lock_images
+    from mfbuild.bases.lock import lock_images
     from mfbuild.debian.apt import mirrors
     from mfbuild.debian.index import latest
     from mfbuild.oci.foreign import resolve_foreign

@@ -8,7 +8,8 @@ from typing import Any
 
 import pytest
 
-from mfbuild.bases.folder import load_base, lock_images, read_image
+from mfbuild.bases.folder import load_base, read_image
+from mfbuild.bases.lock import lock_images
 from mfbuild.debian.model import LockedDeb
 from mfbuild.engine.model import Digest
 from mfbuild.errors import ResolveError, UsageError

@@ -15,7 +15,8 @@ from pathlib import Path, PurePosixPath
 
 import pytest
 
-from mfbuild.bases.folder import Base, load_base, lock_images
+from mfbuild.bases.folder import Base, load_base
+from mfbuild.bases.lock import lock_images
 from mfbuild.debian.apt import mirrors
 from mfbuild.debian.fetch import fetch
 from mfbuild.debian.index import latest
