@@ -8,9 +8,11 @@ import json
 import lzma
 import ssl
 import tarfile
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from datetime import datetime, timezone
+from email.utils import format_datetime
 from functools import partial
 from hashlib import sha256
 from pathlib import Path
@@ -129,9 +131,16 @@ class MirrorServer:
     redirect: str = ""
 
     def publish(
-        self, suite: str, *packages: Package, architectures: Sequence[str] = ("amd64",)
-    ) -> None:
-        """Serve the packages, and an unsigned suite of them."""
+        self,
+        suite: str,
+        *packages: Package,
+        architectures: Sequence[str] = ("amd64",),
+        fields: Mapping[str, str] = {},
+    ) -> bytes:
+        """Serve the packages, and an unsigned suite of them; its InRelease.
+
+        `fields` take the place of what the release file says; an empty one is left out.
+        """
         archive = "debian-security" if suite.endswith("-security") else "debian"
         lines = []
         for architecture in architectures:
@@ -142,9 +151,19 @@ class MirrorServer:
             folder = f"main/binary-{architecture}"
             lines.append(f" {digest} {len(data)} {folder}/Packages.xz\n")
             self.files[f"{archive}/dists/{suite}/{folder}/by-hash/SHA256/{digest}"] = data
-        release = f"Suite: {suite}\nAcquire-By-Hash: yes\nSHA256:\n{''.join(lines)}"
-        self.files[f"{archive}/dists/{suite}/InRelease"] = release.encode()
+        said = {
+            "Suite": suite.replace("bookworm", "oldstable"),
+            "Codename": suite,
+            "Date": format_datetime(datetime.now(timezone.utc)),
+            "Architectures": " ".join(architectures),
+            "Acquire-By-Hash": "yes",
+            "SHA256": "\n" + "".join(lines).rstrip("\n"),
+            **fields,
+        }
+        release = "".join(f"{name}: {value}\n" for name, value in said.items() if value).encode()
+        self.files[f"{archive}/dists/{suite}/InRelease"] = release
         self.files |= {f"{archive}/{p.path}": p.data for p in packages}
+        return release
 
 
 @contextmanager

@@ -3,23 +3,29 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass
+from datetime import datetime, timezone
 from pathlib import Path
 from typing import Any
 
-from mfbuild.debian.model import ARCHIVES, LockedDeb
+from mfbuild.debian.model import FoundDebs, LockedDeb
 from mfbuild.engine.model import Digest, canonical
 from mfbuild.errors import ResolveError
 from mfbuild.oci.types import BaseLayer, Descriptor, ForeignBase, Platform
 
 _FORMAT = 1
+_UTC, _DATE = timezone.utc, "%Y-%m-%dT%H:%M:%SZ"
 
 
-def debian_lock(digest: Digest, debs: Sequence[LockedDeb]) -> str:
+def debian_lock(digest: Digest, found: FoundDebs) -> str:
     """One package per line, so that a diff of two locks reads as a list of upgrades."""
-    lines = ",\n".join(f"  {canonical(asdict(deb))}" for deb in sorted(set(debs)))
-    return f'{{\n "debian": [\n{lines}\n ],\n "digest": "{digest}",\n "format": {_FORMAT}\n}}\n'
+    lines = ",\n".join(f"  {canonical(asdict(deb))}" for deb in sorted(set(found.debs)))
+    releases = canonical({s: f"{d.astimezone(_UTC):{_DATE}}" for s, d in found.releases.items()})
+    return (
+        f'{{\n "debian": [\n{lines}\n ],\n "digest": "{digest}",\n "format": {_FORMAT},\n'
+        f' "releases": {releases}\n}}\n'
+    )
 
 
 def foreign_lock(digest: Digest, found: Mapping[Platform, ForeignBase]) -> str:
@@ -48,10 +54,14 @@ def parse_foreign(value: Mapping[str, Any]) -> ForeignBase:
 
 @dataclass(frozen=True, slots=True)
 class ImageLock:
-    """The content of an image.lock; `digest` is that of the ImageSpec it was made from."""
+    """The content of an image.lock; `digest` is that of the ImageSpec it was made from.
+
+    `releases` maps Debian's suites to when they were published; older locks do not say.
+    """
 
     digest: Digest
     debs: tuple[LockedDeb, ...]
+    releases: Mapping[str, datetime]
     foreign: Mapping[Platform, ForeignBase]
 
 
@@ -61,14 +71,22 @@ def read_lock(path: Path, digest: Digest) -> ImageLock:
     ResolveError if it is missing, damaged, or made from another spec.
     """
     try:
-        lock = _parse_lock(json.loads(path.read_bytes()))
+        lock = _read(path)
     except FileNotFoundError:
         raise unusable(path, "does not exist") from None
-    except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
+    except _DAMAGED as error:
         raise unusable(path, f"cannot be read: {error!r}") from error
     if lock.digest != digest:
         raise unusable(path, "is stale")
     return lock
+
+
+def locked_releases(path: Path) -> Mapping[str, datetime]:
+    """Of when the suites are that the lock at `path` was made from; empty where it is no lock."""
+    try:
+        return _read(path).releases
+    except _DAMAGED:
+        return {}
 
 
 def unusable(path: Path, reason: str) -> ResolveError:
@@ -77,19 +95,20 @@ def unusable(path: Path, reason: str) -> ResolveError:
     return ResolveError(problem, where=str(path), hint="run `mfbuild lock --images`")
 
 
-def _parse_lock(content: Mapping[str, Any]) -> ImageLock:
+_DAMAGED = (OSError, ValueError, KeyError, TypeError, AttributeError)
+
+
+def _read(path: Path) -> ImageLock:
+    content = json.loads(path.read_bytes())
     if content["format"] != _FORMAT:
         raise ValueError(f"`{content['format']}` is not a known format")
     return ImageLock(
         Digest.parse(content["digest"]),
-        tuple(_parse_deb(value) for value in content.get("debian", ())),
+        tuple(LockedDeb(**value) for value in content.get("debian", ())),
+        {s: _date(d) for s, d in content.get("releases", {}).items()},
         {Platform.parse(k): parse_foreign(v) for k, v in content.get("oci", {}).items()},
     )
 
 
-def _parse_deb(value: Mapping[str, Any]) -> LockedDeb:
-    deb = LockedDeb(**value)
-    Digest.parse(f"sha256:{deb.sha256}")
-    if deb.archive not in ARCHIVES or type(deb.size) is not int or ".." in deb.path.split("/"):
-        raise ValueError(f"`{deb.path}` is not a file of a Debian mirror")
-    return deb
+def _date(text: str) -> datetime:
+    return datetime.strptime(text, _DATE).replace(tzinfo=_UTC)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from pathlib import Path
 
@@ -131,8 +131,13 @@ def image_names(config: Config) -> tuple[str, ...]:
     return tuple(sorted(n for n in named | own if "@sha256:" not in n))
 
 
-def lock_base_images(names: Sequence[str], config: Config) -> tuple[Path, ...]:
-    """Renew the locks of base images from the machine's Debian mirrors and registries."""
+def lock_base_images(
+    names: Sequence[str], config: Config, note: Callable[[str], None], *, allow_older: bool
+) -> tuple[Path, ...]:
+    """Renew the locks of base images from the machine's Debian mirrors and registries.
+
+    What is odd about a mirror is said by `note`; `allow_older` lets a lock go back in time.
+    """
     from mfbuild.bases.lock import lock_images
     from mfbuild.debian.apt import mirrors
     from mfbuild.debian.index import latest
@@ -142,6 +147,7 @@ def lock_base_images(names: Sequence[str], config: Config) -> tuple[Path, ...]:
         names,
         config.root,
         config.platforms,
-        latest=partial(latest, mirrors(config.environ)),
+        latest=partial(latest, mirrors(config.environ), note=note),
         foreign=resolve_foreign,
+        allow_older=allow_older,
     )

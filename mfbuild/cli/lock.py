@@ -46,6 +46,11 @@ def arguments(parser: argparse.ArgumentParser) -> None:
         help="let pins move: this package's (repeatable), or without a name all",
     )
     parser.add_argument("--images", action="store_true", help="renew the base images' locks alone")
+    parser.add_argument(
+        "--allow-older",
+        action="store_true",
+        help="with --images: let a lock go back to an older release of a Debian suite",
+    )
     parser.add_argument("--from", dest="brought", type=Path, metavar="FILE", help="take its pins")
     parser.add_argument("--export", choices=("pylock",), help="write PEP 751 files, change nothing")
     parser.add_argument("-o", "--output", type=Path, metavar="DIR", help="where --export writes")
@@ -55,6 +60,8 @@ def arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> int:
     upgrade = _upgrade(args)
+    if args.allow_older and not args.images:
+        raise UsageError("`--allow-older` is for the locks of images", hint="add `--images`")
     root = options.workspace_of(args.flows)
     with options.session_of(args, root) as session:
         if args.images:
@@ -88,7 +95,9 @@ def _upgrade(args: argparse.Namespace) -> Upgrade:
 
 def _images(args: argparse.Namespace, session: Session) -> int:
     names = locking.image_names(session.config)
-    paths = locking.lock_base_images(names, session.config)
+    paths = locking.lock_base_images(
+        names, session.config, session.reporter.note, allow_older=args.allow_older
+    )
     _say_paths(args, "images", paths)
     return 0
 

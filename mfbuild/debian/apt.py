@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from urllib.parse import urlsplit
 
@@ -18,6 +18,8 @@ from mfbuild.errors import UsageError
 SETTING, SECURITY_SETTING = "MFBUILD_DEBIAN_MIRROR", "MFBUILD_DEBIAN_SECURITY_MIRROR"
 
 _LINE = re.compile(r"deb\s+(?:\[(?P<options>[^\]]*)\]\s+)?(?P<uri>\S+)\s+\S+\s+(?P<components>.+)")
+_SNAPSHOT = re.compile(r"/\d{8}T\d{6}Z\Z")  # as snapshot.debian.org has it at the end of a URL
+_OFF = ("no", "false", "0", "off", "without", "disable")
 _TRUSTED = (
     "usr/share/keyrings/debian-archive-keyring.gpg",
     "etc/apt/trusted.gpg.d/*.asc",
@@ -29,11 +31,13 @@ _TRUSTED = (
 class Mirror:
     """One archive of a mirror: its URL (no slash at the end), and who may sign its indexes.
 
-    `keyrings` are OpenPGP key files, binary or armored.
+    `keyrings` are OpenPGP key files, binary or armored. With `snapshot`, its indexes may have
+    expired.
     """
 
     url: str = field(repr=False)
     keyrings: tuple[Path, ...] = ()
+    snapshot: bool = False
 
 
 Mirrors = Mapping[str, Mirror]
@@ -42,11 +46,15 @@ Mirrors = Mapping[str, Mirror]
 
 @dataclass(frozen=True, slots=True)
 class _Entry:
-    """A `deb` source: `signed_by` is apt's Signed-By, None where it is not given."""
+    """A `deb` source: `signed_by` is apt's Signed-By, None where it is not given.
+
+    `expires` is its Check-Valid-Until.
+    """
 
     uri: str
     signed_by: str | None
     components: tuple[str, ...]
+    expires: bool = True
 
 
 def mirrors(env: Mapping[str, str], root: Path = Path("/")) -> Mirrors:
@@ -57,7 +65,7 @@ def mirrors(env: Mapping[str, str], root: Path = Path("/")) -> Mirrors:
     """
     configured = {} if env.get(SETTING) else _configured(root)
     found = configured | {
-        archive: Mirror(_checked(setting, env[setting]), _trusted(root))
+        archive: _mirror(_checked(setting, env[setting]), _trusted(root))
         for archive, setting in ((DEBIAN, SETTING), (SECURITY, SECURITY_SETTING))
         if env.get(setting)
     }
@@ -67,15 +75,22 @@ def mirrors(env: Mapping[str, str], root: Path = Path("/")) -> Mirrors:
             hint=f"set `{SETTING}` to the URL of a Debian mirror (`https://<host>/debian`)",
         )
     main = found[DEBIAN]
-    sibling = f"{main.url.rpartition('/')[0]}/{SECURITY}"
-    return {SECURITY: Mirror(sibling, main.keyrings), **found}
+    time = _SNAPSHOT.search(main.url)
+    parent = main.url.removesuffix(time[0] if time else "").rpartition("/")[0]
+    sibling = f"{parent}/{SECURITY}{time[0] if time else ''}"
+    return {SECURITY: replace(main, url=sibling), **found}
+
+
+def _mirror(url: str, keyrings: tuple[Path, ...], *, expires: bool = True) -> Mirror:
+    url = url.rstrip("/")
+    return Mirror(url, keyrings, snapshot=not expires or bool(_SNAPSHOT.search(url)))
 
 
 def _checked(setting: str, url: str) -> str:
     if not _is_web(url):
         # The value is not shown: it may hold a password.
         raise UsageError(f"`{setting}` is not an http or https URL")
-    return url.rstrip("/")
+    return url
 
 
 def _is_web(url: str) -> bool:
@@ -97,16 +112,21 @@ def _configured(root: Path) -> dict[str, Mirror]:
     folder, so the shorter path wins.
     """
     known = [e for e in _entries(root) if "main" in e.components and _archive(e.uri)]
-    known.sort(key=lambda e: urlsplit(e.uri).path.rstrip("/").count("/"))
+    known.sort(key=lambda e: _path(e.uri).count("/"))
     return {
-        _archive(e.uri): Mirror(e.uri.rstrip("/"), _keyrings(e.signed_by, root))
+        _archive(e.uri): _mirror(e.uri, _keyrings(e.signed_by, root), expires=e.expires)
         for e in reversed(known)
     }
 
 
 def _archive(uri: str) -> str:
-    last = urlsplit(uri).path.rstrip("/").rpartition("/")[2] if _is_web(uri) else ""
+    last = _path(uri).rpartition("/")[2] if _is_web(uri) else ""
     return last if last in ARCHIVES else ""
+
+
+def _path(uri: str) -> str:
+    """The path of a mirror's URL, without the time of a snapshot."""
+    return _SNAPSHOT.sub("", urlsplit(uri).path.rstrip("/"))
 
 
 def _keyrings(signed_by: str | None, root: Path) -> tuple[Path, ...]:
@@ -134,16 +154,18 @@ def _one_line(text: str) -> Iterator[_Entry]:
         if match := _LINE.fullmatch(line.partition("#")[0].strip()):
             options = dict(o.partition("=")[::2] for o in (match["options"] or "").split())
             signed_by = options.get("signed-by")
-            yield _Entry(match["uri"], signed_by, tuple(match["components"].split()))
+            expires = options.get("check-valid-until", "yes").lower() not in _OFF
+            yield _Entry(match["uri"], signed_by, tuple(match["components"].split()), expires)
 
 
 def _deb822(text: str) -> Iterator[_Entry]:
     for fields in paragraphs(text):
-        enabled = fields.get("enabled", "yes").lower() not in ("no", "false", "0", "off")
+        enabled = fields.get("enabled", "yes").lower() not in _OFF
+        expires = fields.get("check-valid-until", "yes").lower() not in _OFF
         if enabled and "deb" in fields.get("types", "").split():
             components = tuple(fields.get("components", "").split())
             for uri in fields.get("uris", "").split():
-                yield _Entry(uri, fields.get("signed-by"), components)
+                yield _Entry(uri, fields.get("signed-by"), components, expires)
 
 
 def _expanded(entry: _Entry, root: Path) -> Iterator[_Entry]:
@@ -156,4 +178,4 @@ def _expanded(entry: _Entry, root: Path) -> Iterator[_Entry]:
     if listed.is_file():
         for line in listed.read_text(encoding="utf-8", errors="replace").splitlines():
             if words := line.partition("#")[0].split():
-                yield _Entry(words[0], entry.signed_by, entry.components)
+                yield replace(entry, uri=words[0])

@@ -3,6 +3,7 @@ from __future__ import annotations
 import json
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
+from datetime import datetime, timedelta, timezone
 from pathlib import Path
 from typing import Any
 
@@ -10,7 +11,7 @@ import pytest
 
 from mfbuild.bases.folder import load_base, read_image
 from mfbuild.bases.lock import lock_images
-from mfbuild.debian.model import LockedDeb
+from mfbuild.debian.model import FoundDebs, LockedDeb
 from mfbuild.engine.model import Digest
 from mfbuild.errors import ResolveError, UsageError
 from mfbuild.oci.types import LAYER_GZIP, BaseLayer, Descriptor, ForeignBase, Platform
@@ -26,6 +27,7 @@ env = { LANG = "C.UTF-8" }
 suites = ["bookworm"]
 packages = ["tzdata", "libc6"]
 """
+DATE = datetime(2026, 1, 10, 10, 41, 16, tzinfo=timezone.utc)
 FOREIGN = f"""\
 from = "registry.invalid/python@sha256:{"a" * 64}"
 python = "3.12"
@@ -44,13 +46,14 @@ def image(workspace: Path, text: str, name: str = "mine") -> Path:
 
 def latest(
     suites: Sequence[str], packages: Sequence[str], architectures: Sequence[str]
-) -> list[LockedDeb]:
+) -> FoundDebs:
     """Every package in one version, tzdata for all architectures."""
-    return [
+    debs = (
         LockedDeb(p, "1.0", a, "debian", f"pool/{p}_{a}.deb", 7, "b" * 64)
         for p in packages
         for a in (["all"] if p == "tzdata" else architectures)
-    ]
+    )
+    return FoundDebs(tuple(debs), dict.fromkeys(suites, DATE))
 
 
 LAYER = Descriptor(LAYER_GZIP, Digest("c" * 64), 11)
@@ -93,8 +96,55 @@ def test_a_lock_has_a_line_for_each_package(tmp_path: Path) -> None:
         " ],\n"
         ' "digest": "sha256:'
         'd0a7ad255175c5fdb4047145d5e1c92f89691d2e267b2ea4a866fcc2c86b9b0e",\n'
-        ' "format": 1\n}\n'
+        ' "format": 1,\n'
+        ' "releases": {"bookworm":"2026-01-10T10:41:16Z"}\n}\n'
     )
+
+
+@pytest.mark.parametrize("format", ["with releases", "without releases"])
+def test_a_lock_never_goes_back_to_an_older_release(tmp_path: Path, format: str) -> None:
+    def older(
+        suites: Sequence[str], packages: Sequence[str], architectures: Sequence[str]
+    ) -> FoundDebs:
+        found = latest(suites, packages, architectures)
+        return replace(found, releases={"bookworm": DATE - timedelta(days=1)})
+
+    image(tmp_path, DEBIAN)
+    path = lock(tmp_path)
+    if format == "without releases":  # as locks were written before
+        content = json.loads(path.read_text())
+        del content["releases"]
+        path.write_text(json.dumps(content))
+        assert load_base("mine", tmp_path, (AMD64,)).debs
+        lock_images(["mine"], tmp_path, [AMD64], latest=older, foreign=resolve)
+        return
+    before = path.read_bytes()
+    with pytest.raises(ResolveError) as raised:
+        lock_images(["mine"], tmp_path, [AMD64, ARM64], latest=older, foreign=resolve)
+    (problem,) = raised.value.problems
+    assert problem.message == (
+        "the Debian mirror has `bookworm` of 2026-01-09 10:41 UTC; "
+        "the lock is of 2026-01-10 10:41 UTC"
+    )
+    assert "--allow-older" in (problem.hint or "")
+    assert path.read_bytes() == before
+    lock_images(["mine"], tmp_path, [AMD64, ARM64], latest=older, foreign=resolve, allow_older=True)
+    assert path.read_bytes() == before.replace(b"2026-01-10T", b"2026-01-09T")
+
+
+def test_no_lock_is_written_where_one_cannot_be_made(tmp_path: Path) -> None:
+    def fails(
+        suites: Sequence[str], packages: Sequence[str], architectures: Sequence[str]
+    ) -> FoundDebs:
+        if "tini" in packages:
+            raise ResolveError("no package `tini`")
+        return latest(suites, packages, architectures)
+
+    image(tmp_path, DEBIAN, "first")
+    image(tmp_path, DEBIAN.replace("tzdata", "tini"), "second")
+    with pytest.raises(ResolveError, match="tini"):
+        lock_images(["first", "second"], tmp_path, [AMD64], latest=fails, foreign=resolve)
+    assert not list(tmp_path.rglob("image.lock"))
 
 
 def test_an_image_by_digest_is_locked_and_loaded(tmp_path: Path) -> None:
@@ -121,7 +171,9 @@ def test_a_shipped_image_is_loaded_without_a_workspace_copy(tmp_path: Path) -> N
 
 
 def test_a_shipped_image_is_copied_when_its_lock_is_renewed(tmp_path: Path) -> None:
-    path = lock(tmp_path, "python3.11", AMD64)
+    (path,) = lock_images(
+        ["python3.11"], tmp_path, [AMD64], latest=latest, foreign=resolve, allow_older=True
+    )
     assert path == tmp_path / "images/python3.11/image.lock"
     shipped = Path(__file__).parents[2] / "images/python3.11/image.toml"
     assert path.with_name("image.toml").read_bytes() == shipped.read_bytes()
@@ -161,6 +213,7 @@ def test_an_image_is_no_path(tmp_path: Path, name: str) -> None:
         ({"format": 2}, "cannot be read: ValueError('`2` is not a known format')"),
         ({"debian": [{"package": "x"}]}, "cannot be read: TypeError("),
         ({"oci": 7}, "cannot be read: AttributeError("),
+        ({"releases": {"bookworm": "today"}}, "cannot be read: ValueError("),
     ],
 )
 def test_a_lock_that_does_not_fit_is_refused(

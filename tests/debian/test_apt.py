@@ -137,3 +137,36 @@ def test_a_setting_must_be_a_web_address_and_is_not_shown(tmp_path: Path, url: s
 
 def test_a_mirror_does_not_show_its_address() -> None:
     assert "secret" not in repr(Mirror("https://user:secret@mirror.invalid/debian"))
+
+
+TIME = "20260110T104116Z"
+
+
+def test_a_snapshot_is_known_by_its_url(root: Path) -> None:
+    url = f"http://snapshot.invalid/archive/debian/{TIME}"
+    security = f"http://snapshot.invalid/archive/debian-security/{TIME}"
+    expected = {
+        "debian": Mirror(url, (root / RING,), snapshot=True),
+        "debian-security": Mirror(security, (root / RING,), snapshot=True),
+    }
+    assert mirrors({"MFBUILD_DEBIAN_MIRROR": f"{url}/"}, root) == expected
+    source(root, "sources.list", f"deb {url}/ bookworm main")
+    assert mirrors({}, root) == expected
+
+
+@pytest.mark.parametrize(
+    ("name", "text"),
+    [
+        ("a.list", "deb [ check-valid-until=no ] http://mirror.invalid/debian bookworm main"),
+        (
+            "a.sources",
+            "Types: deb\nURIs: http://mirror.invalid/debian\nSuites: bookworm\n"
+            "Components: main\nCheck-Valid-Until: no\n",
+        ),
+    ],
+)
+def test_apt_may_be_told_that_an_index_does_not_expire(root: Path, name: str, text: str) -> None:
+    source(root, f"sources.list.d/{name}", text)
+    assert mirrors({}, root)["debian"].snapshot
+    source(root, f"sources.list.d/{name}", text.replace("=no", "=yes").replace("l: no", "l: yes"))
+    assert not mirrors({}, root)["debian"].snapshot
