@@ -189,8 +189,7 @@ def prefix_of(packaged: RunSource, environ: Mapping[str, str]) -> str:
     spec = packaged.spec
     if spec.project is None:
         return ""
-    from mfbuild.flyte.compile import Compiled
-    from mfbuild.flyte.pods import environment_of
+    from mfbuild.flyte.templates import Compiled, environment_of
     from mfbuild.push.deployment import Deployment, branch_of_run
 
     start = Compiled.decode(packaged.templates).tasks[spec.start]

@@ -14,9 +14,9 @@ from flyteidl.core.types_pb2 import LiteralType, SimpleType
 from mfbuild.engine.model import canonical
 from mfbuild.errors import FlyteError, UsageError, did_you_mean
 from mfbuild.flyte.backend import ExecutionId, LaunchPlan
-from mfbuild.flyte.launch_plan import address
 from mfbuild.flyte.literals import literal, none
 from mfbuild.flyte.names import CODE, PERSON, RUN
+from mfbuild.flyte.templates import address
 from mfbuild.local.record.state import new_name
 from mfbuild.push.deployment import Deployment, deployment_of
 from mfbuild.push.promote import bundle_of

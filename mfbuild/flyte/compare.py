@@ -16,7 +16,7 @@ from google.protobuf.text_format import MessageToString
 
 from mfbuild.flyte.backend import Spec
 from mfbuild.flyte.names import END, START
-from mfbuild.flyte.nodes import inner_nodes
+from mfbuild.flyte.templates import inner_nodes
 
 WIDTH = 60
 

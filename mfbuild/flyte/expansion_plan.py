@@ -2,41 +2,26 @@
 
 from __future__ import annotations
 
-from base64 import b64decode, b64encode
 from collections.abc import Iterable, Mapping
 from typing import Any
 
 from flyteidl.core.identifier_pb2 import ResourceType
 from flyteidl.core.tasks_pb2 import TaskTemplate
 from flyteidl.core.workflow_pb2 import Node, WorkflowTemplate
-from google.protobuf.message import Message
 
 from mfbuild.flow.spec import StepSpec
 from mfbuild.flyte.graph import FlowGraph, arms, is_recursive, join_of
 from mfbuild.flyte.names import ITERATION, PATH
-from mfbuild.flyte.nodes import references
 from mfbuild.flyte.regions import Regions
+from mfbuild.flyte.templates import Expansions, encode, references
 
 FORMAT = 1
-
-Expansions = Mapping[str, Any]
-"""The plan's `steps`: what each dynamic step starts, as JSON (docs/flyte.md)."""
 
 
 def expansions(graph: FlowGraph, regions: Regions) -> dict[str, Any]:
     """What each dynamic step of a flow starts."""
     dynamic = [step for step in graph.steps.values() if step.name in graph.dynamic]
     return {step.name: _expansion(graph, regions, step) for step in dynamic}
-
-
-def encode(message: Message) -> str:
-    """The bytes of a message in base64, the same in every process."""
-    return b64encode(message.SerializeToString(deterministic=True)).decode("ascii")
-
-
-def decode_node(text: str) -> Node:
-    """The node of an expansion."""
-    return Node.FromString(b64decode(text))
 
 
 def whole_plan(

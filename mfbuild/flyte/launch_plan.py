@@ -4,14 +4,11 @@ from __future__ import annotations
 
 from flyteidl.admin.launch_plan_pb2 import LaunchPlanSpec
 from flyteidl.core.identifier_pb2 import Identifier, ResourceType
-from flyteidl.core.literals_pb2 import LiteralMap
 
-from mfbuild.engine.model import Digest
 from mfbuild.flow.spec import FlowSpec
 from mfbuild.flyte.cron import flyte_cron
-from mfbuild.flyte.literals import literal
-from mfbuild.flyte.names import CODE, PERSON, PLAN
 from mfbuild.flyte.parameters import default_inputs
+from mfbuild.flyte.templates import fixed_inputs
 
 
 def launch_plan(spec: FlowSpec, parallelism: int) -> LaunchPlanSpec:
@@ -29,14 +26,3 @@ def launch_plan(spec: FlowSpec, parallelism: int) -> LaunchPlanSpec:
         cron = flyte_cron(spec.schedule.cron, spec.schedule.timezone)
         plan.entity_metadata.schedule.cron_schedule.schedule = cron
     return plan
-
-
-def fixed_inputs(code: str, plan: str, person: str) -> LiteralMap:
-    """What push fixes: the addresses of the code and of the plan, and the person's JSON."""
-    values = {CODE: code, PLAN: plan, PERSON: person}
-    return LiteralMap(literals={name: literal(value) for name, value in values.items()})
-
-
-def address(url: str, digest: Digest) -> str:
-    """`<url>#sha256=<hex>`: where a blob is, and what it must be (docs/flyte.md)."""
-    return f"{url}#sha256={digest.hex}"

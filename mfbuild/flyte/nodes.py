@@ -25,6 +25,7 @@ from mfbuild.flow.spec import StepSpec
 from mfbuild.flyte.literals import constant, promise
 from mfbuild.flyte.names import CHOICE, COUNT, ITERATION, SPLIT, SPLITS, node_id, task_name
 from mfbuild.flyte.tasks import retries, retry_delay
+from mfbuild.flyte.templates import inner_nodes
 
 GRACE_SECONDS = 1800
 """What a pod may take to be scheduled, to pull its image and to end: Flyte counts it too."""
@@ -99,25 +100,6 @@ def workflow_node(
         upstream_node_ids=sorted(upstream),
         workflow_node=WorkflowNode(sub_workflow_ref=reference),
     )
-
-
-def inner_nodes(node: Node) -> Iterator[Node]:
-    """The nodes within a node: the arms of a choice, the task of an array."""
-    if node.HasField("branch_node"):
-        choice = node.branch_node.if_else
-        yield from (block.then_node for block in (choice.case, *choice.other))
-    if node.HasField("array_node"):
-        yield node.array_node.node
-
-
-def references(nodes: Iterable[Node]) -> Iterator[Identifier]:
-    """The identifiers of the tasks and sub-workflows that nodes run, as they stand in the nodes."""
-    for node in nodes:
-        if node.HasField("task_node"):
-            yield node.task_node.reference_id
-        if node.HasField("workflow_node"):
-            yield node.workflow_node.sub_workflow_ref
-        yield from references(inner_nodes(node))
 
 
 def workflow_inputs(nodes: Iterable[Node]) -> Iterator[str]:

@@ -8,8 +8,7 @@ from typing import Any
 
 from flyteidl.core.workflow_pb2 import Node
 
-from mfbuild.flyte.compile import Compiled
-from mfbuild.flyte.expansion_plan import decode_node
+from mfbuild.flyte.templates import Compiled, decode_node
 
 
 @dataclass(frozen=True, slots=True)

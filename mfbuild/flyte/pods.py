@@ -2,26 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from typing import Any
-
-from flyteidl.core.tasks_pb2 import Container, Resources, TaskTemplate
 
 from mfbuild.flow.spec import Resources as Asked
 from mfbuild.flow.spec import StepSpec
 from mfbuild.flyte.quantities import GPU, devices, mebibytes
 
-PRIMARY = "primary"
-_CONFIG = "primary_container_name"
 _DEFAULT_MEMORY = 4096
 _TMPFS = "tmpfs"
-
-_NAMES = {
-    Resources.CPU: "cpu",
-    Resources.MEMORY: "memory",
-    Resources.EPHEMERAL_STORAGE: "ephemeral-storage",
-    Resources.GPU: GPU,
-}
 
 
 def pod_fields(step: StepSpec) -> dict[str, Any]:
@@ -69,81 +58,6 @@ def pod_environment(step: StepSpec) -> dict[str, str]:
     if _has_tmpfs(step) and step.kubernetes.get("tmpfs_tempdir", True):
         return {"METAFLOW_TEMPDIR": _path(step)}
     return {}
-
-
-def to_pod(template: TaskTemplate, pod: Mapping[str, Any], container: Mapping[str, Any]) -> None:
-    """Make the template's container the only one of a pod with these further fields."""
-    primary = _container(template.container) | dict(container)
-    further = container.get("resources", {})
-    amounts = {
-        kind: own | further.get(kind, {})
-        for kind, own in _resources(template.container.resources).items()
-    }
-    if any(amounts.values()):
-        primary["resources"] = {kind: values for kind, values in amounts.items() if values}
-    template.k8s_pod.primary_container_name = PRIMARY  # takes the place of `container`
-    template.k8s_pod.pod_spec.update({"containers": [primary], **pod})
-    template.config[_CONFIG] = PRIMARY
-
-
-def set_image(template: TaskTemplate, image: str) -> None:
-    """Give the template's container its image."""
-    if template.HasField("container"):
-        template.container.image = image
-    else:
-        template.k8s_pod.pod_spec["containers"][0]["image"] = image
-
-
-def image_of(template: TaskTemplate) -> str:
-    """The image of the template's container."""
-    if template.HasField("container"):
-        return str(template.container.image)
-    return str(template.k8s_pod.pod_spec["containers"][0]["image"])
-
-
-def environment_of(template: TaskTemplate) -> dict[str, str]:
-    """The variables of the template's container."""
-    if template.HasField("container"):
-        return {pair.key: pair.value for pair in template.container.env}
-    return {e["name"]: e["value"] for e in template.k8s_pod.pod_spec["containers"][0]["env"]}
-
-
-def set_environment(template: TaskTemplate, variables: Mapping[str, str]) -> None:
-    """Give the template's container these variables and no others."""
-    ordered = sorted(variables.items())
-    if template.HasField("container"):
-        del template.container.env[:]
-        for name, value in ordered:
-            template.container.env.add(key=name, value=value)
-    else:
-        container = template.k8s_pod.pod_spec["containers"][0]
-        container["env"] = [{"name": name, "value": value} for name, value in ordered]
-
-
-def add_pull_secrets(template: TaskTemplate, names: Sequence[str]) -> None:
-    """Let the pod pull its image with these secrets, besides those it has."""
-    if template.HasField("container"):
-        to_pod(template, {}, {})
-    secrets = template.k8s_pod.pod_spec.get_or_create_list("imagePullSecrets")
-    had = {secret["name"] for secret in secrets}
-    secrets.extend({"name": name} for name in names if name not in had)
-
-
-def _container(container: Container) -> dict[str, Any]:
-    return {
-        "name": PRIMARY,
-        "image": container.image,
-        "command": list(container.command),
-        "args": list(container.args),
-        "env": [{"name": pair.key, "value": pair.value} for pair in container.env],
-    }
-
-
-def _resources(resources: Resources) -> dict[str, dict[str, str]]:
-    return {
-        "requests": {_NAMES[entry.name]: entry.value for entry in resources.requests},
-        "limits": {_NAMES[entry.name]: entry.value for entry in resources.limits},
-    }
 
 
 def _has_tmpfs(step: StepSpec) -> bool:

@@ -15,12 +15,19 @@ from google.protobuf.message import Message
 
 from mfbuild.engine.model import Digest
 from mfbuild.errors import UsageError
-from mfbuild.flyte.compile import Compiled
-from mfbuild.flyte.expansion_plan import decode_node, encode, needed, whole_plan
-from mfbuild.flyte.launch_plan import fixed_inputs
+from mfbuild.flyte.expansion_plan import needed, whole_plan
 from mfbuild.flyte.names import LONGEST_NAME
-from mfbuild.flyte.nodes import references
-from mfbuild.flyte.pods import add_pull_secrets, environment_of, set_environment, set_image
+from mfbuild.flyte.templates import (
+    Compiled,
+    add_pull_secrets,
+    decode_node,
+    encode,
+    environment_of,
+    fixed_inputs,
+    references,
+    set_environment,
+    set_image,
+)
 
 VERSION_DIGITS = 40
 """Flyte 2 takes versions of at most 63 characters, which a whole sha256 is not."""

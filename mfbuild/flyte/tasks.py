@@ -36,9 +36,10 @@ from mfbuild.flyte.names import (
     task_name,
 )
 from mfbuild.flyte.parameters import parameter_types
-from mfbuild.flyte.pods import container_fields, pod_environment, pod_fields, to_pod
+from mfbuild.flyte.pods import container_fields, pod_environment, pod_fields
 from mfbuild.flyte.quantities import GPU, devices, is_guaranteed, mebibytes, requests
 from mfbuild.flyte.secrets import flyte_secrets
+from mfbuild.flyte.templates import to_pod
 
 COMMAND = ("/opt/venv/bin/python", "-m", "mfbuild_runtime")
 RUNTIME_VERSION = "1"

@@ -14,11 +14,10 @@ from mfbuild.engine.model import Digest, canonical
 from mfbuild.errors import BundleError
 from mfbuild.files import write_atomically
 from mfbuild.flow.spec import FlowSpec
-from mfbuild.flyte.compile import Compiled
-from mfbuild.flyte.launch_plan import address
 from mfbuild.flyte.literals import literal
 from mfbuild.flyte.names import CODE, PLAN, input_name
 from mfbuild.flyte.resolve import Resolved, Site, resolve
+from mfbuild.flyte.templates import Compiled, address
 from mfbuild.local.parameters import Value
 from mfbuild.local.record.state import HERE
 from mfbuild.local.run_source import RunSource, keep_file

@@ -11,8 +11,8 @@ from flyteidl.admin.workflow_pb2 import WorkflowSpec
 from flyteidl.core.identifier_pb2 import Identifier, ResourceType
 from flyteidl.core.workflow_pb2 import WorkflowTemplate
 
-from mfbuild.flyte.nodes import references
 from mfbuild.flyte.resolve import Resolved
+from mfbuild.flyte.templates import references
 
 
 @dataclass(frozen=True, slots=True)

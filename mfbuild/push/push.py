@@ -10,11 +10,9 @@ from flyteidl.core.identifier_pb2 import Identifier
 
 from mfbuild.engine.model import Digest, canonical
 from mfbuild.flyte.backend import LaunchPlan, Registrations, describe
-from mfbuild.flyte.compile import Compiled
-from mfbuild.flyte.launch_plan import address
 from mfbuild.flyte.names import CODE, PLAN
-from mfbuild.flyte.pods import image_of
 from mfbuild.flyte.resolve import Resolved, resolve
+from mfbuild.flyte.templates import Compiled, address, image_of
 from mfbuild.push.deployment import Deployment
 from mfbuild.push.entities import entities
 from mfbuild.push.record import EMBEDDED, repository_of, site_of

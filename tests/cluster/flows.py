@@ -11,9 +11,9 @@ from flyteidl.core.literals_pb2 import LiteralMap
 
 from mfbuild.bundle.read import Bundle, read_bundle
 from mfbuild.engine.model import Digest
-from mfbuild.flyte.compile import Compiled
 from mfbuild.flyte.literals import literal
 from mfbuild.flyte.resolve import Resolved, Site, closure, resolve
+from mfbuild.flyte.templates import Compiled
 from mfbuild.runtime.storage import S3
 from tests.cluster.build import CACHE
 from tests.cluster.engine import DOMAIN, PROJECT, Engine

@@ -11,9 +11,10 @@ import pytest
 
 from mfbuild.engine.model import Digest
 from mfbuild.flow.spec import FlowSpec
-from mfbuild.flyte.compile import Compiled, compile_flow
+from mfbuild.flyte.compile import compile_flow
 from mfbuild.flyte.refuse import refuse
 from mfbuild.flyte.resolve import Site, resolve
+from mfbuild.flyte.templates import Compiled
 from tests.flyte.flows import FLOWS, REFUSED, ROOT
 from tests.flyte.test_shapes import check
 

@@ -15,8 +15,8 @@ from google.protobuf.json_format import MessageToDict
 
 from mfbuild.flow.spec import Catch, FlowSpec, Retry, StepSpec
 from mfbuild.flow.spec import Resources as Asked
-from mfbuild.flyte.compile import Compiled, compile_flow
-from mfbuild.flyte.pods import environment_of
+from mfbuild.flyte.compile import compile_flow
+from mfbuild.flyte.templates import Compiled, environment_of
 from mfbuild.local.sandbox.pod import container_of
 from tests.specs import flow, step
 

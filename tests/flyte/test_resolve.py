@@ -15,9 +15,9 @@ from google.protobuf.json_format import MessageToDict
 from mfbuild.engine.model import Digest
 from mfbuild.errors import BundleError, UsageError
 from mfbuild.flow.spec import FlowSpec
-from mfbuild.flyte.compile import Compiled, compile_flow
-from mfbuild.flyte.pods import environment_of
+from mfbuild.flyte.compile import compile_flow
 from mfbuild.flyte.resolve import Resolved, Site, closure, resolve
+from mfbuild.flyte.templates import Compiled, environment_of
 from tests.specs import flow, step
 
 Load = Callable[[str], FlowSpec]

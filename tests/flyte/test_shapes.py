@@ -6,9 +6,10 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 
 from mfbuild.flow.spec import FlowSpec
-from mfbuild.flyte.compile import Compiled, compile_flow
+from mfbuild.flyte.compile import compile_flow
 from mfbuild.flyte.refuse import refuse
 from mfbuild.flyte.resolve import Resolved, Site, resolve
+from mfbuild.flyte.templates import Compiled
 from tests.flyte.shapes import (
     Draw,
     Sketch,

@@ -16,8 +16,8 @@ from mfbuild.bundle.write import write_bundle
 from mfbuild.config import Config
 from mfbuild.engine.model import Digest, canonical
 from mfbuild.engine.store import Store
-from mfbuild.flyte.compile import Compiled
 from mfbuild.flyte.resolve import Resolved, Site, resolve
+from mfbuild.flyte.templates import Compiled
 from mfbuild.local.embedded.backend import EmbeddedBackend
 from mfbuild.local.run_source import without_images
 from mfbuild.report import PlainReporter

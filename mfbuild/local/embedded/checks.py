@@ -17,7 +17,7 @@ from flyteidl.core.workflow_pb2 import Node, WorkflowTemplate
 
 from mfbuild.flyte.backend import KINDS, Spec, describe
 from mfbuild.flyte.names import LONGEST_NAME
-from mfbuild.flyte.nodes import inner_nodes, references
+from mfbuild.flyte.templates import inner_nodes, references
 
 Find = Callable[[Identifier], TaskSpec | WorkflowSpec | None]
 

@@ -19,8 +19,7 @@ from mfbuild.errors import FlyteError
 from mfbuild.flyte.backend import describe
 from mfbuild.flyte.literals import promise
 from mfbuild.flyte.names import CODE, PLAN, node_id
-from mfbuild.flyte.nodes import references
-from mfbuild.flyte.pods import environment_of
+from mfbuild.flyte.templates import environment_of, references
 from mfbuild.local.embedded import bundles
 from mfbuild.local.embedded.files import BLOBS
 from mfbuild.local.embedded.registrations import EmbeddedRegistrations

@@ -22,8 +22,8 @@ from .remote import remote_of
 @click.pass_obj
 def show(obj: Any, form: str = "text") -> None:
     """On stdout."""
-    from mfbuild.flyte.compile import Compiled
     from mfbuild.flyte.outline import lines, outline
+    from mfbuild.flyte.templates import Compiled
     from mfbuild.local.run_source import without_images
 
     with remote_of(obj) as remote:
