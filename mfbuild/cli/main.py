@@ -151,14 +151,13 @@ def _parser_of(verb: str) -> argparse.ArgumentParser:
 
 def _parser() -> argparse.ArgumentParser:
     """The parser of what names no verb."""
+    verbs = "".join(f"  {name:10}  {text}\n" for name, text in VERBS.items())
     parser = argparse.ArgumentParser(
         prog="mfbuild",
-        description="Package Metaflow flows for Flyte.",
-        epilog=EPILOG,
+        usage="mfbuild [-h] [--version] VERB ...",
+        description="Package Metaflow flows for Flyte. `mfbuild VERB --help` says more of one.",
+        epilog=f"commands:\n{verbs}\n{EPILOG}",
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     parser.add_argument("--version", action="version", version=f"mfbuild {__version__}")
-    verbs = parser.add_subparsers(dest="verb", metavar="VERB")
-    for name, text in VERBS.items():
-        verbs.add_parser(name, help=text)
     return parser
