@@ -25,6 +25,11 @@ def human_bytes(count: float) -> str:
     return f"{count:.1f} TB"
 
 
+def counted(number: int, noun: str) -> str:
+    """`1 image`, `2 images`."""
+    return f"{number} {noun}" if number == 1 else f"{number} {noun}s"
+
+
 @dataclass(slots=True)
 class _Line:
     """One running action."""
@@ -48,8 +53,8 @@ class Tally:
         """`14 actions (11 cached), 3 downloads`."""
         ran, cached = self.counts.get("ran", 0), self.counts.get("cached", 0)
         fetched = self.counts.get("fetched", 0)
-        text = f"{ran + cached} actions ({cached} cached)"
-        return text + (f", {fetched} downloads" if fetched else "")
+        text = f"{counted(ran + cached, 'action')} ({cached} cached)"
+        return text + (f", {counted(fetched, 'download')}" if fetched else "")
 
 
 class PlainReporter:

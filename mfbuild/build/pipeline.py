@@ -16,7 +16,7 @@ from mfbuild.engine.run import Results, run
 from mfbuild.errors import Problem, ResolveError
 from mfbuild.python.lockfile import read_lock
 from mfbuild.python.model import Lock, Request
-from mfbuild.report import human_bytes
+from mfbuild.report import counted, human_bytes
 from mfbuild.rules.providers import CodeEntry
 
 LARGE_CODE = 100_000_000
@@ -36,7 +36,7 @@ def lock(session: Session, flows: Sequence[LoadedFlow]) -> Lock:
     if missing:
         from mfbuild.build.lock import extended
 
-        session.reporter.note(f"resolving {len(missing)} environments for {LOCK}")
+        session.reporter.note(f"resolving {counted(len(missing), 'environment')} for {LOCK}")
         unknown = {request: asked[request] for request in missing}
         found = extended(session.lock_file, unknown, found, session.config)
     digests = [request.digest() for request in asked]

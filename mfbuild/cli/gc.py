@@ -11,7 +11,7 @@ from mfbuild.cli import options
 from mfbuild.engine.gc import collect
 from mfbuild.engine.store import Store
 from mfbuild.errors import UsageError
-from mfbuild.report import human_bytes
+from mfbuild.report import counted, human_bytes
 
 EPILOG = """\
 examples:
@@ -41,7 +41,8 @@ def run(args: argparse.Namespace) -> int:
         print(json.dumps({"freed": done.freed, "kept": done.kept, "removed": done.removed}))
     else:
         freed, kept = human_bytes(done.freed), human_bytes(done.kept)
-        print(f"removed {done.removed} files ({freed}) from {config.store}; {kept} are left")
+        removed = f"{counted(done.removed, 'file')} ({freed})"
+        print(f"removed {removed} from {config.store}; {kept} are left")
     return 0
 
 

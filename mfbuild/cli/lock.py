@@ -18,6 +18,7 @@ from mfbuild.files import write_atomically
 from mfbuild.python.lockfile import read_lock
 from mfbuild.python.model import Lock, Request
 from mfbuild.python.resolve import Upgrade
+from mfbuild.report import counted
 
 EPILOG = """\
 examples:
@@ -127,6 +128,7 @@ def _say_paths(args: argparse.Namespace, name: str, paths: Sequence[Path]) -> No
 
 def _say(args: argparse.Namespace, session: Session, lock: Lock) -> None:
     wheels = {w for e in lock.environments.values() for found in e.wheels.values() for w in found}
-    session.reporter.note(f"locked {len(lock.environments)} environments, {len(wheels)} wheels")
+    environments = counted(len(lock.environments), "environment")
+    session.reporter.note(f"locked {environments}, {counted(len(wheels), 'wheel')}")
     path = str(session.lock_file)
     print(json.dumps({"lock": path, "wheels": len(wheels)}) if args.json else path)

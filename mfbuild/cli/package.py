@@ -14,6 +14,7 @@ from mfbuild.build.session import Session
 from mfbuild.cli import options
 from mfbuild.errors import UsageError
 from mfbuild.oci.reference import REMOTE, Reference
+from mfbuild.report import counted
 
 if TYPE_CHECKING:
     from mfbuild.build.analyze import FlowTarget
@@ -105,13 +106,9 @@ def _summary(session: Session, flows: list[FlowTarget], seconds: float) -> str:
     images = len({step.environment for flow in flows for step in flow.steps.values()})
     platforms = len(session.config.platforms)
     return (
-        f"packaged {names}: {_count(steps, 'step')}, {_count(images, 'image')} for "
-        f"{_count(platforms, 'platform')}, {session.reporter.tally} in {seconds:.1f} s"
+        f"packaged {names}: {counted(steps, 'step')}, {counted(images, 'image')} for "
+        f"{counted(platforms, 'platform')}, {session.reporter.tally} in {seconds:.1f} s"
     )
-
-
-def _count(number: int, noun: str) -> str:
-    return f"{number} {noun}" if number == 1 else f"{number} {noun}s"
 
 
 def _json(flow: FlowTarget, path: Path, loaded: tuple[str, ...]) -> dict[str, object]:

@@ -10,7 +10,7 @@ from mfbuild.build.labels import find_flows
 from mfbuild.build.load import load_flows
 from mfbuild.cli import options
 from mfbuild.engine.plan import Plan, PlannedAction, Status
-from mfbuild.report import human_bytes
+from mfbuild.report import counted, human_bytes
 
 
 def arguments(parser: argparse.ArgumentParser) -> None:
@@ -38,10 +38,9 @@ def _table(plan: Plan, *, whole: bool) -> str:
     lines = [f"{_word(s):6}  {s.action.label:{width}}  {_why(s)}".rstrip() for s in shown]
     size = sum(source.blob.size for source in plan.fetches)
     cached = sum(s.status is Status.CACHED for s in plan.steps)
-    lines.append(
-        f"{len(plan.steps)} actions: {len(plan.steps) - cached} to run, {cached} cached; "
-        f"{len(plan.fetches)} downloads ({human_bytes(size)})"
-    )
+    actions, downloads = counted(len(plan.steps), "action"), counted(len(plan.fetches), "download")
+    done = f"{len(plan.steps) - cached} to run, {cached} cached"
+    lines.append(f"{actions}: {done}; {downloads} ({human_bytes(size)})")
     return "\n".join(lines)
 
 

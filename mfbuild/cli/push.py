@@ -13,6 +13,7 @@ from mfbuild.cli import options, targets
 from mfbuild.cli.run import is_bundle as is_local_bundle
 from mfbuild.errors import Problem, UsageError
 from mfbuild.oci.reference import REMOTE
+from mfbuild.report import counted
 
 if TYPE_CHECKING:
     from mfbuild.build.session import Session
@@ -226,11 +227,11 @@ def tell(
     for note in pushed.notes:
         reporter.note(f"note: {note}")
     if calls is not None:
-        reporter.note(f"{len(calls)} calls would bring {where}")
+        reporter.note(f"{counted(len(calls), 'call')} would bring {where}")
     elif pushed.sent:
         active = ", active" if pushed.active else ""
         images = "images, " if pushed.sent_images else ""
-        sent = f"{images}{len(pushed.sent)} registrations in {seconds:.1f} s"
+        sent = f"{images}{counted(len(pushed.sent), 'registration')} in {seconds:.1f} s"
         reporter.note(f"pushed {where}{active}: {sent}")
     else:
         reporter.note(f"nothing to register: there is {where} ({seconds:.1f} s)")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+from bisect import insort
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING
@@ -15,7 +16,7 @@ from mfbuild.bundle.model import BundleManifest
 from mfbuild.engine.model import Digest
 from mfbuild.flyte.backend import Executions, LaunchPlan, Registrations, Spec
 from mfbuild.push.target import PushTarget
-from mfbuild.report import human_bytes
+from mfbuild.report import counted, human_bytes
 
 if TYPE_CHECKING:
     from mfbuild.push.bundles import Source
@@ -52,7 +53,7 @@ class DryRun:
             return False
         images = len({step.image.digest for step in bundle.manifest.steps.values()})
         where = repository or self.name
-        self._say(f"push {images} images, the code and the templates to {where}")
+        self._say(f"push {counted(images, 'image')}, the code and the templates to {where}")
         return True
 
     def has(self, manifest: BundleManifest, repository: str | None) -> bool:
@@ -76,8 +77,11 @@ class DryRun:
         return self.target.backend.registrations.get(identifier)
 
     def create(self, identifier: Identifier, spec: Spec) -> bool:
-        call = _CREATE.get(identifier.resource_type, "CreateLaunchPlan")
-        self._say(f"{call} {_path(identifier)}")
+        call = f"{_CREATE.get(identifier.resource_type, 'CreateLaunchPlan')} {_path(identifier)}"
+        if identifier.resource_type == ResourceType.TASK:
+            self._say_task(call)
+        else:
+            self._say(call)
         return True
 
     def launch_plans(self, project: str, domain: str, name: str) -> Iterator[LaunchPlan]:
@@ -96,6 +100,12 @@ class DryRun:
     def _say(self, call: str) -> None:
         with self._lock:
             self.calls.append(call)
+
+    def _say_task(self, call: str) -> None:
+        """Several threads register tasks at once: their calls are told in one order."""
+        with self._lock:
+            others = sum(not told.startswith("CreateTask") for told in self.calls)
+            insort(self.calls, call, lo=others)
 
 
 def _path(identifier: Identifier) -> str:

@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 from flyteidl.admin.task_pb2 import TaskSpec
-from flyteidl.core.identifier_pb2 import ResourceType
+from flyteidl.core.identifier_pb2 import Identifier, ResourceType
 
 from mfbuild.bundle.model import BundleManifest
 from mfbuild.bundle.read import Bundle
@@ -239,6 +239,17 @@ def test_a_dry_run_changes_nothing_and_names_the_calls(target: Target, tmp_path:
     dry = DryRun(target.place())
     push(bundle, target.deployment(), dry.whole(), activate=False)
     assert dry.calls == []
+
+
+def test_the_calls_of_a_dry_run_have_one_order(target: Target) -> None:
+    """Whichever of the threads that register tasks comes first."""
+    dry = DryRun(target.place())
+    dry.upload("flows", "staging", "code.tar.gz", b"")
+    for name in ("b", "c", "a"):
+        task = Identifier(resource_type=ResourceType.TASK, project="flows", domain="d", name=name)
+        dry.create(task, TaskSpec())
+    tasks = [f"CreateTask flows/d/{name}@" for name in ("a", "b", "c")]
+    assert dry.calls == ["upload flows/staging/e3b0c44298fc/code.tar.gz (0 B)", *tasks]
 
 
 def test_a_version_is_promoted_as_it_is(target: Target, tmp_path: Path) -> None:

@@ -26,6 +26,7 @@ from mfbuild.errors import BundleError, RunError
 from mfbuild.oci.layout import blob_name, children, json_object
 from mfbuild.oci.types import IMAGE_INDEX, IMAGE_MANIFEST, Descriptor, Platform
 from mfbuild.oci.validate import inflate
+from mfbuild.report import counted
 
 _WHITEOUT, _OPAQUE = ".wh.", ".wh..wh..opq"
 _LINKED_ELSEWHERE = (errno.EXDEV, errno.EPERM, errno.EMLINK, errno.ENOTSUP)
@@ -93,7 +94,7 @@ def lay_out(store: Store, bundle: Bundle, image: StepImage, note: Callable[[str]
     if tree.is_dir():
         os.utime(tree)  # what gc goes by
         return tree
-    note(f"laying out an image of {len(image.layers)} layers")
+    note(f"laying out an image of {counted(len(image.layers), 'layer')}")
     layers = [_unpacked(store, bundle, layer) for layer in image.layers]
 
     def fill(root: Path) -> None:
