@@ -8,6 +8,14 @@ from collections.abc import Iterator
 import pytest
 
 
+def pytest_addoption(parser: pytest.Parser) -> None:
+    parser.addoption(
+        "--update-transcripts",
+        action="store_true",
+        help="write what the commands of tests/cli/transcripts/ print now",
+    )
+
+
 @pytest.fixture(scope="session", autouse=True)
 def interruptible() -> None:
     """^C ends what tests start, also where a shell runs them in the background, without it."""
