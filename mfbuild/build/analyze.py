@@ -9,6 +9,7 @@ from mfbuild.build.environments import StepNeed
 from mfbuild.config import Config
 from mfbuild.engine.model import Action, Digest, Output
 from mfbuild.flow.codec import public_json
+from mfbuild.flow.options import flow_options
 from mfbuild.flow.spec import FlowSpec
 from mfbuild.python.model import Lock
 from mfbuild.rules.base_image import base_image
@@ -168,21 +169,14 @@ def _environments(flow: FlowInput, lock: Lock) -> dict[str, Environment]:
     }
 
 
-_READ_HERE = {"--config": 2, "--config-value": 2, "--package-suffixes": 1}
-"""Metaflow's options that packaging has used up, and how many words follow each.
+_READ_HERE = ("--config", "--config-value", "--package-suffixes")
+"""Metaflow's options that packaging has used up.
 
 A Config's value travels with the code; its path here would mean nothing to a task.
 """
 
 
-def _task_options(options: Sequence[str]) -> list[str]:
+def _task_options(words: Sequence[str]) -> list[str]:
     """Metaflow's top-level options that tasks are to get."""
-    kept: list[str] = []
-    words = iter(options)
-    for word in words:
-        skipped = _READ_HERE.get(word)
-        if skipped is None and word.partition("=")[0] not in _READ_HERE:
-            kept.append(word)
-        for _ in range(skipped or 0):
-            next(words, None)
-    return kept
+    kept = (option for option in flow_options(words) if option.name not in _READ_HERE)
+    return [word for option in kept for word in option.words]

@@ -12,6 +12,7 @@ from pathlib import Path
 
 from mfbuild.errors import FlyteError
 from mfbuild.flow import probe_logs
+from mfbuild.flow.options import value_of
 from mfbuild.flyte.backend import Execution, Executions
 from mfbuild.runtime.run import Run
 
@@ -45,8 +46,7 @@ def logs_of(executions: Executions, execution: Execution, step: str | None = Non
         raise FlyteError(f"the run of `{execution.id.name}` is not known: {error}") from error
     if run.task is None:
         return Logs(execution.flow, run.id, step)
-    given = dict(option.partition("=")[::2] for option in run.task.options)
-    kind, root = given.get("--datastore"), given.get("--datastore-root")
+    kind, root = (value_of(run.task.options, f"--{n}") for n in ("datastore", "datastore-root"))
     return Logs(
         flow=execution.flow,
         run=run.id,

@@ -5,10 +5,10 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from itertools import zip_longest
 
 from mfbuild.engine.model import canonical
 from mfbuild.errors import UsageError
+from mfbuild.flow.options import flow_options, value_of
 from mfbuild.flow.spec import FlowSpec
 
 _WORD = re.compile(r"[a-z0-9_]{1,128}\Z")
@@ -95,12 +95,10 @@ def branch_of_run(options: Sequence[str], environ: Mapping[str, str]) -> tuple[s
     def variable(name: str) -> str:
         return environ.get(f"METAFLOW_{name}") or environ.get(f"METAFLOW_FLOW_{name}") or ""
 
-    branch = variable("BRANCH") or None
-    for word, following in zip_longest(options, options[1:]):
-        name, equals, value = word.partition("=")
-        if name == "--branch":
-            branch = value if equals else following
-    return branch, "--production" in options or variable("PRODUCTION").lower() in _TRUE
+    given = value_of(options, "--branch")
+    branch = variable("BRANCH") or None if given is None else given
+    production = any(option.name == "--production" for option in flow_options(options))
+    return branch, production or variable("PRODUCTION").lower() in _TRUE
 
 
 def _branch_of(spec: FlowSpec, deployment: Deployment) -> tuple[str | None, bool]:

@@ -68,7 +68,7 @@ def test_bytecode_is_made_only_where_a_compiler_is() -> None:
 
 
 def test_tasks_get_the_options_that_mean_something_to_them() -> None:
-    words = ("--with", "retry", "--config", "cfg", "/here/cfg.json", "--config-value", "x", "1")
+    words = ("--with", "retry", "--config", "cfg", "/here/cfg.json", "--config-value=x", "1")
     found = analysis(*words, "--package-suffixes=.csv", "--branch", "b")
     assert params(found, "//train.py.flyte")["options"] == ["--with", "retry", "--branch", "b"]
 

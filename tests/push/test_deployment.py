@@ -12,7 +12,7 @@ import pytest
 
 from mfbuild.errors import UsageError
 from mfbuild.flow.spec import DecoratorSpec, Project
-from mfbuild.push.deployment import Deployment
+from mfbuild.push.deployment import Deployment, branch_of_run
 from tests.push.pushing import train_flow
 
 PLAIN = Deployment("flows", "staging", "alice")
@@ -68,6 +68,21 @@ def test_without_project_there_is_no_prefix() -> None:
 def test_a_branch_that_metaflow_refuses(branch: str) -> None:
     with pytest.raises(UsageError, match="is not made of lower-case letters"):
         replace(PLAIN, branch=branch).prefix(in_project())
+
+
+@pytest.mark.parametrize(
+    ("words", "environ", "found"),
+    [
+        ("", {}, (None, False)),
+        ("--branch a --branch=b --production", {"METAFLOW_BRANCH": "c"}, ("b", True)),
+        ("--with --production --datastore-root --branch", {}, (None, False)),
+        ("", {"METAFLOW_FLOW_BRANCH": "c", "METAFLOW_PRODUCTION": "yes"}, ("c", True)),
+    ],
+)
+def test_the_branch_of_a_run_is_that_of_metaflow(
+    words: str, environ: dict[str, str], found: tuple[str | None, bool]
+) -> None:
+    assert branch_of_run(words.split(), environ) == found
 
 
 def test_the_person_is_what_is_set() -> None:

@@ -8,7 +8,6 @@ import sys
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
-from itertools import islice
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -22,6 +21,7 @@ if TYPE_CHECKING:
     from mfbuild.build.session import Session
     from mfbuild.bundle.read import Bundle
     from mfbuild.errors import MfbuildError
+    from mfbuild.flow.options import FlowOption
     from mfbuild.flow.spec import Destination
     from mfbuild.flyte.backend import Execution, LaunchPlan
     from mfbuild.push.deployment import Deployment
@@ -174,11 +174,11 @@ def top_level_words() -> tuple[str, ...]:
     return shaping(sys.argv[1 : len(sys.argv) - len(root.saved_args)])
 
 
-_NOT_THE_FLOWS = {
-    **{"--branch": 1, "--production": 0, "--environment": 1},
-    **{"--quiet": 0, "--not-quiet": 0, "--pylint": 0, "--no-pylint": 0},
-}
-"""Metaflow's options that shape no flow, and how many words follow each.
+_NOT_THE_FLOWS = (
+    *("--branch", "--production", "--environment"),
+    *("--quiet", "--not-quiet", "--pylint", "--no-pylint"),
+)
+"""Metaflow's options that shape no flow.
 
 @project's branch belongs to the deployment, so that a version may have many. Images hold what @pypi
 asks for whatever the environment is here.
@@ -187,18 +187,15 @@ asks for whatever the environment is here.
 
 def shaping(words: Sequence[str]) -> tuple[str, ...]:
     """Those of `words` that shape what is packaged: also @flyte itself says nothing to that."""
-    kept: list[str] = []
-    rest = iter(words)
-    for word in rest:
-        name, equals, value = word.partition("=")
-        following = () if equals else tuple(islice(rest, _NOT_THE_FLOWS.get(name, 0)))
-        if name == "--with" and not equals:
-            following = tuple(islice(rest, 1))
-            value = following[0] if following else ""
-        if name not in _NOT_THE_FLOWS and not (name == "--with" and _is_flyte(value)):
-            kept += [word, *following]
-    return tuple(kept)
+    from mfbuild.flow.options import flow_options
+
+    return tuple(
+        word
+        for option in flow_options(words)
+        if option.name not in _NOT_THE_FLOWS and not _is_flyte(option)
+        for word in option.words
+    )
 
 
-def _is_flyte(spec: str) -> bool:
-    return spec.partition(":")[0] == "flyte"
+def _is_flyte(option: FlowOption) -> bool:
+    return option.name == "--with" and [v.partition(":")[0] for v in option.values] == ["flyte"]
