@@ -125,7 +125,8 @@ class Index:
     """What is served, and what was asked for.
 
     `faults` maps a file name to what goes wrong with the next requests for it, in order. With
-    `bare` the pages are HTML and tell neither sizes nor hashes; with `html` no sizes.
+    `bare` the pages are HTML and tell neither sizes nor hashes; with `html` no sizes. `hashes`
+    maps a file name, or with `""` all of them, to what its page tells in place of its sha256.
     """
 
     url: str
@@ -136,11 +137,15 @@ class Index:
     ranges: bool = True
     faults: dict[str, list[Fault]] = field(default_factory=dict)
     elsewhere: str = ""
+    hashes: dict[str, str] = field(default_factory=dict)
     asked: list[tuple[str, dict[str, str]]] = field(default_factory=list)
 
     @property
     def simple(self) -> str:
         return f"{self.url}/simple"
+
+    def told(self, file: File) -> str:
+        return self.hashes.get(file.name) or self.hashes.get("") or file.sha256
 
     def downloads(self, name: str) -> list[dict[str, str]]:
         """The headers of each GET of the file `name`."""
@@ -268,7 +273,7 @@ def _entry(index: Index, file: File) -> dict[str, Any]:
     entry: dict[str, Any] = {
         "filename": file.name,
         "url": f"{index.url}/files/{quote(file.name)}",
-        "hashes": {"sha256": file.sha256},
+        "hashes": {"sha256": index.told(file)},
         "size": len(file.data),
     }
     return entry | ({"core-metadata": True} if file.metadata else {})
@@ -277,7 +282,7 @@ def _entry(index: Index, file: File) -> dict[str, Any]:
 def _html(index: Index, files: Sequence[File]) -> str:
     links = []
     for file in files:
-        fragment = "" if index.bare else f"#sha256={file.sha256}"
+        fragment = "" if index.bare else f"#sha256={index.told(file)}"
         core = ' data-core-metadata="true"' if file.metadata else ""
         href = f"../../files/{quote(file.name)}{fragment}"
         links.append(f'<a href="{href}"{core}>{file.name}</a>')

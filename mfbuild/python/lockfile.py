@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -111,7 +111,7 @@ def check_wheel(wheel: LockedWheel) -> LockedWheel:
 
 
 def conflicts(lock: Lock) -> list[Problem]:
-    """A problem for each file name under which the environments hold different files."""
+    """A problem for each file name with different contents, and for files that share a hash."""
     seen: dict[str, LockedWheel] = {}
     problems = {}
     for wheel in _wheels(lock):
@@ -120,7 +120,33 @@ def conflicts(lock: Lock) -> list[Problem]:
                 f"`{wheel.filename}` is locked with two different contents",
                 hint=f"the index replaced it: `mfbuild lock --upgrade {wheel.name}`",
             )
-    return list(problems.values())
+    files = [(wheel.filename, wheel.sha256) for wheel in seen.values()]
+    files += [(w.sdist, w.sdist_sha256) for w in seen.values() if w.sdist and w.sdist_sha256]
+    return [*problems.values(), *shared_hashes(files)]
+
+
+def shared_hashes(files: Iterable[tuple[str, str]]) -> list[Problem]:
+    """A problem for each sha256 that several files have, of (file name, sha256).
+
+    An index that says so does not know its files; the resolver, which tells files apart by their
+    hashes, then takes what one package needs for what another one does.
+    """
+    names: dict[str, set[str]] = {}
+    for name, sha256 in files:
+        names.setdefault(sha256, set()).add(name)
+    return [
+        Problem(
+            f"{_some(sorted(same))} have the same sha256 `{sha256}`",
+            hint="the package index is wrong about its files: use another one",
+        )
+        for sha256, same in sorted(names.items())
+        if len(same) > 1
+    ]
+
+
+def _some(names: Sequence[str]) -> str:
+    shown = [f"`{name}`" for name in names[:3]]
+    return ", ".join(shown) + (f" and {len(names) - 3} more" if len(names) > 3 else "")
 
 
 def _wheels(lock: Lock) -> Iterator[LockedWheel]:

@@ -14,7 +14,7 @@ from mfbuild.errors import MfbuildError, Problem, ResolveError
 from mfbuild.oci.types import Platform
 from mfbuild.python.download import Downloader
 from mfbuild.python.index import IndexSettings, redact
-from mfbuild.python.lockfile import check_wheel
+from mfbuild.python.lockfile import check_wheel, shared_hashes
 from mfbuild.python.model import Lock, LockedEnvironment, LockedWheel, Request
 from mfbuild.python.pylock import Artifact
 from mfbuild.python.sdist import build_wheel
@@ -172,6 +172,7 @@ def complete(
     for task, files in chosen.items():
         for file in files:
             users.setdefault(file, []).append(task)
+    _check_hashes(users, built)
     locked = run_all(
         users,
         lambda file: built.get(file.sha256) or _locked(file, downloader),
@@ -183,6 +184,24 @@ def complete(
         found = sorted({locked[file] for file in files}, key=lambda w: w.filename)
         wheels.setdefault(request, {})[platform] = tuple(found)
     return Lock({r.digest(): LockedEnvironment(r, found) for r, found in wheels.items()})
+
+
+def _check_hashes(files: Collection[Artifact], built: Mapping[str, LockedWheel]) -> None:
+    """One name has one hash, and one hash one name: what an index tells is not taken on trust."""
+    seen = [(file.filename, file.sha256) for file in files]
+    sources = [(w.sdist, w.sdist_sha256) for w in built.values() if w.sdist and w.sdist_sha256]
+    problems = shared_hashes([*seen, *sources])
+    names = [name for name, _ in set(seen)]
+    problems += [
+        Problem(
+            f"`{name}` has two different sha256",
+            hint="two package indexes, or two pages of one, disagree about it",
+        )
+        for name in sorted(set(names))
+        if names.count(name) > 1
+    ]
+    if problems:
+        raise ResolveError.all_of(problems)
 
 
 def run_all(

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import stat
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -44,21 +45,21 @@ requests = st.builds(
 )
 names = st.from_regex(r"[a-z0-9]{1,6}(-[a-z0-9]{1,4})?", fullmatch=True)
 versions = st.from_regex(r"[0-9]{1,2}(\.[0-9]{1,2}){0,2}(\+[a-z0-9]{1,4})?", fullmatch=True)
-hashes = st.binary(min_size=32, max_size=32).map(bytes.hex)
 
 
 @st.composite
 def wheels(draw: st.DrawFn) -> LockedWheel:
     name, version = draw(names), draw(versions)
     sdist = f"{name}-{version}.tar.gz" if draw(st.booleans()) else None
+    filename = f"{name.replace('-', '_')}-{version}-py3-none-any.whl"
     return LockedWheel(
-        filename=f"{name.replace('-', '_')}-{version}-py3-none-any.whl",
+        filename=filename,
         name=name,
         version=version,
         size=draw(st.integers(0, 2**40)),
-        sha256=draw(hashes),
+        sha256=Digest.of(filename.encode()).hex,  # no two files have the same
         sdist=sdist,
-        sdist_sha256=draw(hashes) if sdist else None,
+        sdist_sha256=Digest.of(sdist.encode()).hex if sdist else None,
     )
 
 
@@ -213,6 +214,25 @@ def test_two_files_of_one_name_are_not_locked_together() -> None:
     )
     with pytest.raises(ResolveError, match=r"is locked with two different contents"):
         render(both)
+
+
+@pytest.mark.parametrize("sdist", [False, True])
+def test_files_that_share_a_hash_are_not_locked(tmp_path: Path, sdist: bool) -> None:
+    path = tmp_path / "BUILD.lock"
+    write_lock(path, LOCK)
+    before = path.read_bytes()
+    other = LockedWheel("other-1.0-py3-none-any.whl", "other", "1.0", 7, "e" * 64)
+    if sdist:
+        other = replace(other, sdist="other-1.0.tar.gz", sdist_sha256=WHEELS[2].sdist_sha256)
+    else:
+        other = replace(other, sha256=WHEELS[0].sha256)
+    request = Request("3.12", "2.36", (), ())
+    both = lock_of(
+        LockedEnvironment(REQUEST, {AMD64: WHEELS}), LockedEnvironment(request, {AMD64: (other,)})
+    )
+    with pytest.raises(ResolveError, match=r"`\S+`, `other-1.0\S+` have the same sha256"):
+        write_lock(path, both)
+    assert path.read_bytes() == before
 
 
 @given(st.one_of(st.text(max_size=60), st.from_regex(r"[a-z./\\-]{0,30}-1-py3-none-any\.whl")))

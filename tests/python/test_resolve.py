@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -13,7 +14,8 @@ from mfbuild.oci.types import Platform
 from mfbuild.python.index import read_settings
 from mfbuild.python.lockfile import parse, render
 from mfbuild.python.model import Lock, LockedWheel, Request
-from mfbuild.python.resolve import Upgrade, resolve
+from mfbuild.python.pylock import Artifact
+from mfbuild.python.resolve import Upgrade, complete, resolve
 from mfbuild.python.urls import UrlCache
 from tests.index import File, Index, sdist, serve, settings_for, wheel
 
@@ -248,6 +250,62 @@ def test_a_file_that_the_index_replaced_is_noticed(tmp_path: Path) -> None:
         accepted = Upgrade(packages=frozenset({"one"}))
         moved = lock(index, tmp_path, more, previous=first, upgrade=accepted)
     assert moved.environments[more.digest()].wheels[AMD64][0].sha256 == changed[0].sha256
+
+
+@pytest.mark.parametrize("page", [{"html": True}, {}])
+def test_an_index_that_tells_one_hash_of_all_files_is_refused(
+    tmp_path: Path, page: dict[str, bool]
+) -> None:
+    """The resolver takes files of one hash for one, and loses what the others need."""
+    asked = request("top")
+    files = [wheel("top", "1.0", ["low"]), wheel("low", "1.0", ["lower"]), wheel("lower", "1.0")]
+    with serve(*files, hashes={"": "0" * 64}, **page) as index:
+        with pytest.raises(ResolveError) as raised:
+            lock(index, tmp_path, asked)
+        assert not [path for path, _ in index.asked if path == f"/files/{files[0].name}"]
+    (problem,) = raised.value.problems
+    assert f"`{files[1].name}`" in problem.message and "0" * 64 in problem.message
+    assert problem.hint == "the package index is wrong about its files: use another one"
+
+
+def complete_alone(
+    home: Path, *artifacts: Artifact, built: Mapping[str, LockedWheel] | None = None
+) -> Lock:
+    """Lock each artifact for a request of its own, without an index."""
+    requests = {request(f"pure>={n}"): f"step {n}" for n in range(len(artifacts))}
+    return complete(
+        {(r, AMD64): [a] for r, a in zip(requests, artifacts, strict=True)},
+        requests,
+        settings=settings_for(None, home),
+        cache=UrlCache(home / "urls.json"),
+        built=built or {},
+    )
+
+
+def test_an_sdist_with_the_hash_of_another_is_not_taken_for_it(tmp_path: Path) -> None:
+    made = LockedWheel(
+        "one-1.0-py3-none-any.whl", "one", "1.0", 9, "a" * 64, "one-1.0.tar.gz", "b" * 64
+    )
+    other = Artifact("other", "1.0", "other-1.0.tar.gz", None, 9, "b" * 64)
+    with pytest.raises(ResolveError, match=r"`one-1.0.tar.gz`, `other-1.0.tar.gz` have the same"):
+        complete_alone(tmp_path, other, built={"b" * 64: made})
+    again = replace(other, name="one", filename="one-1.0.tar.gz")
+    (environment,) = complete_alone(tmp_path, again, built={"b" * 64: made}).environments.values()
+    assert environment.wheels == {AMD64: (made,)}
+
+
+def test_pages_that_disagree_about_a_file_are_refused(tmp_path: Path) -> None:
+    """One index after the other is asked, and has another file of the same name."""
+    one, other = wheel("pure", "1.0"), wheel("pure", "1.0", body="OTHER = 1\n")
+    artifacts = [
+        Artifact("pure", "1.0", file.name, None, len(file.data), file.sha256)
+        for file in (one, other)
+    ]
+    with pytest.raises(ResolveError) as raised:
+        complete_alone(tmp_path, *artifacts)
+    (problem,) = raised.value.problems
+    assert problem.message == f"`{one.name}` has two different sha256"
+    assert problem.hint == "two package indexes, or two pages of one, disagree about it"
 
 
 def test_only_a_package_that_is_there_can_be_upgraded(tmp_path: Path) -> None:
