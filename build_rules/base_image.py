@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 
-from mfbuild.bases.folder import Base
+from mfbuild.bases.model import Base
 from mfbuild.debian.model import LockedDeb
 from mfbuild.engine.model import Action, Blob, Digest, Input, Output, Source, canonical
 from mfbuild.oci.types import BaseLayer, ForeignBase, Platform

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 
-from mfbuild.bases.folder import Base
+from mfbuild.bases.model import Base
 from mfbuild.engine.model import Action, Blob, Digest, Input, Source, canonical
 from mfbuild.oci.types import Platform
 from mfbuild.python.model import LockedWheel

@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Generic, TypeVar
 
-from mfbuild.bases.folder import Base
+from mfbuild.bases.model import Base
 from mfbuild.engine.model import Action, Digest, Input, Output, Source
 from mfbuild.oci.types import LAYER_GZIP, Platform
 from mfbuild.python.model import LockedEnvironment

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from mfbuild.bases.folder import Base
+from mfbuild.bases.model import Base
 from mfbuild.flow.spec import FlowSpec, Host, NodeType, Resources, StepSpec
 from mfbuild.oci.types import Platform
 

@@ -7,8 +7,8 @@ from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from pathlib import Path
 
-from mfbuild.bases.folder import Base
 from mfbuild.bases.lockfile import foreign_json, parse_foreign
+from mfbuild.bases.model import Base
 from mfbuild.engine.model import Digest, canonical
 from mfbuild.errors import UsageError
 from mfbuild.files import write_atomically

@@ -5,63 +5,17 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 from mfbuild.bases.lockfile import read_lock, unusable
+from mfbuild.bases.model import Base, ImageSpec
 from mfbuild.debian.model import ARCHITECTURES, LockedDeb
-from mfbuild.engine.model import Digest, canonical
 from mfbuild.errors import Problem, UsageError, did_you_mean
 from mfbuild.files import words_of
-from mfbuild.oci.types import ForeignBase, Platform
+from mfbuild.oci.types import Platform
 
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._+-]*\Z")
-
-
-@dataclass(frozen=True, slots=True)
-class Base:
-    """What images are built upon.
-
-    `python` is `major.minor`; `interpreter` its absolute path in the image; `glibc` the C
-    library's version; `user` `uid:gid`. Exactly one of `debs` and `foreign` is filled.
-    """
-
-    name: str
-    python: str
-    interpreter: str
-    glibc: str
-    user: str
-    env: Mapping[str, str]
-    debs: Mapping[Platform, tuple[LockedDeb, ...]]
-    foreign: Mapping[Platform, ForeignBase]
-
-
-@dataclass(frozen=True, slots=True)
-class ImageSpec:
-    """What a person wrote in image.toml; `origin` is `from`, or None where `packages` are listed.
-
-    `suites` are Debian's (`bookworm`, `bookworm-security`).
-    """
-
-    python: str
-    interpreter: str
-    glibc: str
-    user: str = "65532:65532"
-    env: Mapping[str, str] = field(default_factory=dict)
-    suites: tuple[str, ...] = ()
-    packages: tuple[str, ...] = ()
-    origin: str | None = None
-
-    @property
-    def digest(self) -> Digest:
-        """The digest of what decides the lock's content."""
-        wanted = {
-            "from": self.origin,
-            "packages": self.packages,
-            "suites": self.suites,
-        }
-        return Digest.of(canonical(wanted).encode())
 
 
 def load_base(name: str, workspace: Path, platforms: Sequence[Platform]) -> Base:

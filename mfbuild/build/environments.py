@@ -6,7 +6,7 @@ import re
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
-from mfbuild.bases.folder import Base
+from mfbuild.bases.model import Base
 from mfbuild.config import FILE, Config
 from mfbuild.errors import FlowError, Problem, UsageError, did_you_mean
 from mfbuild.flow.spec import FlowSpec, StepSpec

@@ -6,7 +6,8 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from mfbuild.bases.folder import Base, load_base
+from mfbuild.bases.folder import load_base
+from mfbuild.bases.model import Base
 from mfbuild.build.environments import StepNeed, base_names, check_targets, datastores, step_needs
 from mfbuild.build.labels import flow_label
 from mfbuild.build.session import Session

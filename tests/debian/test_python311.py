@@ -15,8 +15,9 @@ from pathlib import Path, PurePosixPath
 
 import pytest
 
-from mfbuild.bases.folder import Base, load_base
+from mfbuild.bases.folder import load_base
 from mfbuild.bases.lock import lock_images
+from mfbuild.bases.model import Base
 from mfbuild.debian.apt import mirrors
 from mfbuild.debian.fetch import fetch
 from mfbuild.debian.index import latest
