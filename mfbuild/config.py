@@ -74,6 +74,11 @@ class Config:
     domains: Mapping[str, Domain] = field(default_factory=dict)
     targets: Mapping[str, Target] = field(default_factory=dict)
 
+    @property
+    def file(self) -> Path:
+        """The BUILD.toml of the workspace, which there need not be."""
+        return self.root / FILE
+
     def target(self, flow: str, step: str) -> Target:
         """What BUILD.toml says of one step: its own label's values over those of the flow's."""
         none = Target(label=f"{flow}:{step}")

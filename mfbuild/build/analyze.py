@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 from mfbuild.build.environments import StepNeed
-from mfbuild.config import Config
 from mfbuild.engine.model import Action, Digest, Output
 from mfbuild.flow.codec import public_json
 from mfbuild.flow.options import flow_options
@@ -28,6 +28,9 @@ from mfbuild.rules.providers import (
     merged,
 )
 from mfbuild.rules.step_image import step_image
+
+if TYPE_CHECKING:
+    from mfbuild.config import Config
 
 
 @dataclass(frozen=True, slots=True)

@@ -5,12 +5,15 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 from mfbuild.bases.model import Base
-from mfbuild.config import FILE, Config
 from mfbuild.errors import FlowError, Problem, UsageError, did_you_mean
 from mfbuild.flow.spec import FlowSpec, StepSpec
 from mfbuild.python.model import Request
+
+if TYPE_CHECKING:
+    from mfbuild.config import Config
 
 _DATASTORES = {kind: f"datastore_sysroot_{kind}" for kind in ("azure", "gs", "s3")}
 _NAME = re.compile(r"[A-Za-z0-9](?:[A-Za-z0-9._-]*[A-Za-z0-9])?(?:\[[A-Za-z0-9._, -]+\])?\Z")
@@ -44,7 +47,7 @@ def check_targets(spec: FlowSpec, flow: str, config: Config) -> None:
     problems = [
         Problem(
             f"there is no step for the target `{label}`",
-            where=str(config.root / FILE),
+            where=str(config.file),
             hint=did_you_mean(label, [f"{flow}:{step}" for step in steps]),
         )
         for label in config.targets
