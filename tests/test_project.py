@@ -7,7 +7,10 @@ from pathlib import Path
 
 import tomli
 
+from tests import rings
+
 ROOT = Path(__file__).parent.parent
+PACKAGES = rings.read_packages((ROOT / "docs/dependencies.md").read_text())
 PROJECT = tomli.loads((ROOT / "pyproject.toml").read_text())
 
 
@@ -21,12 +24,20 @@ def test_the_wheel_holds_every_package() -> None:
     assert set(PROJECT["tool"]["setuptools"]["packages"]) == packages
 
 
-def test_every_dependency_is_justified() -> None:
-    text = (ROOT / "docs/dependencies.md").read_text()
+def test_every_import_of_a_third_party_is_justified() -> None:
+    graph = rings.ours()
+    assert rings.homeless(graph, PACKAGES) == []
+    assert rings.deserted(graph, PACKAGES) == []
+
+
+def test_the_dependencies_are_those_that_are_justified() -> None:
     extras = PROJECT["project"]["optional-dependencies"].values()
     needed = [*PROJECT["project"]["dependencies"], *(d for extra in extras for d in extra)]
-    names = [d.split(">")[0].split("=")[0] for d in needed]
-    assert [n for n in names if f"| {n} |" not in text] == []
+    assert sorted(needed) == sorted(p.name + p.version for p in PACKAGES if p.version)
+    assert [
+        p.name for p in PACKAGES if not p.version and p.homes != ("mfbuild.runtime.storage",)
+    ] == []
+    assert [p.name for p in PACKAGES if not (p.when and p.why)] == []
 
 
 def test_every_dependency_is_locked() -> None:
