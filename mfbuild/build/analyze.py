@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 from mfbuild.build.environments import StepNeed
@@ -38,7 +38,8 @@ class FlowInput:
     """One flow with everything that its actions are made from.
 
     `label` is `//<file>`; `code` and `sources` carry the digests of their files; `options` are
-    Metaflow's top-level options, which its tasks get too.
+    Metaflow's top-level options, which its tasks get too; `compilers` the full versions of the
+    Pythons that compile bytecode, by minor version.
     """
 
     label: str
@@ -47,6 +48,7 @@ class FlowInput:
     code: tuple[CodeEntry, ...]
     sources: tuple[SourceTree, ...]
     options: tuple[str, ...] = ()
+    compilers: Mapping[str, str] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)
@@ -96,27 +98,16 @@ def image_goals(image: ImageInfo) -> tuple[Output, ...]:
     return (image.index, *image.manifests.values(), *image.configs.values(), *layers)
 
 
-def analyze(
-    flows: Sequence[FlowInput], lock: Lock, config: Config, compilers: Mapping[str, str]
-) -> Analysis:
-    """The action graph of `flows`; every request of theirs is in `lock`.
-
-    `compilers`: the full versions of the Pythons that compile bytecode, by minor version.
-    """
+def analyze(flows: Sequence[FlowInput], lock: Lock, config: Config) -> Analysis:
+    """The action graph of `flows`; every request of theirs is in `lock`."""
     actions: list[Action] = []
-    targets = [_flow(flow, lock, config, compilers, actions) for flow in flows]
+    targets = [_flow(flow, lock, config, actions) for flow in flows]
     return Analysis(merged(actions), tuple(targets))
 
 
-def _flow(
-    flow: FlowInput,
-    lock: Lock,
-    config: Config,
-    compilers: Mapping[str, str],
-    actions: list[Action],
-) -> FlowTarget:
+def _flow(flow: FlowInput, lock: Lock, config: Config, actions: list[Action]) -> FlowTarget:
     environments = _environments(flow, lock)
-    layers = env_layers(environments, config.platforms, compilers)
+    layers = env_layers(environments, config.platforms, flow.compilers)
     actions += layers.actions
     images: dict[str, StepTarget] = {}
     for name, environment in environments.items():

@@ -1,19 +1,61 @@
-"""The digests of a flow's own files, without reading those that have not changed."""
+"""What analyze works on: the digests of flows' own files, unread where they have not changed."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from contextlib import suppress
 from pathlib import Path
 
+from mfbuild.build.analyze import FlowInput
+from mfbuild.build.load import LoadedFlow
+from mfbuild.build.session import Session
+from mfbuild.config import Config
 from mfbuild.engine.model import Blob, Digest, Source
 from mfbuild.engine.statcache import StatCache
 from mfbuild.errors import FlowError
 from mfbuild.files import words_of
 from mfbuild.flow.spec import CodeFile, FlowSpec, SourcePackage
+from mfbuild.report import human_bytes
 from mfbuild.rules.providers import CodeEntry, SourceTree
 
 RUNTIME = "mfbuild_runtime"
+
+
+LARGE_CODE = 100_000_000
+"""Metaflow's own threshold for a warning about the size of the code (package/__init__.py)."""
+
+
+def read_digests(session: Session, flows: Sequence[LoadedFlow]) -> tuple[FlowInput, ...]:
+    """Each flow with the digests of its files as they are now; FlowError if a file is gone."""
+    config, options = session.config, session.options.flow_options
+    inputs = []
+    for flow in flows:
+        code, sources = read_sources(flow.spec, config.store / "stat.json")
+        _warn_of_size(session, flow.label, code)
+        compilers = _compilers(flow, config) if config.pyc else {}
+        inputs.append(
+            FlowInput(flow.label, flow.spec, flow.needs, code, sources, options, compilers)
+        )
+    return tuple(inputs)
+
+
+def _compilers(flow: LoadedFlow, config: Config) -> dict[str, str]:
+    """The interpreters that compile bytecode, by minor version."""
+    from mfbuild.python.pyc import compiler_version
+
+    pythons = sorted({need.base.python for need in flow.needs.values()})
+    return {python: compiler_version(python, config.environ) for python in pythons}
+
+
+def _warn_of_size(session: Session, label: str, code: Sequence[CodeEntry]) -> None:
+    sizes = sorted(((e.source.blob.size, e.path) for e in code if e.source), reverse=True)
+    total = sum(size for size, _ in sizes)
+    if total > LARGE_CODE:
+        largest = ", ".join(f"{path} ({human_bytes(size)})" for size, path in sizes[:5])
+        session.reporter.warn(
+            f"the code of {label} is {human_bytes(total)}, and every task downloads it; "
+            f"the largest files: {largest}; .mfbuildignore leaves files out"
+        )
 
 
 def read_sources(

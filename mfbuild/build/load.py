@@ -1,19 +1,20 @@
-"""The first stage of `package`: flow files become FlowSpecs, and their steps' needs known."""
+"""The stage load: flow files become FlowSpecs, and what each of their steps needs is known."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from importlib import import_module
 from pathlib import Path
 
 from mfbuild.bases.folder import load_base
 from mfbuild.bases.model import Base
 from mfbuild.build.environments import StepNeed, base_names, check_targets, datastores, step_needs
-from mfbuild.build.labels import flow_label
+from mfbuild.build.labels import find_flows, flow_label
 from mfbuild.build.session import Session
 from mfbuild.config import FILE, Config
-from mfbuild.errors import FlowError
-from mfbuild.flow.load import Loaded, load
+from mfbuild.errors import FlowError, UsageError
+from mfbuild.flow.load import Loaded, load_flow
 from mfbuild.flow.spec import FlowSpec
 from mfbuild.flyte.refuse import refuse
 
@@ -27,28 +28,50 @@ class LoadedFlow:
     needs: Mapping[str, StepNeed]
 
 
-def load_flows(
-    session: Session, files: Sequence[Path], meanwhile: Callable[[], None] = lambda: None
-) -> tuple[LoadedFlow, ...]:
-    """Every flow as data, with its steps' bases and requests; one child for each that changed.
+_REST = (
+    "mfbuild.build.analyze",
+    "mfbuild.build.bundle",
+    "mfbuild.build.digests",
+    "mfbuild.build.execute",
+    "mfbuild.build.lock",
+    "concurrent.futures.thread",
+    "deflate",
+)
+"""What a build imports after this stage, where it has something to do."""
 
-    `meanwhile` is called while a child runs.
+
+def load(session: Session, words: Sequence[str]) -> tuple[LoadedFlow, ...]:
+    """The flows that `words` name as data, with each step's base and request.
+
+    One child process for each flow that changed; the other stages are imported while it runs.
+    UsageError, FlowError.
     """
     config, bases = session.config, dict[str, Base]()
     for target in config.targets:
         if not (config.root / target[2:].partition(":")[0]).is_file():
             session.reporter.warn(f"there is no flow for the target `{target}` of {FILE}")
-    flows = []
-    for file in files:
-        label = flow_label(file, config.root)
-        spec = _load(session, file, label, meanwhile).spec
-        _check(session, spec)
-        check_targets(spec, label, config)
-        names = base_names(spec, label, config)
-        for name in sorted(set(names.values()) - bases.keys()):
-            bases[name] = _base(config, name)
-        flows.append(LoadedFlow(label, spec, step_needs(spec, names, bases)))
-    return tuple(flows)
+    return tuple(_loaded(session, file, bases) for file in find_flows(words, config.root))
+
+
+def load_one(session: Session, word: str) -> LoadedFlow:
+    """The one flow that `word` names; errors as of `load`, and for several."""
+    flow, *others = load(session, [word])
+    if others:
+        raise UsageError(f"`{word}` is {1 + len(others)} flows, where one is needed")
+    return flow
+
+
+def _loaded(session: Session, file: Path, bases: dict[str, Base]) -> LoadedFlow:
+    """One flow; `bases` gains those that it is the first to use."""
+    config = session.config
+    label = flow_label(file, config.root)
+    spec = _load(session, file, label).spec
+    _check(session, spec)
+    check_targets(spec, label, config)
+    names = base_names(spec, label, config)
+    for name in sorted(set(names.values()) - bases.keys()):
+        bases[name] = _base(config, name)
+    return LoadedFlow(label, spec, step_needs(spec, names, bases))
 
 
 def _check(session: Session, spec: FlowSpec) -> None:
@@ -69,9 +92,9 @@ def _base(config: Config, name: str) -> Base:
     return load_base(name, config.root, config.platforms)
 
 
-def _load(session: Session, file: Path, label: str, meanwhile: Callable[[], None]) -> Loaded:
+def _load(session: Session, file: Path, label: str) -> Loaded:
     config, options = session.config, session.options
-    loaded = load(
+    loaded = load_flow(
         file,
         workspace=config.root,
         python=options.python,
@@ -80,8 +103,13 @@ def _load(session: Session, file: Path, label: str, meanwhile: Callable[[], None
         refresh=options.refresh,
         datastores=datastores(config),
         env=config.environ,
-        meanwhile=meanwhile,
+        meanwhile=_import_the_rest,
     )
     if loaded.reason:
         session.reporter.note(f"loaded {label} ({loaded.reason})")
     return loaded
+
+
+def _import_the_rest() -> None:
+    for name in _REST:
+        import_module(name)

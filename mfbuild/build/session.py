@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from mfbuild.config import Config
-from mfbuild.report import PlainReporter
+from mfbuild.errors import UsageError
+from mfbuild.report import PlainReporter, reporter
 
 if TYPE_CHECKING:
     from mfbuild.engine.cache import Cache
@@ -20,7 +23,9 @@ LOCK = "BUILD.lock"
 class Options:
     """What one command asks for, beside the Config.
 
-    `python` loads the flows; `flow_options` are Metaflow's own top-level options for them.
+    `python` loads the flows; `flow_options` are Metaflow's own top-level options for them; `shape`
+    are the flags that shape a bundle, as JSON. `output` and `load` say where bundles go besides
+    their folder (`build.deliver`).
     """
 
     python: Path
@@ -28,6 +33,9 @@ class Options:
     refresh: bool = False
     locked: bool = False
     fresh: bool = False
+    shape: Mapping[str, Any] = field(default_factory=dict)
+    output: str | None = None
+    load: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,3 +57,24 @@ class Session:
     @property
     def lock_file(self) -> Path:
         return self.config.root / LOCK
+
+
+@contextmanager
+def open_session(
+    config: Config, options: Options, *, progress: str = "auto", quiet: bool = False
+) -> Iterator[Session]:
+    """The session of one command; its store is closed and its progress cleared at the end.
+
+    `progress` is how progress is shown (`report.reporter`). UsageError for an interpreter that is
+    not there; StoreError where there can be no store.
+    """
+    if not options.python.exists():
+        raise UsageError(f"there is no interpreter `{options.python}`")
+    from mfbuild.engine.store import Store
+
+    with Store.open(config.store) as store:
+        shown = reporter(progress, quiet=quiet)
+        try:
+            yield Session(config, options, store, shown)
+        finally:
+            shown.close()

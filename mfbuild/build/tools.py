@@ -48,7 +48,7 @@ def fetchers(lock: Lock, config: Config) -> Mapping[str, Fetcher]:
     """
 
     def wheels() -> Fetcher:
-        from mfbuild.build.lock import settings_of, url_cache
+        from mfbuild.build.relock import settings_of, url_cache
         from mfbuild.python.fetch import wheel_fetcher
 
         return wheel_fetcher(lock, settings_of(config), url_cache(config))

@@ -7,10 +7,8 @@ import json
 from dataclasses import asdict
 from pathlib import Path
 
-from mfbuild.build import pipeline
 from mfbuild.build.analyze import Analysis
-from mfbuild.build.labels import find_flows
-from mfbuild.build.load import load_flows
+from mfbuild.build.pipeline import plan
 from mfbuild.cli import options
 from mfbuild.engine.explain import explain
 from mfbuild.engine.plan import Plan
@@ -39,11 +37,8 @@ def run(args: argparse.Namespace) -> int:
     root = options.workspace_of(args.flow)
     words = args.flow or [_flow_of(args.label, root)]
     with options.session_of(args, root) as session:
-        loaded = load_flows(session, find_flows(words, root))
-        locked = pipeline.lock(session, loaded)
-        analysis = pipeline.analyze_flows(session, loaded, locked)
-        plan = pipeline.plan(session, analysis)
-        findings = explain(plan, _action(args.label, analysis, plan), session.cache.last)
+        analysis, found = plan(session, words)
+        findings = explain(found, _action(args.label, analysis, found), session.cache.last)
     if args.json:
         print(json.dumps({"actions": [asdict(finding) for finding in findings]}))
     else:
@@ -59,9 +54,9 @@ def _flow_of(label: str, root: Path) -> str:
     return "//..."
 
 
-def _action(label: str, analysis: Analysis, plan: Plan) -> str:
+def _action(label: str, analysis: Analysis, found: Plan) -> str:
     """The label of an action: a step stands for its image, which it may share with others."""
-    known = [step.action.label for step in plan.steps]
+    known = [step.action.label for step in found.steps]
     if label in known:
         return label
     for flow in analysis.flows:

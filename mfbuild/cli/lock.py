@@ -7,10 +7,10 @@ import json
 from collections.abc import Sequence
 from pathlib import Path
 
-from mfbuild.build import lock as locking
-from mfbuild.build import pipeline
-from mfbuild.build.labels import find_flows
-from mfbuild.build.load import load_flows
+from mfbuild.build import relock
+from mfbuild.build.load import load
+from mfbuild.build.lock import lock as read_locked
+from mfbuild.build.lock import requests_of
 from mfbuild.build.session import LOCK, Session
 from mfbuild.cli import options
 from mfbuild.errors import UsageError
@@ -67,19 +67,19 @@ def run(args: argparse.Namespace) -> int:
     with options.session_of(args, root) as session:
         if args.images:
             return _images(args, session)
-        loaded = load_flows(session, find_flows(args.flows or ["//..."], root))
-        asked = pipeline.requests_of(loaded)
+        flows = load(session, args.flows or ["//..."])
+        asked = requests_of(flows)
         if args.export:
-            return _export(args, session, pipeline.lock(session, loaded), asked)
+            return _export(args, session, read_locked(session, flows), asked)
         found = read_lock(session.lock_file)
         if args.brought:
-            lock = locking.brought(session.lock_file, args.brought, asked, found, session.config)
+            lock = relock.brought(session.lock_file, args.brought, asked, found, session.config)
         else:
             keep = bool(args.flows)
-            lock = locking.renewed(
+            lock = relock.renewed(
                 session.lock_file, asked, found, upgrade, session.config, keep=keep
             )
-        for line in locking.differences(found, lock):
+        for line in relock.differences(found, lock):
             session.reporter.note(line)
     _say(args, session, lock)
     return 0
@@ -95,8 +95,8 @@ def _upgrade(args: argparse.Namespace) -> Upgrade:
 
 
 def _images(args: argparse.Namespace, session: Session) -> int:
-    names = locking.image_names(session.config)
-    paths = locking.lock_base_images(
+    names = relock.image_names(session.config)
+    paths = relock.lock_base_images(
         names, session.config, session.reporter.note, allow_older=args.allow_older
     )
     _say_paths(args, "images", paths)
@@ -106,7 +106,7 @@ def _images(args: argparse.Namespace, session: Session) -> int:
 def _export(
     args: argparse.Namespace, session: Session, lock: Lock, asked: dict[Request, str]
 ) -> int:
-    texts = locking.exported(lock, asked, session.config)
+    texts = relock.exported(lock, asked, session.config)
     if args.output is None:
         if args.json:
             raise UsageError("`--json` needs a folder for what is exported", hint="give one by -o")

@@ -3,17 +3,14 @@
 from __future__ import annotations
 
 import argparse
-import importlib
 import os
 import sys
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Mapping, Sequence
+from contextlib import AbstractContextManager
 from pathlib import Path
 
-from mfbuild.build.session import Options, Session
+from mfbuild.build.session import Options, Session, open_session
 from mfbuild.config import Config, find_root, read_config
-from mfbuild.errors import UsageError
-from mfbuild.report import reporter
 
 
 def common(parser: argparse.ArgumentParser, *, json: bool = True) -> None:
@@ -107,25 +104,19 @@ def workspace_of(words: Sequence[str]) -> Path:
 
 
 _FLAGS = ("base", "platforms", "pyc", "jobs", "store")
-_POLICY = (*_FLAGS[:3], "python", "flow_options")
+_SHAPE = (*_FLAGS[:3], "python", "flow_options")
 """The flags that shape a bundle."""
 
 
-def import_the_rest() -> None:
-    """What a build imports that has something to do: while the flow's process runs."""
-    for name in ("mfbuild.build.bundle", "concurrent.futures.thread", "deflate"):
-        importlib.import_module(name)
-
-
-def policy_of(arguments: argparse.Namespace) -> dict[str, object]:
-    """The flags that shape a bundle, as JSON; `with_policy` takes them back."""
-    given = {name: getattr(arguments, name, None) for name in _POLICY}
+def _shape_of(arguments: argparse.Namespace) -> dict[str, object]:
+    """The flags that shape a bundle, as JSON; `with_shape` takes them back."""
+    given = {name: getattr(arguments, name, None) for name in _SHAPE}
     return {n: str(v) if isinstance(v, Path) else v for n, v in given.items() if v is not None}
 
 
-def with_policy(arguments: argparse.Namespace, policy: Mapping[str, object]) -> argparse.Namespace:
+def with_shape(arguments: argparse.Namespace, shape: Mapping[str, object]) -> argparse.Namespace:
     """`arguments` with the flags that once shaped a bundle."""
-    given = {n: Path(str(v)) if n == "python" else v for n, v in policy.items() if n in _POLICY}
+    given = {n: Path(str(v)) if n == "python" else v for n, v in shape.items() if n in _SHAPE}
     return argparse.Namespace(**{**vars(arguments), **given})
 
 
@@ -135,24 +126,23 @@ def config_of(arguments: argparse.Namespace, root: Path) -> Config:
     return read_config(root, os.environ, flags, cpus=os.cpu_count() or 1)
 
 
-@contextmanager
-def session_of(arguments: argparse.Namespace, root: Path) -> Iterator[Session]:
-    """The session of one command; its store is closed and its progress cleared at the end."""
-    config = config_of(arguments, root)
+def session_of(arguments: argparse.Namespace, root: Path) -> AbstractContextManager[Session]:
+    """The session of one command in the workspace `root`."""
     options = Options(
         python=getattr(arguments, "python", Path(sys.executable)),
         flow_options=tuple(getattr(arguments, "flow_options", ())),
         refresh=getattr(arguments, "refresh", False),
         locked=getattr(arguments, "locked", False),
         fresh=getattr(arguments, "no_cache", False),
+        shape=_shape_of(arguments),
+        output=getattr(arguments, "bundle_output", None),
+        load=getattr(arguments, "load", False),
     )
-    if not options.python.exists():
-        raise UsageError(f"there is no interpreter `{options.python}`")
-    from mfbuild.engine.store import Store
+    config = config_of(arguments, root)
+    return open_session(config, options, progress=arguments.progress, quiet=arguments.quiet)
 
-    shown = reporter(arguments.progress, quiet=arguments.quiet)
-    try:
-        with Store.open(config.store) as store:
-            yield Session(config, options, store, shown)
-    finally:
-        shown.close()
+
+def is_local_bundle(word: str) -> bool:
+    """Whether `word` is a bundle's folder or tar, rather than a flow."""
+    path = Path(word)
+    return not word.startswith("//") and (path.is_dir() or path.suffix == ".tar")

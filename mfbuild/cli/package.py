@@ -5,19 +5,19 @@ from __future__ import annotations
 import argparse
 import json
 import time
-from pathlib import Path
+from collections.abc import Sequence
+from functools import partial
 from typing import TYPE_CHECKING
 
-from mfbuild.build.labels import find_flows
-from mfbuild.build.load import load_flows
-from mfbuild.build.session import Session
+from mfbuild.build.pipeline import build
 from mfbuild.cli import options
 from mfbuild.errors import UsageError
-from mfbuild.oci.reference import REMOTE, Reference
 from mfbuild.report import counted
 
 if TYPE_CHECKING:
-    from mfbuild.build.analyze import FlowTarget
+    from mfbuild.build.bundle import Built
+    from mfbuild.build.load import LoadedFlow
+    from mfbuild.build.session import Session
 
 EPILOG = """\
 examples:
@@ -39,6 +39,8 @@ def arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "-o",
         "--output",
+        dest="bundle_output",
+        type=_output,
         metavar="FILE.tar|oci://…",
         help="also as one file, or into a registry: oci://host/repository[:tag] (default tag: the "
         "version), for `mfbuild push oci://…` elsewhere",
@@ -51,55 +53,35 @@ def arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> int:
     began = time.monotonic()
-    _check_output(args.output)
-    root = options.workspace_of(args.flows)
-    files = find_flows(args.flows, root)
-    if args.output and len(files) != 1:
-        raise UsageError(f"`--output` takes one flow, not {len(files)}")
-    with options.session_of(args, root) as session:
-        loaded = load_flows(session, files, meanwhile=options.import_the_rest)
-        from mfbuild.build.bundle import Latest, note_latest, package
+    with options.session_of(args, options.workspace_of(args.flows)) as session:
+        built = build(session, args.flows, accept=partial(_check_number, session))
+        from mfbuild.build.deliver import deliver
+        from mfbuild.build.latest import note_latest
 
-        made = package(session, loaded)
-        policy = options.policy_of(args)
-        note_latest(root, [Latest(flow.label, path, policy) for flow, path in made])
-        tags = [_extras(args, session, path) for _, path in made]
-        seconds = time.monotonic() - began
-        session.reporter.note(_summary(session, [flow for flow, _ in made], seconds))
+        note_latest(session, built)
+        names = [deliver(session, made.path) for made in built]
+        session.reporter.note(_summary(session, built, time.monotonic() - began))
     if args.json:
-        found = [_json(flow, path, t) for (flow, path), t in zip(made, tags, strict=True)]
+        found = [_json(made, loaded) for made, loaded in zip(built, names, strict=True)]
         print(json.dumps({"bundles": found}))
     else:
-        print("\n".join(str(path) for _, path in made))
+        print("\n".join(str(made.path) for made in built))
     return 0
 
 
-def _check_output(output: str | None) -> None:
-    """UsageError, before anything is made, where `output` can be nothing that is written."""
-    if output and output.startswith(REMOTE):
-        Reference.remote(output, bare=True)
-    elif output and not output.endswith(".tar"):
-        raise UsageError(f"`--output {output}` is neither a FILE.tar nor oci://host/repository")
+def _check_number(session: Session, flows: Sequence[LoadedFlow]) -> None:
+    if session.options.output and len(flows) != 1:
+        raise UsageError(f"`--output` takes one flow, not {len(flows)}")
 
 
-def _extras(args: argparse.Namespace, session: Session, path: Path) -> tuple[str, ...]:
-    """The bundle as a tar, in a registry and in Docker, where asked; its images' names there."""
-    if not (args.output or args.load):
-        return ()
-    from mfbuild.bundle.read import load_bundle, read_bundle, write_tar
+def _output(text: str) -> str:
+    from mfbuild.build.deliver import check_output
 
-    bundle = read_bundle(path)
-    if args.output and args.output.startswith(REMOTE):
-        from mfbuild.bundle.remote import send_bundle
-
-        jobs = session.config.jobs
-        send_bundle(bundle, args.output, jobs=jobs, reporter=session.reporter)
-    elif args.output:
-        write_tar(bundle, Path(args.output))
-    return load_bundle(bundle) if args.load else ()
+    return check_output(text)
 
 
-def _summary(session: Session, flows: list[FlowTarget], seconds: float) -> str:
+def _summary(session: Session, built: Sequence[Built], seconds: float) -> str:
+    flows = [made.flow for made in built]
     names = ", ".join(flow.spec.name for flow in flows[:3])
     names += f" and {len(flows) - 3} more" if flows[3:] else ""
     steps = sum(len(flow.steps) for flow in flows)
@@ -111,11 +93,11 @@ def _summary(session: Session, flows: list[FlowTarget], seconds: float) -> str:
     )
 
 
-def _json(flow: FlowTarget, path: Path, loaded: tuple[str, ...]) -> dict[str, object]:
+def _json(made: Built, loaded: tuple[str, ...]) -> dict[str, object]:
     return {
-        "flow": flow.spec.name,
-        "label": flow.label,
-        "version": path.name.rpartition("-")[2],
-        "path": str(path),
+        "flow": made.flow.spec.name,
+        "label": made.flow.label,
+        "version": made.version,
+        "path": str(made.path),
         "loaded": list(loaded),
     }

@@ -5,9 +5,7 @@ from __future__ import annotations
 import argparse
 import json
 
-from mfbuild.build import pipeline
-from mfbuild.build.labels import find_flows
-from mfbuild.build.load import load_flows
+from mfbuild.build.pipeline import plan
 from mfbuild.cli import options
 from mfbuild.engine.plan import Plan, PlannedAction, Status
 from mfbuild.report import counted, human_bytes
@@ -23,23 +21,23 @@ def arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(args: argparse.Namespace) -> int:
-    root = options.workspace_of(args.flows)
-    with options.session_of(args, root) as session:
-        loaded = load_flows(session, find_flows(args.flows, root))
-        locked = pipeline.lock(session, loaded)
-        plan = pipeline.plan(session, pipeline.analyze_flows(session, loaded, locked))
-    print(json.dumps(_json(plan)) if args.json else _table(plan, whole=args.all))
+    with options.session_of(args, options.workspace_of(args.flows)) as session:
+        _, found = plan(session, args.flows)
+    print(json.dumps(_json(found)) if args.json else _table(found, whole=args.all))
     return 0
 
 
-def _table(plan: Plan, *, whole: bool) -> str:
-    shown = [s for s in plan.steps if whole or s.status is not Status.CACHED]
+def _table(found: Plan, *, whole: bool) -> str:
+    shown = [s for s in found.steps if whole or s.status is not Status.CACHED]
     width = max((len(s.action.label) for s in shown), default=0)
     lines = [f"{_word(s):6}  {s.action.label:{width}}  {_why(s)}".rstrip() for s in shown]
-    size = sum(source.blob.size for source in plan.fetches)
-    cached = sum(s.status is Status.CACHED for s in plan.steps)
-    actions, downloads = counted(len(plan.steps), "action"), counted(len(plan.fetches), "download")
-    done = f"{len(plan.steps) - cached} to run, {cached} cached"
+    size = sum(source.blob.size for source in found.fetches)
+    cached = sum(s.status is Status.CACHED for s in found.steps)
+    actions, downloads = (
+        counted(len(found.steps), "action"),
+        counted(len(found.fetches), "download"),
+    )
+    done = f"{len(found.steps) - cached} to run, {cached} cached"
     lines.append(f"{actions}: {done}; {downloads} ({human_bytes(size)})")
     return "\n".join(lines)
 
@@ -53,13 +51,13 @@ def _why(step: PlannedAction) -> str:
     return "; ".join(reasons[:3]) + (f"; and {len(reasons) - 3} more" if reasons[3:] else "")
 
 
-def _json(plan: Plan) -> dict[str, object]:
+def _json(found: Plan) -> dict[str, object]:
     actions = [
         {"label": s.action.label, "status": _word(s), "reasons": [str(r) for r in s.reasons]}
-        for s in plan.steps
+        for s in found.steps
     ]
     downloads = [
         {"locator": f.locator, "digest": str(f.blob.digest), "size": f.blob.size}
-        for f in plan.fetches
+        for f in found.fetches
     ]
     return {"actions": actions, "downloads": downloads}

@@ -7,15 +7,15 @@ import json
 import time
 from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 from mfbuild.cli import options, targets
-from mfbuild.cli.run import is_bundle as is_local_bundle
 from mfbuild.errors import Problem, UsageError
 from mfbuild.oci.reference import REMOTE
 from mfbuild.report import counted
 
 if TYPE_CHECKING:
+    from mfbuild.build.latest import Latest
     from mfbuild.build.session import Session
     from mfbuild.flow.spec import FlowSpec
     from mfbuild.push.bundles import Source
@@ -97,7 +97,7 @@ def run(args: argparse.Namespace) -> int:
 
 def is_bundle(word: str) -> bool:
     """Whether `word` is a bundle, here or in a registry, rather than a flow."""
-    return word.startswith(REMOTE) or is_local_bundle(word)
+    return word.startswith(REMOTE) or options.is_local_bundle(word)
 
 
 def bundle_at(word: str) -> Source:
@@ -123,25 +123,22 @@ def bundles_of(args: argparse.Namespace, session: Session) -> Iterator[Wanted]:
             bundle = bundle_at(word)
             yield Wanted(bundle, bundle.manifest.spec)
     if flows:
-        from mfbuild.build.bundle import Latest, note_latest, package
-        from mfbuild.build.labels import find_flows
-        from mfbuild.build.load import load_flows
+        from mfbuild.build.latest import note_latest
+        from mfbuild.build.pipeline import build
 
-        loaded = load_flows(session, find_flows(flows, session.config.root))
-        made, policy = package(session, loaded), options.policy_of(args)
-        note_latest(session.config.root, [Latest(f.label, path, policy) for f, path in made])
-        yield from (Wanted(read_bundle(path), flow.spec) for flow, path in made)
+        built = build(session, flows)
+        note_latest(session, built)
+        yield from (Wanted(read_bundle(made.path), made.flow.spec) for made in built)
 
 
 def _latest(args: argparse.Namespace, session: Session) -> Iterator[Wanted]:
-    from mfbuild.build.bundle import read_latest
+    from mfbuild.build.latest import read_latest
     from mfbuild.bundle.read import read_bundle
 
-    found = read_latest(session.config.root)
-    for latest in found:
+    for latest in read_latest(session.config.root):
         bundle = read_bundle(latest.path)
         session.reporter.note(f"{bundle.manifest.flow} as packaged last: {latest.path}")
-        spec = None if args.stale_ok else _current(args, latest.label, latest.policy, bundle)
+        spec = None if args.stale_ok else _current(args, latest, bundle.manifest.version)
         if not spec and not args.stale_ok:
             raise UsageError(
                 f"{latest.label} has changed since it was packaged",
@@ -150,19 +147,16 @@ def _latest(args: argparse.Namespace, session: Session) -> Iterator[Wanted]:
         yield Wanted(bundle, spec or bundle.manifest.spec)
 
 
-def _current(args: argparse.Namespace, label: str, policy: Any, bundle: Source) -> FlowSpec | None:
-    """The flow `label`; None if packaging it now, with the flags of then, gives another version."""
-    from mfbuild.build.bundle import version_now
-    from mfbuild.build.labels import find_flows
-    from mfbuild.build.load import load_flows
+def _current(args: argparse.Namespace, latest: Latest, version: str) -> FlowSpec | None:
+    """The flow of `latest`; None if packaging it now, with the flags of then, gives another
+    version."""
+    from mfbuild.build.latest import flow_at
 
     root = options.workspace_of([])
-    if not (root / label[2:]).is_file():
+    if not (root / latest.label[2:]).is_file():
         return None
-    with options.session_of(options.with_policy(args, policy), root) as then:
-        (flow,) = load_flows(then, find_flows([label], root))
-        same = version_now(then, flow) == bundle.manifest.version
-        return flow.spec if same else None
+    with options.session_of(options.with_shape(args, latest.shape), root) as then:
+        return flow_at(then, latest.label, version)
 
 
 def _push_all(

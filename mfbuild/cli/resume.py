@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from mfbuild.cli import options
-from mfbuild.cli.run import enter, is_bundle, packaged_for, perform, told, where
+from mfbuild.cli.runs import enter, packaged_for, perform, told, where
 from mfbuild.errors import UsageError
 from mfbuild.report import reporter
 
@@ -54,7 +54,7 @@ def run(args: argparse.Namespace) -> int:
     if info.entity:
         return _registered(args, folder, info)
     word = args.flow or info.source
-    root = folder.parents[2] if is_bundle(word) else options.workspace_of([word])
+    root = folder.parents[2] if options.is_local_bundle(word) else options.workspace_of([word])
     with options.session_of(args, root) as session:
         sandbox = args.sandbox or info.sandbox
         source, packaged = packaged_for(session, word, sandbox, list(info.parameters.items()))

@@ -4,23 +4,20 @@ from __future__ import annotations
 
 import argparse
 import json
-import os
 import time
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from mfbuild.cli import options
+from mfbuild.cli.parameters import parameter_option, parameter_pairs, tell_namesakes
+from mfbuild.cli.runs import enter, packaged_for, perform, source_of, where
 from mfbuild.errors import UsageError, did_you_mean
 from mfbuild.runtime.environment import user_of
 
 if TYPE_CHECKING:
     from mfbuild.build.session import Session
-    from mfbuild.flow.spec import ParameterSpec
-    from mfbuild.local.record.state import RunState
     from mfbuild.local.run_source import RunSource
-    from mfbuild.local.sandbox.choose import RunOptions
-    from mfbuild.local.sandbox.executor import Sandbox
 
 TAKES_PARAMETERS = True
 """What argparse does not know is a Parameter of the flow."""
@@ -54,23 +51,6 @@ def arguments(parser: argparse.ArgumentParser) -> None:
     options.building(parser)
     options.cache_flags(parser)
     options.common(parser)
-
-
-def where(parser: argparse.ArgumentParser) -> None:
-    """How a run is made; `resume` has the same."""
-    parser.add_argument(
-        "--in",
-        dest="sandbox",
-        choices=("rootfs", "container", "host"),
-        help="rootfs: the step's image, without a container engine (default); container: the "
-        "image, by Docker, Podman or runc; host: this interpreter and its packages",
-    )
-    parser.add_argument(
-        "--max-workers",
-        type=options.positive,
-        metavar="N",
-        help="steps at once (default: one per CPU)",
-    )
 
 
 def run(args: argparse.Namespace) -> int:
@@ -128,62 +108,6 @@ def _run_step(args: argparse.Namespace, session: Session, pairs: Sequence[tuple[
         perform(session, state, packaged, entered, json_wanted=args.json)
 
 
-def enter(
-    args: argparse.Namespace,
-    session: Session,
-    packaged: RunSource,
-    sandbox: str,
-    folder: Path,
-    here: Path,
-) -> tuple[RunOptions, Sandbox]:
-    """How the run in `folder` is to be made, and where; an error if that is not possible.
-
-    `here` is where it was started: its datastore is the one that Metaflow finds from there.
-    """
-    from mfbuild.local.sandbox.choose import RunOptions, choose_sandbox
-
-    request = RunOptions(
-        sandbox=sandbox,
-        workers=args.max_workers or os.cpu_count() or 1,
-        python=args.python.absolute(),
-        environ=session.config.environ,
-        here=here,
-        step=getattr(args, "step", None),
-    )
-    return request, choose_sandbox(packaged, request, folder, session.store, session.reporter)
-
-
-def perform(
-    session: Session,
-    state: RunState,
-    packaged: RunSource,
-    entered: tuple[RunOptions, Sandbox],
-    *,
-    json_wanted: bool,
-) -> None:
-    """Run what `state` is the record of, as far as it is not done, and print its name."""
-    from mfbuild.local.parameters import given_parameters
-    from mfbuild.local.perform import perform as perform_run
-    from mfbuild.local.run_source import Given
-
-    request, sandbox = entered
-    values = given_parameters(packaged.spec, list(state.info.parameters.items()))
-    began = time.monotonic()
-    given = Given(packaged, values, state.info.prefix)
-    perform_run(state, given, request, sandbox, session.reporter)
-    told(session, state, request.step, began, json_wanted=json_wanted)
-
-
-def told(
-    session: Session, state: RunState, step: str | None, began: float, *, json_wanted: bool
-) -> None:
-    """Say that a run is done, and print it as Metaflow's client takes it."""
-    seconds = time.monotonic() - began
-    session.reporter.note(f"{step or state.info.flow} is done in {seconds:.1f} s")
-    pathspec = f"{state.info.flow}/{state.info.run}"
-    print(json.dumps({"run": pathspec, "name": state.info.name}) if json_wanted else pathspec)
-
-
 def prefix_of(packaged: RunSource, environ: Mapping[str, str]) -> str:
     """What Metaflow puts before the name of a flow with @project when it runs it here."""
     spec = packaged.spec
@@ -199,102 +123,6 @@ def prefix_of(packaged: RunSource, environ: Mapping[str, str]) -> str:
     return Deployment("", "", person, branch=branch, production=production).prefix(spec)
 
 
-def packaged_for(
-    session: Session, word: str, sandbox: str, pairs: Sequence[tuple[str, str]]
-) -> tuple[Path, RunSource]:
-    """What `word` names, as an absolute path, and what to run of it.
-
-    A bundle is read, a flow is packaged; images are made for where they are used only: here.
-    UsageError, before anything is made, if `pairs` are not Parameters of the flow.
-    """
-    from mfbuild.build.load import load_flows
-    from mfbuild.bundle.read import read_bundle
-    from mfbuild.local.parameters import given_parameters
-    from mfbuild.local.run_source import from_bundle, without_images
-
-    source = source_of(session, word)
-    if is_bundle(word):
-        packaged = from_bundle(read_bundle(source))
-        given_parameters(packaged.spec, pairs)
-        return source, packaged
-    (flow,) = load_flows(session, [source])
-    given_parameters(flow.spec, pairs)
-    if sandbox == "host":
-        return source, without_images(session, flow)
-    from mfbuild.build.bundle import package
-    from mfbuild.oci.archive import host_platform
-
-    here = host_platform()
-    platforms = (here,) if here in session.config.platforms else None
-    ((_, path),) = package(session, [flow], platforms=platforms)
-    return source, from_bundle(read_bundle(path))
-
-
-def source_of(session: Session, word: str) -> Path:
-    """The absolute path of the bundle or of the one flow that `word` names."""
-    from mfbuild.build.labels import find_flow
-
-    if is_bundle(word):
-        return Path(word).absolute()
-    return find_flow(word, session.config.root).absolute()
-
-
-def is_bundle(word: str) -> bool:
-    """Whether `word` is a bundle's folder or tar, rather than a flow."""
-    path = Path(word)
-    return not word.startswith("//") and (path.is_dir() or path.suffix == ".tar")
-
-
 def workspace(word: str) -> Path:
     """The workspace of a run: the flow's; of a bundle, the one in which it is run."""
-    return options.workspace_of([] if is_bundle(word) else [word])
-
-
-def parameter_option(parser: argparse.ArgumentParser) -> None:
-    """A Parameter by --param; `parameter_pairs` reads it, and those that are left over."""
-    parser.add_argument(
-        "--param",
-        action="append",
-        default=[],
-        metavar="NAME=VALUE",
-        help="a Parameter of the flow; --NAME VALUE does the same after FLOW",
-    )
-
-
-def parameter_pairs(args: argparse.Namespace) -> list[tuple[str, str]]:
-    """The Parameters of a command line, (name, text) each: of --param, and what was left over."""
-    return [*_pairs(args.param), *_words(args.rest)]
-
-
-def tell_namesakes(
-    args: argparse.Namespace, session: Session, parameters: Iterable[ParameterSpec]
-) -> None:
-    """Warn of Parameters that have the name of an option which was given: it was meant for them."""
-    options = {word[2:].partition("=")[0] for word in args.words if word.startswith("--")}
-    given = {name for name, _ in parameter_pairs(args)}
-    for name in sorted({parameter.name for parameter in parameters} & options - given):
-        session.reporter.warn(
-            f"`--{name}` is an option of mfbuild: `--param {name}=…` gives the flow's Parameter"
-        )
-
-
-def _pairs(words: Sequence[str]) -> list[tuple[str, str]]:
-    """`NAME=VALUE` of each --param."""
-    if wrong := [word for word in words if "=" not in word]:
-        raise UsageError(f"`--param {wrong[0]}` is not NAME=VALUE")
-    return [(name, value) for name, _, value in (word.partition("=") for word in words)]
-
-
-def _words(words: Sequence[str]) -> list[tuple[str, str]]:
-    """`--NAME VALUE` and `--NAME=VALUE` of what argparse does not know."""
-    found, waiting = [], list(words)
-    while waiting:
-        word = waiting.pop(0)
-        name, equals, value = word.partition("=")
-        if not name.startswith("--"):
-            hint = "parameters come after FLOW, as `--NAME VALUE`"
-            raise UsageError(f"unexpected argument `{word}`", hint=hint)
-        if not equals and not waiting:
-            raise UsageError(f"`{word}` is no option, or a parameter without its value")
-        found.append((name[2:], value if equals else waiting.pop(0)))
-    return found
+    return options.workspace_of([] if options.is_local_bundle(word) else [word])

@@ -162,10 +162,9 @@ def flow_word(
     found = _FILE.fullmatch(text)
     if found is None:
         return FlowWord.parse(text, single=single), None
-    from mfbuild.build.labels import find_flow
-    from mfbuild.build.load import load_flows
+    from mfbuild.build.load import load_one
 
-    (flow,) = load_flows(session, [find_flow(found[1], session.config.root)])
+    flow = load_one(session, found[1])
     word = FlowWord.parse(f"{flow.spec.name}{found[2]}", single=single)
     return replace(
         word, name=_named(args, session.config).prefix(flow.spec) + flow.spec.name

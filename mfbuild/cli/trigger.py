@@ -7,7 +7,7 @@ import json
 from typing import TYPE_CHECKING
 
 from mfbuild.cli import options, targets
-from mfbuild.cli.run import parameter_option, parameter_pairs, tell_namesakes
+from mfbuild.cli.parameters import parameter_option, parameter_pairs, tell_namesakes
 from mfbuild.errors import RunError, UsageError
 
 if TYPE_CHECKING:

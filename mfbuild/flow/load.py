@@ -30,7 +30,7 @@ class Loaded:
         return self.reason is None
 
 
-def load(
+def load_flow(
     flow_file: Path,
     *,
     workspace: Path,

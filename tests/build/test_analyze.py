@@ -31,8 +31,8 @@ def analysis(*options: str, compilers: dict[str, str] | None = None, **config: o
     requests = {"a": WITH_SIX, "b": PLAIN, "c": PLAIN}
     needs = {name: StepNeed(base(), request) for name, request in requests.items()}
     settings = Config(root=Path("/w"), store=Path("/s"), jobs=1, environ={}, **config)  # type: ignore[arg-type]
-    given = FlowInput("//train.py", spec, needs, (), (), options)
-    return analyze([given], LOCK, settings, compilers or {})
+    given = FlowInput("//train.py", spec, needs, (), (), options, compilers or {})
+    return analyze([given], LOCK, settings)
 
 
 def params(found: Analysis, label: str) -> dict[str, object]:

@@ -14,7 +14,7 @@ from flyteidl.core.compiler_pb2 import CompiledWorkflowClosure
 from flyteidl.core.dynamic_job_pb2 import DynamicJobSpec
 from hypothesis import HealthCheck, given, settings
 
-from mfbuild.flow.load import load
+from mfbuild.flow.load import load_flow
 from mfbuild.flow.spec import FlowSpec
 from mfbuild.flyte.compare import differences
 from mfbuild.flyte.compile import compile_flow
@@ -32,7 +32,7 @@ pytestmark = pytest.mark.usefixtures("compiler")
 
 @pytest.mark.parametrize("name", sorted(SHAPES))
 def test_flyte_compiles_every_flow(name: str, tmp_path: Path) -> None:
-    spec = load(
+    spec = load_flow(
         SHAPES[name],
         workspace=SHAPES[name].parent,
         python=Path(sys.executable),

@@ -8,7 +8,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from mfbuild.flow.load import Loaded, load
+from mfbuild.flow.load import Loaded, load_flow
 
 START = """
 from metaflow import FlowSpec, Parameter, step
@@ -49,7 +49,7 @@ class Loader:
         datastores: Sequence[str] = (),
         **env: str,
     ) -> Loaded:
-        return load(
+        return load_flow(
             self.workspace / name,
             workspace=self.workspace,
             python=Path(sys.executable),

@@ -214,8 +214,8 @@ def test_a_no_op_imports_nothing_heavy(case: Case) -> None:
     script = f"""
 import sys
 from pathlib import Path
-from mfbuild.flow.load import load
-loaded = load(
+from mfbuild.flow.load import load_flow
+loaded = load_flow(
     Path("flow.py"), workspace=Path(), python=Path(sys.executable),
     cache_dir=Path({str(case.loader.cache)!r}), env={dict(case.env)!r},
 )

@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from mfbuild.errors import FlowError, MfbuildError, UsageError
-from mfbuild.flow.load import load
+from mfbuild.flow.load import load_flow
 from tests.children import wait_for
 from tests.flow.loading import FLOW, START, STEPS, Loader
 
@@ -132,9 +132,9 @@ def test_a_missing_flow_or_interpreter_is_a_usage_error(loader: Loader) -> None:
     path = write(loader, FLOW)
     outside = {"cache_dir": loader.cache, "env": loader.environment()}
     with pytest.raises(UsageError, match="outside the workspace"):
-        load(path, workspace=loader.cache, python=Path(sys.executable), **outside)  # type: ignore[arg-type]
+        load_flow(path, workspace=loader.cache, python=Path(sys.executable), **outside)  # type: ignore[arg-type]
     with pytest.raises(UsageError, match="cannot run the interpreter"):
-        load(path, workspace=loader.workspace, python=Path("/no/python"), **outside)  # type: ignore[arg-type]
+        load_flow(path, workspace=loader.workspace, python=Path("/no/python"), **outside)  # type: ignore[arg-type]
 
 
 def test_an_interpreter_without_metaflow_is_named(loader: Loader) -> None:
@@ -202,8 +202,8 @@ def test_an_interrupt_ends_the_child(loader: Loader) -> None:
     script = f"""
 from pathlib import Path
 import sys
-from mfbuild.flow.load import load
-load(Path("flow.py"), workspace=Path(), python=Path(sys.executable),
+from mfbuild.flow.load import load_flow
+load_flow(Path("flow.py"), workspace=Path(), python=Path(sys.executable),
      cache_dir=Path({str(loader.cache)!r}), env={loader.environment()!r})
 """
     parent = subprocess.Popen([sys.executable, "-c", script], stderr=subprocess.DEVNULL)

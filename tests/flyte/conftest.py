@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from mfbuild.flow.load import load
+from mfbuild.flow.load import load_flow
 from mfbuild.flow.spec import FlowSpec
 from tests.flyte.flows import FLOWS, ROOT
 
@@ -23,7 +23,7 @@ def loaded(tmp_path_factory: pytest.TempPathFactory) -> Callable[[str], FlowSpec
 
     @cache
     def spec(name: str) -> FlowSpec:
-        return load(
+        return load_flow(
             ROOT / name,
             workspace=ROOT,
             python=Path(sys.executable),

@@ -8,7 +8,7 @@ from collections.abc import Mapping
 from io import StringIO
 from pathlib import Path
 
-from mfbuild.build.load import load_flows
+from mfbuild.build.load import load_one
 from mfbuild.build.session import Options, Session
 from mfbuild.bundle.model import DomainRecord, assemble
 from mfbuild.bundle.read import Bundle, read_bundle
@@ -32,7 +32,7 @@ def packaged(flow: Path, *words: str, code: bytes = b"") -> Bundle:
     with Store.open(config.store) as store:
         options = Options(python=Path(sys.executable), flow_options=words)
         session = Session(config, options, store, PlainReporter(StringIO()))
-        (loaded,) = load_flows(session, [flow])
+        loaded = load_one(session, str(flow))
         found = without_images(session, loaded)
     blobs = layouts.Store(root / "blobs")
     base = {p: [layouts.layer({"etc/arch": str(p).encode()})] for p in layouts.BOTH}

@@ -20,7 +20,7 @@ from flyteidl.core.errors_pb2 import ErrorDocument
 from flyteidl.core.literals_pb2 import LiteralMap
 
 import mfbuild.runtime
-from mfbuild.flow.load import load
+from mfbuild.flow.load import load_flow
 from mfbuild.runtime.ids import task_id
 from mfbuild.runtime.literals import Value, literal_map, read_literal, read_literal_map
 
@@ -44,7 +44,7 @@ def tarball(files: Mapping[str, bytes], *more: tarfile.TarInfo) -> bytes:
 
 def packaged(flow: Path, cache: Path) -> bytes:
     """The code tarball of a flow with the very files that `mfbuild package` takes."""
-    spec = load(
+    spec = load_flow(
         flow,
         workspace=flow.parent,
         python=Path(sys.executable),

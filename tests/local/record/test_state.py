@@ -92,7 +92,7 @@ def test_runs_are_found_by_name_run_id_and_beginning(tmp_path: Path) -> None:
 
 
 WHOLE = """{"format": 1, "name": "r1", "flow": "Flow", "run": "flyte-r1", "source": "/flow.py",
-"version": "v", "place": "host", "began": BEGAN, "phase": PHASE, "ended": ENDED}"""
+"version": "v", "sandbox": "host", "began": BEGAN, "phase": PHASE, "ended": ENDED}"""
 
 
 @pytest.mark.parametrize(

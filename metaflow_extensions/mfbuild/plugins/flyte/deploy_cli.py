@@ -58,7 +58,7 @@ def create(
 def package(obj: Any) -> None:
     """The bundle of `mfbuild package`, with the command line's options."""
     with remote_of(obj) as remote:
-        obj.echo_always(str(remote.package(remote.load()).layout.path), err=False)
+        obj.echo_always(str(remote.package().layout.path), err=False)
 
 
 @click.command(help="End the schedule of the flow on Flyte: no version is active any more.")

@@ -43,7 +43,7 @@ class Launch:
         obj.flyte_words = (*top_level_words(), *shaping(added))
         launch = cls()
         with installed(), remote_of(obj) as remote:
-            launch._register(remote, remote.package(remote.load()), flow, obj.flow_datastore)
+            launch._register(remote, remote.package(), flow, obj.flow_datastore)
         return launch
 
     def _register(self, remote: Remote, bundle: Bundle, flow: Any, datastore: Any) -> None:

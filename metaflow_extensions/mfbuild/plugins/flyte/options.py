@@ -98,11 +98,13 @@ def deploying(
     validate_tags(tags)
     obj.check(obj.graph, obj.flow, obj.environment, pylint=obj.pylint)
     with remote_of(obj, tags=tuple(tags or ()), namespace=user_namespace) as remote:
-        loaded = remote.load()
+        remote.load()  # what cannot be loaded needs no token
         if token:
             remote = remote.with_token(token(remote))
-        bundle = remote.package(loaded)
-        yield remote, deploy(remote, bundle, max_workers=max_workers, activate=token is not None)
+        yield (
+            remote,
+            deploy(remote, remote.package(), max_workers=max_workers, activate=token is not None),
+        )
 
 
 authorize = click.option("--authorize", default=None, help="Authorize using this production token.")

@@ -60,19 +60,17 @@ class Remote:
 
     def load(self) -> LoadedFlow:
         """The flow as mfbuild reads it; no process is started where nothing has changed."""
-        from mfbuild.build.load import load_flows
-        from mfbuild.cli import options
+        from mfbuild.build.load import load_one
 
-        (loaded,) = load_flows(self.session, [self.file], options.import_the_rest)
-        return loaded
+        return load_one(self.session, str(self.file))
 
-    def package(self, loaded: LoadedFlow) -> Bundle:
+    def package(self) -> Bundle:
         """The bundle of the flow, with what the command line says of it."""
-        from mfbuild.build.bundle import package
+        from mfbuild.build.pipeline import build
         from mfbuild.bundle.read import read_bundle
 
-        ((_, path),) = package(self.session, [loaded])
-        return read_bundle(path)
+        (built,) = build(self.session, [str(self.file)])
+        return read_bundle(built.path)
 
     def with_token(self, token: str) -> Remote:
         """The same, deployed in the name of a production token."""
