@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import re
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -108,8 +109,8 @@ def read_config(
     if problems:
         raise UsageError.all_of(problems)
     workspace, flyte = _merge(layers, "workspace"), _merge(layers, "flyte")
-    domains = [_domain(n, v) for t in tables for n, v in t.get("domain", {}).items()]
-    targets = [Target(label=n, **v) for t in tables for n, v in t.get("target", {}).items()]
+    domains = [_domain(name, values) for name, values in _merge_named(layers, "domain")]
+    targets = [Target(label, **values) for label, values in _merge_named(layers, "target")]
     return Config(
         root=root,
         store=Path(workspace.get("store") or default_store(env)),
@@ -185,17 +186,20 @@ def _string_list(value: Any) -> str | None:
     return None if ok else "must be a list of strings"
 
 
-def _strings(value: Any) -> str | None:
-    ok = isinstance(value, dict) and all(isinstance(v, str) for v in value.values())
-    return None if ok else "must be a table of strings"
+def _metaflow(value: Any) -> str | None:
+    if not isinstance(value, dict) or not all(isinstance(v, str) for v in value.values()):
+        return "must be a table of strings"
+    wrong = [name for name in value if not _SETTING.match(name)]
+    form = "must name settings like `default_datastore`, for METAFLOW_DEFAULT_DATASTORE, not"
+    return f"{form} `{wrong[0]}`" if wrong else None
 
 
 def _resources(value: Any) -> str | None:
-    known = {"cpu", "memory", "disk", "gpu", "shared_memory"}
-    if not isinstance(value, dict) or not value.keys() <= known:
-        return f"must be a table of {', '.join(sorted(known))}"
-    numbers = all(type(v) in (int, float) and 0 <= v < math.inf for v in value.values())
-    return None if numbers else "must hold numbers of at least 0"
+    if not isinstance(value, dict) or not value.keys() <= {*RESOURCES}:
+        return f"must be a table of {', '.join(RESOURCES)}"
+    if not all(type(v) in (int, float) and 0 <= v < math.inf for v in value.values()):
+        return "must hold numbers of at least 0"
+    return "must hold a whole number of `gpu`" if value.get("gpu", 0) % 1 else None
 
 
 def _positive(value: Any) -> str | None:
@@ -203,7 +207,8 @@ def _positive(value: Any) -> str | None:
 
 
 _STRING, _BOOL = _kind(str, "a string"), _kind(bool, "true or false")
-_WORKSPACE: Mapping[str, Check] = {
+RESOURCES = ("cpu", "disk", "gpu", "memory", "shared_memory")
+WORKSPACE: Mapping[str, Check] = {
     "registry": _registry,
     "base": _STRING,
     "platforms": _platform_list,
@@ -211,8 +216,8 @@ _WORKSPACE: Mapping[str, Check] = {
     "jobs": _positive,
     "store": _STRING,
 }
-_FLYTE: Mapping[str, Check] = {"project": _STRING, "endpoint": _STRING, "insecure": _BOOL}
-_DOMAIN: Mapping[str, Check] = {
+FLYTE: Mapping[str, Check] = {"project": _STRING, "endpoint": _STRING, "insecure": _BOOL}
+DOMAIN: Mapping[str, Check] = {
     "registry": _registry,
     "endpoint": _STRING,
     "insecure": _BOOL,
@@ -220,15 +225,15 @@ _DOMAIN: Mapping[str, Check] = {
     "service_account": _STRING,
     "image_pull_secrets": _string_list,
     "branches": _string_list,
-    "metaflow": _strings,
+    "metaflow": _metaflow,
 }
-_TARGET: Mapping[str, Check] = {
-    "base": _STRING,
-    "resources": _resources,
-    "parallelism": _positive,
-}
-_ENV_NAMES = ("registry", "base", "platforms", "pyc", "jobs", "store")
-_FLYTE_ENV_NAMES = ("project", "domain", "endpoint")
+STEP_TARGET: Mapping[str, Check] = {"base": _STRING, "resources": _resources}
+FLOW_TARGET: Mapping[str, Check] = {**STEP_TARGET, "parallelism": _positive}
+VARIABLES = ("registry", "base", "platforms", "pyc", "jobs", "store")
+FLYTE_VARIABLES = ("project", "domain", "endpoint")
+_SETTING = re.compile(r"(?!metaflow_)[a-z][a-z0-9_]*\Z")
+_TARGET_LABEL = re.compile(r"(//(?:[^/:]+/)*[^/:]*[^/:.])(:[A-Za-z_]\w*)?\Z")
+_KIND = re.compile(r"\.(bundle|code|env|flyte|image)\Z")
 
 
 def _read_table(path: Path, problems: list[Problem]) -> dict[str, Any]:
@@ -255,7 +260,7 @@ def _fold_insecure(table: dict[str, Any]) -> dict[str, Any]:
 
 
 def _check_tables(table: Mapping[str, Any], path: Path, problems: list[Problem]) -> None:
-    known = {"workspace": _WORKSPACE, "flyte": _FLYTE, "domain": _DOMAIN, "target": _TARGET}
+    known = {"workspace": WORKSPACE, "flyte": FLYTE, "domain": DOMAIN, "target": FLOW_TARGET}
     for name, value in table.items():
         if name not in known:
             problems.append(_unknown(name, tuple(known), str(path)))
@@ -271,12 +276,26 @@ def _check_tables(table: Mapping[str, Any], path: Path, problems: list[Problem])
 def _check_inner(
     table: str, key: str, inner: Any, known: Mapping[str, Check], where: str, out: list[Problem]
 ) -> None:
-    if table == "target" and not key.startswith("//"):
-        out.append(Problem(f"target `{key}` is not a label like `//flow.py:step`", where))
-    if isinstance(inner, dict):
-        _check_keys(inner, known, f"{table}.{key}", where, out)
-    else:
+    if not isinstance(inner, dict):
         out.append(Problem(f"`{table}.{key}` must be a table", where))
+        return
+    _check_keys(inner, known, f"{table}.{key}", where, out)
+    if table == "target":
+        _check_target(key, inner, where, out)
+
+
+def _check_target(label: str, values: Mapping[str, Any], where: str, out: list[Problem]) -> None:
+    found, right = _TARGET_LABEL.match(label), "//" + _KIND.sub("", label).lstrip("/")
+    if not found or right != label:
+        known = ".py" in right and _TARGET_LABEL.match(right)
+        hint = f'write `[target."{right}"]`' if known else None
+        message = f"target `{label}` is not a label like `//flow.py` or `//flow.py:step`"
+        out.append(Problem(message, where, hint))
+    elif found[2]:
+        for key in sorted(values.keys() & FLOW_TARGET.keys() - STEP_TARGET.keys()):
+            message = f"`target.{label}.{key}` means nothing: it is a flow's, and no step's"
+            hint = f'write `{key} = {values[key]}` below `[target."{found[1]}"]`'
+            out.append(Problem(message, where, hint))
 
 
 def _check_keys(
@@ -293,6 +312,8 @@ def _check_keys(
             out.append(Problem(f"`{table}.{key}` {reason}", where))
     if values.get("insecure") is True and not isinstance(values.get("endpoint"), str):
         out.append(Problem(f"`{table}.insecure` needs `{table}.endpoint` beside it", where))
+    elif values.get("insecure") is True and values["endpoint"] == "local":
+        out.append(Problem(f"`{table}.insecure` means nothing: `local` is no server", where))
 
 
 def _unknown(key: str, known: Sequence[str], where: str) -> Problem:
@@ -301,13 +322,13 @@ def _unknown(key: str, known: Sequence[str], where: str) -> Problem:
 
 def _from_env(env: Mapping[str, str], problems: list[Problem]) -> dict[str, Any]:
     found: dict[str, Any] = {}
-    for name in _ENV_NAMES:
+    for name in VARIABLES:
         text = env.get(f"MFBUILD_{name.upper()}")
         if text:
             found[name] = _parse_text(name, text)
-            if reason := _WORKSPACE[name](found[name]):
+            if reason := WORKSPACE[name](found[name]):
                 problems.append(Problem(f"`MFBUILD_{name.upper()}` {reason}"))
-    given = {k: env.get(f"MFBUILD_{k.upper()}") for k in _FLYTE_ENV_NAMES}
+    given = {k: env.get(f"MFBUILD_{k.upper()}") for k in FLYTE_VARIABLES}
     flyte = {k: value for k, value in given.items() if value}
     return {"workspace": found, "flyte": flyte}
 
@@ -323,9 +344,9 @@ def _parse_text(name: str, text: str) -> Any:
 
 
 def _from_flags(flags: Mapping[str, Any], problems: list[Problem]) -> dict[str, Any]:
-    given = {k: v for k, v in flags.items() if k in _WORKSPACE and v is not None}
+    given = {k: v for k, v in flags.items() if k in WORKSPACE and v is not None}
     for name, value in given.items():
-        if reason := _WORKSPACE[name](value):
+        if reason := WORKSPACE[name](value):
             flag = "--platform" if name == "platforms" else f"--{name}"
             problems.append(Problem(f"`{flag}` {reason}"))
     return {"workspace": given}
@@ -333,6 +354,14 @@ def _from_flags(flags: Mapping[str, Any], problems: list[Problem]) -> dict[str, 
 
 def _merge(layers: Sequence[Mapping[str, Any]], table: str) -> dict[str, Any]:
     return {key: value for layer in layers for key, value in layer.get(table, {}).items()}
+
+
+def _merge_named(
+    layers: Sequence[Mapping[str, Any]], table: str
+) -> list[tuple[str, dict[str, Any]]]:
+    """The tables of `table` by name, each with the keys of every layer."""
+    inner = [layer.get(table, {}) for layer in layers]
+    return [(name, _merge(inner, name)) for name in dict.fromkeys(n for t in inner for n in t)]
 
 
 def _platforms(value: Sequence[str] | None) -> tuple[Platform, ...]:

@@ -99,11 +99,11 @@ def test_all_mistakes_are_reported_together(tmp_path: Path) -> None:
         ("`workspace.platforms` `linux` is not a platform like `linux/amd64`", None),
         ("unknown key `wrkspace`", "did you mean `workspace`?"),
         ("`domain.staging.image_pull_secrets` must be a list of strings", None),
-        ("target `fit` is not a label like `//flow.py:step`", None),
         (
             "`target.fit.resources` must be a table of cpu, disk, gpu, memory, shared_memory",
             None,
         ),
+        ("target `fit` is not a label like `//flow.py` or `//flow.py:step`", None),
         ("`MFBUILD_JOBS` must be a whole number of at least 1", None),
     ]
     assert caught.value.exit_code == 2
@@ -214,3 +214,85 @@ def test_the_environment_is_as_it_was_and_never_shown(tmp_path: Path) -> None:
     env["TOKEN"] = "other"
     assert config.environ["TOKEN"] == "hunter2"
     assert "hunter2" not in repr(config)
+
+
+def problems(tmp_path: Path, text: str) -> list[tuple[str, str | None]]:
+    with pytest.raises(UsageError) as caught:
+        read(tmp_path, text)
+    assert caught.value.exit_code == 2
+    assert {p.where for p in caught.value.problems} == {str(tmp_path / "BUILD.toml")}
+    return [(p.message, p.hint) for p in caught.value.problems]
+
+
+def test_what_is_a_flows_at_a_step(tmp_path: Path) -> None:
+    text = '[target."//a/flow.py:start"]\nparallelism = 3\nresources = { gpu = 1 }'
+    assert problems(tmp_path, text) == [
+        (
+            "`target.//a/flow.py:start.parallelism` means nothing: it is a flow's, and no step's",
+            'write `parallelism = 3` below `[target."//a/flow.py"]`',
+        )
+    ]
+
+
+def test_what_is_of_a_flow_is_of_its_steps(tmp_path: Path) -> None:
+    text = '[target."//flow.py"]\nparallelism = 3\nresources = { gpu = 1, disk = 10 }'
+    config = read(tmp_path, text)
+    assert config.targets["//flow.py"].parallelism == 3
+    assert config.target("//flow.py", "start").resources == {"gpu": 1, "disk": 10}
+
+
+@pytest.mark.parametrize(
+    ("label", "bare"),
+    [
+        ("//flow.py:start.image", "//flow.py:start"),
+        ("//a/flow.py.code", "//a/flow.py"),
+        ("//flow.py.bundle", "//flow.py"),
+        ("//flow.py:", None),
+        ("//flow.py:a:b", None),
+        ("//flow.py:a-b", None),
+        ("//flows/...", None),
+        ("///flow.py", "//flow.py"),
+        ("//", None),
+        ("flow.py:start", "//flow.py:start"),
+        ("@python3.11//six", None),
+    ],
+)
+def test_what_has_no_policy_of_its_own(tmp_path: Path, label: str, bare: str | None) -> None:
+    told = f"target `{label}` is not a label like `//flow.py` or `//flow.py:step`"
+    hint = f'write `[target."{bare}"]`' if bare else None
+    assert problems(tmp_path, f"[target.'{label}']\nbase = 'x'") == [(told, hint)]
+
+
+def test_half_a_gpu(tmp_path: Path) -> None:
+    assert problems(tmp_path, '[target."//flow.py"]\nresources = { gpu = 0.5 }') == [
+        ("`target.//flow.py.resources` must hold a whole number of `gpu`", None)
+    ]
+
+
+@pytest.mark.parametrize("name", ["METAFLOW_USER", "metaflow_user", "DEFAULT_DATASTORE", "a-b", ""])
+def test_settings_that_metaflow_would_not_read(tmp_path: Path, name: str) -> None:
+    form = "must name settings like `default_datastore`, for METAFLOW_DEFAULT_DATASTORE"
+    assert problems(tmp_path, f'[domain.staging.metaflow]\n"{name}" = "x"') == [
+        (f"`domain.staging.metaflow` {form}, not `{name}`", None)
+    ]
+
+
+def test_no_server_that_is_insecure(tmp_path: Path) -> None:
+    assert problems(tmp_path, '[flyte]\nendpoint = "local"\ninsecure = true') == [
+        ("`flyte.insecure` means nothing: `local` is no server", None)
+    ]
+
+
+def test_keys_of_the_user_file_that_the_workspace_does_not_set(tmp_path: Path) -> None:
+    user = tmp_path / "home/.config/mfbuild/config.toml"
+    user.parent.mkdir(parents=True)
+    user.write_text(
+        '[domain.staging]\nendpoint = "one"\nregistry = "example.com/one"\n'
+        '[target."//flow.py"]\nbase = "one"\nparallelism = 1\n'
+    )
+    text = '[domain.staging]\nendpoint = "two"\n[target."//flow.py"]\nbase = "two"'
+    config = read(tmp_path, text)
+    assert config.domains["staging"].endpoint == "two"
+    assert config.domains["staging"].registry == "example.com/one"
+    target = config.targets["//flow.py"]
+    assert (target.base, target.parallelism) == ("two", 1)

@@ -4,13 +4,18 @@ from __future__ import annotations
 
 import re
 from pathlib import Path
+from typing import Any
 
 import tomli
 
+from mfbuild import config
 from tests import rings
 
 ROOT = Path(__file__).parent.parent
 PACKAGES = rings.read_packages((ROOT / "docs/dependencies.md").read_text())
+BUILD_TOML = (ROOT / "docs/build-toml.md").read_text()
+EXAMPLE = BUILD_TOML.split("```toml\n")[1].split("```")[0]
+_VARIABLE = re.compile(r"\bMFBUILD_[A-Z][A-Z_]*[A-Z]\b")
 PROJECT = tomli.loads((ROOT / "pyproject.toml").read_text())
 
 
@@ -64,3 +69,36 @@ def test_documents_name_files_that_exist() -> None:
         )
     }
     assert [n for n in sorted(named) if not (ROOT / n[1]).exists()] == []
+
+
+def test_the_example_of_build_toml_is_right(tmp_path: Path) -> None:
+    (tmp_path / "BUILD.toml").write_text(EXAMPLE)
+    found = config.read_config(tmp_path, {"HOME": str(tmp_path)}, {})
+    assert found.target("//flows/train.py", "fit").base == "cuda12"
+
+
+def test_every_key_of_build_toml_is_in_the_example() -> None:
+    tables: dict[str, Any] = tomli.loads(EXAMPLE)
+    domain = tables["domain"]["production"]
+    flow, step = tables["target"].values()
+    assert tables.keys() == {"workspace", "flyte", "domain", "target"}
+    assert tables["workspace"].keys() == config.WORKSPACE.keys()
+    assert tables["flyte"].keys() == config.FLYTE.keys()
+    assert domain.keys() == config.DOMAIN.keys()
+    assert flow.keys() == config.FLOW_TARGET.keys()
+    assert step.keys() == config.STEP_TARGET.keys()
+    assert step["resources"].keys() == {*config.RESOURCES}
+
+
+def test_every_variable_is_documented() -> None:
+    """Those of people beside the keys; those of pods in docs/flyte.md."""
+    sources = [f for d in ("mfbuild", "metaflow_extensions") for f in (ROOT / d).glob("**/*.py")]
+    read = {name for source in sources for name in _VARIABLE.findall(source.read_text())}
+    read |= {f"MFBUILD_{name.upper()}" for name in (*config.VARIABLES, *config.FLYTE_VARIABLES)}
+    pods = (ROOT / "docs/flyte.md").read_text()
+    assert {*_VARIABLE.findall(BUILD_TOML), *_VARIABLE.findall(pods)} == read
+
+
+def test_every_variable_of_a_key_is_beside_it() -> None:
+    for name in config.VARIABLES:
+        assert re.search(rf"\| `workspace\.{name}` \|.*\| `MFBUILD_{name.upper()}`", BUILD_TOML)

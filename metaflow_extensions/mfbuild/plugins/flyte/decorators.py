@@ -27,8 +27,8 @@ def flyte(*target: Any, **attributes: Any) -> Any:
     project : str, optional, default None
         Flyte's project. Else MFBUILD_PROJECT, or `project` in [flyte] of BUILD.toml.
     domain : str, optional, default None
-        Flyte's domain. Else MFBUILD_DOMAIN, the domain of BUILD.toml that has @project's branch, or
-        `domain` in [flyte] of BUILD.toml; `development` without any of these.
+        Flyte's domain. Else MFBUILD_DOMAIN, the domain of BUILD.toml that has @project's branch,
+        `development`, or the only domain that there is.
     """
 
     def decorate(decorated: Any) -> Any:
