@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
 from mfbuild.engine.model import Blob, Digest, canonical
 from mfbuild.errors import BundleError
 from mfbuild.flow.codec import from_public_json, public_json
-from mfbuild.flow.decode import Malformed, array_of, mapping_of, member, optional, text
+from mfbuild.flow.decode import Malformed, member, of
 from mfbuild.flow.spec import FlowSpec
 from mfbuild.oci.types import IMAGE_INDEX, Descriptor, Platform
 
@@ -145,14 +145,14 @@ def _version(document: Mapping[str, Any]) -> str:
 def _manifest(document: Mapping[str, Any]) -> BundleManifest:
     """The one place where a document becomes values; Malformed."""
     found = BundleManifest(
-        flow=member(document, "flow", _name_of("flow")),
-        version=member(document, "version", text),
+        flow=member(document, "flow", _name),
+        version=member(document, "version", of(str)),
         steps=member(document, "steps", _steps),
-        images=member(document, "images", array_of(_image)),
+        images=member(document, "images", of(tuple[BundleImage, ...])),
         code=member(document, "code", Descriptor.parse),
         flyte=member(document, "flyte", Descriptor.parse),
         spec=member(document, "spec", from_public_json),
-        domains=member(document, "domains", mapping_of(_domain)),
+        domains=member(document, "domains", of(dict[str, DomainRecord])),
         document=document,
     )
     spec, steps = found.spec, {step.name for step in found.spec.steps}
@@ -161,41 +161,12 @@ def _manifest(document: Mapping[str, Any]) -> BundleManifest:
     return found
 
 
-def _name_of(kind: str) -> Callable[[Any], str]:
-    """The converter of names of flows and steps, which become parts of paths."""
-
-    def name(value: Any) -> str:
-        if not text(value).isidentifier():
-            raise Malformed(f"`{value}` is not the name of a {kind}")
-        return str(value)
-
-    return name
+def _name(value: Any) -> str:
+    """The name of a flow or a step, which becomes part of paths."""
+    if not isinstance(value, str) or not value.isidentifier():
+        raise Malformed(f"`{value}` is not a name")
+    return value
 
 
 def _steps(value: Any) -> dict[str, BundleStep]:
-    name = _name_of("step")
-    return {name(key): step for key, step in mapping_of(_step)(value).items()}
-
-
-def _step(value: Any) -> BundleStep:
-    return BundleStep(
-        image=member(value, "image", Descriptor.parse),
-        environment=member(value, "environment", Digest.parse),
-    )
-
-
-def _image(value: Any) -> BundleImage:
-    manifests = member(value, "manifests", mapping_of(Digest.parse))
-    return BundleImage(
-        index=member(value, "index", Digest.parse),
-        manifests={Platform.parse(name): digest for name, digest in manifests.items()},
-    )
-
-
-def _domain(value: Any) -> DomainRecord:
-    return DomainRecord(
-        registry=member(value, "registry", optional(text)),
-        service_account=member(value, "service_account", optional(text)),
-        image_pull_secrets=member(value, "image_pull_secrets", array_of(text)),
-        metaflow=member(value, "metaflow", mapping_of(text)),
-    )
+    return {_name(name): step for name, step in of(dict[str, BundleStep])(value).items()}

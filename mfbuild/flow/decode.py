@@ -1,12 +1,22 @@
-"""Values out of JSON: each of the type that it should have, or where in the document it has not."""
+"""Values out of JSON, each of the type that it should have: or where in the document it has not."""
 
 from __future__ import annotations
 
 import json
 from collections.abc import Callable
-from typing import Any, TypeVar
+from dataclasses import MISSING, fields, is_dataclass
+from functools import cache, partial
+from types import NoneType
+from typing import Any, Literal, TypeVar, get_args, get_origin, get_type_hints
 
 _T = TypeVar("_T")
+
+_SCALARS: dict[Any, tuple[str, tuple[type, ...]]] = {
+    str: ("not a string", (str,)),
+    int: ("not a whole number", (int,)),
+    float: ("not a number", (int, float)),
+    bool: ("not true or false", (bool,)),
+}
 
 
 class Malformed(ValueError):
@@ -29,6 +39,21 @@ class Malformed(ValueError):
         return Malformed(self.message, f"{before}{dot}{self.path}")
 
 
+def decode(kind: type[_T], value: Any, *, exact: bool = True) -> _T:
+    """`value` as a `kind`: a dataclass, a type that a field of one may have, or one with `parse`.
+
+    Unless it is to be `exact`, members that a dataclass does not know are passed over, and those
+    that have a default may be missing. Malformed for any other value.
+    """
+    found: _T = _decoded(kind, exact, value)
+    return found
+
+
+def of(kind: type[_T]) -> Callable[[Any], _T]:
+    """The converter to a `kind` of documents that another version of mfbuild may have written."""
+    return partial(decode, kind, exact=False)
+
+
 def member(value: Any, name: str, convert: Callable[[Any], _T]) -> _T:
     """What `convert` makes of a member of an object; Malformed where it is missing or wrong."""
     if name not in (found := mapping(value)):
@@ -36,44 +61,64 @@ def member(value: Any, name: str, convert: Callable[[Any], _T]) -> _T:
     return _at(name, convert, found[name])
 
 
-def array_of(convert: Callable[[Any], _T]) -> Callable[[Any], tuple[_T, ...]]:
-    """The converter of arrays of what `convert` takes."""
-
-    def each(value: Any) -> tuple[_T, ...]:
-        if not isinstance(value, (list, tuple)):
-            raise Malformed("not an array")
-        return tuple(_at(index, convert, item) for index, item in enumerate(value))
-
-    return each
-
-
-def mapping_of(convert: Callable[[Any], _T]) -> Callable[[Any], dict[str, _T]]:
-    """The converter of objects of what `convert` takes."""
-    return lambda value: {n: _at(n, convert, item) for n, item in mapping(value).items()}
-
-
-def optional(convert: Callable[[Any], _T]) -> Callable[[Any], _T | None]:
-    """The converter that takes null, too."""
-    return lambda value: None if value is None else convert(value)
-
-
 def mapping(value: Any) -> dict[str, Any]:
-    """An object of anything."""
+    """An object of anything; Malformed."""
     if not isinstance(value, dict):
         raise Malformed("not an object")
     return value
 
 
-def text(value: Any) -> str:
-    """A string."""
-    if not isinstance(value, str):
-        raise Malformed("not a string")
-    return value
+def _decoded(kind: Any, exact: bool, value: Any) -> Any:
+    if kind is Any:
+        return value
+    if kind in _SCALARS:
+        refusal, types = _SCALARS[kind]
+        if type(value) not in types:
+            raise Malformed(refusal)
+        return value
+    if hasattr(kind, "parse"):
+        return kind.parse(value)
+    if is_dataclass(kind):
+        return _object(kind, exact, value)
+    return _of_several(get_origin(kind), get_args(kind), exact, value)
 
 
-def anything(value: Any) -> Any:
-    """Whatever it is."""
-    return value
+def _of_several(origin: Any, arguments: tuple[Any, ...], exact: bool, value: Any) -> Any:
+    """An array, an object of equal members, one of several words, or what may be null."""
+    if origin is tuple:
+        if not isinstance(value, (list, tuple)):
+            raise Malformed("not an array")
+        item = partial(_decoded, arguments[0], exact)
+        return tuple(_at(index, item, each) for index, each in enumerate(value))
+    if origin is Literal:
+        if value not in arguments:
+            raise Malformed(f"`{value}` is not one of {', '.join(arguments)}")
+        return value
+    if NoneType in arguments:
+        return None if value is None else _decoded(arguments[0], exact, value)
+    key, item = (partial(_decoded, each, exact) for each in arguments)
+    return {_at(n, key, n): _at(n, item, each) for n, each in mapping(value).items()}
+
+
+def _object(kind: Any, exact: bool, value: Any) -> Any:
+    known, found = _members(kind), mapping(value)
+    if exact and (unknown := found.keys() - known.keys()):
+        raise Malformed(f"`{min(unknown)}` is not known")
+    for name, (_, has_default) in known.items():
+        if name not in found and (exact or not has_default):
+            raise Malformed(f"`{name}` is missing")
+    given = {name: each for name, (each, _) in known.items() if name in found}
+    return kind(**{n: _at(n, partial(_decoded, e, exact), found[n]) for n, e in given.items()})
+
+
+@cache
+def _members(kind: Any) -> dict[str, tuple[Any, bool]]:
+    """The type of each field of a dataclass, and whether it has a default."""
+    hints = get_type_hints(kind)
+    return {
+        f.name: (hints[f.name], f.default is not MISSING or f.default_factory is not MISSING)
+        for f in fields(kind)
+    }
 
 
 def _at(step: str | int, convert: Callable[[Any], _T], value: Any) -> _T:

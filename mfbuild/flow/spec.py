@@ -142,6 +142,10 @@ class CodeFile:
     text: str | None
     executable: bool
 
+    def __post_init__(self) -> None:
+        if (self.path is None) == (self.text is None):
+            raise ValueError(f"`{self.arcname}` needs exactly one of path and text")
+
 
 @dataclass(frozen=True, slots=True)
 class SourcePackage:

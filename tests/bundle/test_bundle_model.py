@@ -172,7 +172,7 @@ def test_the_version_is_that_of_the_content_with_a_blank_one() -> None:
         ),
         (
             b'{"format":1,"flow":"../F","version":""}',
-            "`bundle.json` is not a bundle manifest: `flow`: `../F` is not the name of a flow",
+            "`bundle.json` is not a bundle manifest: `flow`: `../F` is not a name",
         ),
         (b'{"format":1,"flow":NaN}', "`bundle.json` is not a bundle manifest"),
         (b'{"format":1,"flow":"\\ud800"}', "`bundle.json` is not a bundle manifest"),
@@ -185,7 +185,7 @@ def test_what_is_no_manifest(data: bytes, message: str) -> None:
 
 
 def test_a_step_has_a_name_that_leads_nowhere() -> None:
-    with pytest.raises(BundleError, match=r"`steps`: `\.\./x` is not the name of a step"):
+    with pytest.raises(BundleError, match=r"`steps`: `\.\./x` is not a name"):
         parse(document() | {"steps": {"../x": document()["steps"]["start"]}})
 
 
@@ -210,7 +210,7 @@ def parse(value: object) -> BundleManifest:
         ("spec", 3, "`spec`: not an object"),
         ("spec", [], "`spec`: not an object"),
         ("spec", {}, "`spec`: `host` is missing"),
-        ("spec.steps.0.type", "loop", "`spec.steps[0].type`: `loop` is not a node type"),
+        ("spec.steps.0.type", "loop", "`spec.steps[0].type`: `loop` is not one of start, linear"),
         ("spec.steps.1.next", [1], "`spec.steps[1].next[0]`: not a string"),
         ("spec.steps.1.retry", {"times": "3"}, "`spec.steps[1].retry`: `minutes_between_retries`"),
         ("spec.parameters", None, "`spec.parameters`: not an array"),

@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 
 from mfbuild.flow import codec
+from mfbuild.flow.decode import decode
 from mfbuild.flow.spec import CodeFile
 from tests import specs
 
@@ -62,7 +63,7 @@ def test_what_is_no_flow_at_all_is_refused(document: Any) -> None:
 
 def test_a_code_file_has_a_path_or_a_text() -> None:
     file = {"arcname": "a", "path": "/a", "text": None, "executable": False}
-    assert codec.code_file(file) == CodeFile("a", "/a", None, False)
+    assert decode(CodeFile, file) == CodeFile("a", "/a", None, False)
     for path, text in ((None, None), ("/a", "text")):
         with pytest.raises(ValueError, match="exactly one"):
-            codec.code_file({**file, "path": path, "text": text})
+            decode(CodeFile, {**file, "path": path, "text": text})
