@@ -106,8 +106,7 @@ def read_config(
         _read_table(path, problems) for path in (user_file(env), root / FILE) if path.is_file()
     ]
     layers = [*tables, _from_env(env, problems), _from_flags(flags, problems)]
-    if problems:
-        raise UsageError.all_of(problems)
+    UsageError.raise_for(problems)
     workspace, flyte = _merge(layers, "workspace"), _merge(layers, "flyte")
     domains = [_domain(name, values) for name, values in _merge_named(layers, "domain")]
     targets = [Target(label, **values) for label, values in _merge_named(layers, "target")]

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 
@@ -34,6 +34,12 @@ class MfbuildError(Exception):
         error = cls(first.message, where=first.where, hint=first.hint)
         error.problems = tuple(problems)
         return error
+
+    @classmethod
+    def raise_for(cls, problems: Iterable[Problem]) -> None:
+        """Raise the error that reports all of `problems`, if there is any."""
+        if found := tuple(problems):
+            raise cls.all_of(found)
 
 
 class UsageError(MfbuildError):
@@ -82,6 +88,12 @@ class Interrupted(MfbuildError):
     """The person ended the work (^C)."""
 
     exit_code = 130
+
+
+def named(names: Sequence[str], most: int = 3) -> str:
+    """The first of `names`, and how many there are besides: `` `a`, `b`, `c` and 2 more ``."""
+    shown = ", ".join(f"`{name}`" for name in names[:most])
+    return shown + (f" and {len(names) - most} more" if names[most:] else "")
 
 
 def did_you_mean(word: str, known: Sequence[str]) -> str:

@@ -75,6 +75,23 @@ def sync(folder: Path) -> None:
         os.close(descriptor)
 
 
+@contextmanager
+def locked(path: Path) -> Iterator[None]:
+    """Alone, of all threads and processes, with what the file `path` stands for; OSError.
+
+    The file and its folder are made. The kernel drops the lock of a process that dies.
+    """
+    import fcntl  # not on Windows, where this module is imported to say so
+
+    make_folder(path.parent)
+    lock = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o666)
+    try:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        yield
+    finally:
+        os.close(lock)
+
+
 def words_of(error: Exception) -> str:
     """What went wrong in the system's words, without number and path: `no space left on device`.
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+import fcntl
 import os
 import resource
 import signal
@@ -13,7 +14,7 @@ from pathlib import Path
 import pytest
 
 from mfbuild.errors import StoreError
-from mfbuild.files import disk_errors, make_folder, words_of, write_atomically
+from mfbuild.files import disk_errors, locked, make_folder, words_of, write_atomically
 from tests.children import WAIT, arguments, child, kill_at, line, ready
 
 OLD, NEW = b"old" * 1000, b"new" * 100_000
@@ -124,6 +125,14 @@ def test_a_folder_is_made_with_those_above_it(tmp_path: Path) -> None:
         for _ in range(2):
             make_folder(tmp_path / f"{durable}/a/b", durable=durable)
             assert (tmp_path / f"{durable}/a/b").is_dir()
+
+
+def test_one_is_alone_with_a_lock(tmp_path: Path) -> None:
+    path = tmp_path / "folder/lock"
+    with locked(path), path.open() as other, pytest.raises(BlockingIOError):
+        fcntl.flock(other, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    with path.open() as other:
+        fcntl.flock(other, fcntl.LOCK_EX | fcntl.LOCK_NB)
 
 
 def test_the_disk_is_told_of_in_one_way(tmp_path: Path) -> None:

@@ -75,8 +75,7 @@ def read_image(path: Path) -> ImageSpec:
         table = tomli.loads(path.read_text(encoding="utf-8"))
     except (OSError, UnicodeDecodeError, tomli.TOMLDecodeError) as error:
         raise UsageError(f"reading `image.toml`: {words_of(error)}", where=str(path)) from error
-    if problems := [Problem(p, str(path), hint) for p, hint in _complaints(table)]:
-        raise UsageError.all_of(problems)
+    UsageError.raise_for([Problem(p, str(path), hint) for p, hint in _complaints(table)])
     debian = table.get("debian", {})
     given = {key: table[key] for key in ("user", "env") if key in table}
     return ImageSpec(

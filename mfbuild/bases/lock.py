@@ -72,8 +72,7 @@ def _refuse_older(lock: Path, found: FoundDebs) -> None:
         for suite, date in found.releases.items()
         if suite in known and date < known[suite]
     ]
-    if older:
-        raise ResolveError.all_of(older)
+    ResolveError.raise_for(older)
 
 
 def _written(source: Path, workspace: Path, lock: str) -> Path:

@@ -53,8 +53,7 @@ def check_targets(spec: FlowSpec, flow: str, config: Config) -> None:
         for label in config.targets
         if label.startswith(f"{flow}:") and label.removeprefix(f"{flow}:") not in steps
     ]
-    if problems:
-        raise UsageError.all_of(problems)
+    UsageError.raise_for(problems)
 
 
 def base_names(spec: FlowSpec, flow: str, config: Config) -> dict[str, str]:
@@ -73,8 +72,7 @@ def base_names(spec: FlowSpec, flow: str, config: Config) -> dict[str, str]:
         for s in spec.steps
         if s.image and found[s.name] == s.image and "@sha256:" not in s.image
     ]
-    if problems:
-        raise FlowError.all_of(problems)
+    FlowError.raise_for(problems)
     return found
 
 
@@ -89,8 +87,7 @@ def step_needs(
         base = bases[names[step.name]]
         problems += _python_problems(spec, step, base)
         needs[step.name] = StepNeed(base, _request(spec, step, base, problems))
-    if problems:
-        raise FlowError.all_of(problems)
+    FlowError.raise_for(problems)
     return needs
 
 

@@ -28,8 +28,7 @@ def find_flows(words: Sequence[str], root: Path) -> tuple[Path, ...]:
             if not file.is_relative_to(root):
                 problems.append(_outside(word, root))
             found[file] = None
-    if problems:
-        raise UsageError.all_of(problems)
+    UsageError.raise_for(problems)
     return tuple(found)
 
 

@@ -80,8 +80,7 @@ def _check(session: Session, spec: FlowSpec) -> None:
     for warning in warnings:
         where = f" ({warning.where})" if warning.where else ""
         session.reporter.warn(f"{warning.message}{where}")
-    if problems:
-        raise FlowError.all_of(problems)
+    FlowError.raise_for(problems)
 
 
 def _base(config: Config, name: str) -> Base:

@@ -92,10 +92,8 @@ def differences(old: Lock, new: Lock) -> list[str]:
 def _versions(lock: Lock) -> dict[str, str]:
     """The versions of each package, several where environments differ."""
     found: dict[str, set[str]] = {}
-    for environment in lock.environments.values():
-        for wheels in environment.wheels.values():
-            for wheel in wheels:
-                found.setdefault(wheel.name, set()).add(wheel.version)
+    for wheel in lock.wheels():
+        found.setdefault(wheel.name, set()).add(wheel.version)
     return {name: ", ".join(sorted(versions)) for name, versions in found.items()}
 
 

@@ -51,8 +51,7 @@ def read_bundle(path: Path) -> Bundle:
     content. Blobs are checked where they are read; all of them at once by `verify_bundle`.
     """
     bundle = _open(path)
-    if problems := list(_misnamed(bundle)):
-        raise BundleError.all_of(problems)
+    BundleError.raise_for(_misnamed(bundle))
     return bundle
 
 

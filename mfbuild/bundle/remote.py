@@ -15,7 +15,7 @@ from mfbuild.bundle.write import bundle_index, bundle_is_whole, bundle_path, wri
 from mfbuild.engine.events import How, Reporter
 from mfbuild.engine.model import Blob, Digest
 from mfbuild.errors import BundleError, FetchError, Interrupted
-from mfbuild.files import disk_errors
+from mfbuild.files import disk_errors, locked
 from mfbuild.http.parallel import Tick, for_each
 from mfbuild.oci.layout import Layout, children, reachable
 from mfbuild.oci.push import push_images
@@ -214,12 +214,8 @@ def _fetch(
 @contextmanager
 def _scratch(dist: Path) -> Iterator[Path]:
     """A folder on the disk of `dist`, for one pull at a time; cleared of what a killed one left."""
-    import fcntl
-
-    dist.mkdir(parents=True, exist_ok=True)
     folder = dist / ".pull"
-    with (dist / ".pull.lock").open("a") as file:
-        fcntl.flock(file, fcntl.LOCK_EX)
+    with locked(dist / ".pull.lock"):
         shutil.rmtree(folder, ignore_errors=True)
         folder.mkdir()
         try:

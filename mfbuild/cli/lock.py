@@ -127,7 +127,7 @@ def _say_paths(args: argparse.Namespace, name: str, paths: Sequence[Path]) -> No
 
 
 def _say(args: argparse.Namespace, session: Session, lock: Lock) -> None:
-    wheels = {w for e in lock.environments.values() for found in e.wheels.values() for w in found}
+    wheels = set(lock.wheels())
     environments = counted(len(lock.environments), "environment")
     session.reporter.note(f"locked {environments}, {counted(len(wheels), 'wheel')}")
     path = str(session.lock_file)

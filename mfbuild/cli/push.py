@@ -203,8 +203,7 @@ def _checked(
             except UsageError as error:
                 problems += error.problems
             found.append((bundle, target, deployment))
-    if problems:
-        raise UsageError.all_of(list(dict.fromkeys(problems)))
+    UsageError.raise_for(dict.fromkeys(problems))
     return found
 
 

@@ -30,8 +30,7 @@ def arguments(parser: argparse.ArgumentParser) -> None:
 def run(args: argparse.Namespace) -> int:
     note = reporter(args.progress, quiet=args.quiet).note
     problems = [p for path in args.bundles for p in verify_bundle(path, note)]
-    if problems:
-        raise BundleError.all_of(problems)
+    BundleError.raise_for(problems)
     manifests = [read_bundle(path).manifest for path in args.bundles]
     if args.json:
         found = [{"flow": m.flow, "version": m.version} for m in manifests]

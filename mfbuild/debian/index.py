@@ -55,8 +55,7 @@ def latest(
         for p, a in wanted
         if (p, a) not in newest
     ]
-    if missing:
-        raise ResolveError.all_of(missing)
+    ResolveError.raise_for(missing)
     return FoundDebs(tuple(sorted(set(newest.values()))), releases)
 
 

@@ -39,8 +39,7 @@ def run(work: Work) -> None:
             with work.inputs[name].path().open("rb") as stream:
                 _add_package(tree, open_deb(stream, name), architecture, work)
         _add_generated(tree, work.params["image"]["user"])
-        if problems := tree.problems():
-            raise ActionError.all_of(problems)
+        ActionError.raise_for(tree.problems())
         with layer_outputs(work, f"{len(debs)} Debian packages for {architecture}") as writer:
             for path in sorted(tree.entries, key=str.encode):
                 _write(writer, path, tree.entries[path], tree)

@@ -235,8 +235,7 @@ def _layer(source: str, found: Mapping[str, tuple[str, Any]], where: str | None 
             values[key] = _convert(key, value)
         except ValueError as error:
             problems.append(Problem(f"`{name}` must be {error}", where))
-    if problems:
-        raise UsageError.all_of(problems)
+    UsageError.raise_for(problems)
     return _Layer(source, values)
 
 

@@ -50,8 +50,7 @@ def parameter_values(
             problems.append(
                 Problem(f"parameter `--{name}` is required", hint=parameter.help or None)
             )
-    if problems:
-        raise UsageError.all_of(problems)
+    UsageError.raise_for(problems)
     return values
 
 

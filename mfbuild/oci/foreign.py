@@ -73,12 +73,13 @@ def resolve_foreign(
     found = _by_platform(images, parsed.digest, reference)
     chosen = {wanted: _choose(wanted, found) for wanted in platforms}
     have = ", ".join(f"`{platform}`" for platform in sorted(found, key=str))
-    if problems := [
-        Problem(f"`{reference}` has no image for `{wanted}`", hint=f"it has {have or 'none'}")
-        for wanted, digest in chosen.items()
-        if digest is None
-    ]:
-        raise UsageError.all_of(problems)
+    UsageError.raise_for(
+        [
+            Problem(f"`{reference}` has no image for `{wanted}`", hint=f"it has {have or 'none'}")
+            for wanted, digest in chosen.items()
+            if digest is None
+        ]
+    )
     return {wanted: _base(images, parsed, digest) for wanted, digest in chosen.items() if digest}
 
 

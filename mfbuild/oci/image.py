@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from mfbuild.engine.model import Blob, Digest, Work, canonical
-from mfbuild.errors import ActionError, Problem
+from mfbuild.errors import ActionError, Problem, named
 from mfbuild.oci.types import (
     IMAGE_CONFIG,
     IMAGE_INDEX,
@@ -20,8 +20,6 @@ from mfbuild.oci.types import (
 
 EPOCH = "1970-01-01T00:00:00Z"
 MAX_LAYERS = 127
-EXAMPLES = 3
-"""How many paths an error names of all those that two owners dispute."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -137,8 +135,7 @@ def check_paths(entries: Iterable[PathEntry]) -> None:
     for path, inside in _directories(files.values()).items():
         if path in files:
             _dispute(disputed, files[path], inside, path)
-    if disputed:
-        raise ActionError.all_of([_collision(*item) for item in sorted(disputed.items())])
+    ActionError.raise_for([_collision(*item) for item in sorted(disputed.items())])
 
 
 def _dispute(
@@ -161,10 +158,8 @@ def _directories(files: Iterable[PathEntry]) -> dict[str, PathEntry]:
 
 
 def _collision(owners: tuple[str, str], paths: set[str]) -> Problem:
-    shown = ", ".join(f"`{path}`" for path in sorted(paths)[:EXAMPLES])
-    more = f" and {len(paths) - EXAMPLES} more" if len(paths) > EXAMPLES else ""
     return Problem(
-        f"`{owners[0]}` and `{owners[1]}` bring different content to {shown}{more}",
+        f"`{owners[0]}` and `{owners[1]}` bring different content to {named(sorted(paths))}",
         hint="require only one of the two packages in a step",
     )
 

@@ -6,14 +6,14 @@ import hashlib
 import json
 import os
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from contextlib import contextmanager, suppress
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 from typing import Any
 
 from mfbuild.engine.model import Blob, Digest, canonical
 from mfbuild.errors import BundleError
-from mfbuild.files import disk_errors, make_folder, words_of
+from mfbuild.files import disk_errors, locked, words_of
 from mfbuild.oci.types import INDEX_TYPES, MANIFEST_TYPES, Descriptor
 
 MARKER = "oci-layout"
@@ -198,11 +198,10 @@ def write_layout(
     small = {MARKER: MARKER_JSON, INDEX: index, **(files or {})}
     if _holds(directory, small, blobs):
         return directory
-    with disk_errors(BundleError, f"writing `{directory}`", directory):
-        make_folder(directory.parent)
-        with _locked(directory.parent):
-            if not _holds(directory, small, blobs):
-                _replace(directory, small, blobs)
+    refused = disk_errors(BundleError, f"writing `{directory}`", directory)
+    with refused, locked(directory.parent / ".lock"):
+        if not _holds(directory, small, blobs):
+            _replace(directory, small, blobs)
     return directory
 
 
@@ -256,16 +255,6 @@ def _holds(directory: Path, small: Mapping[str, bytes], blobs: Mapping[Digest, C
         )
     except (BundleError, OSError):
         return False
-
-
-@contextmanager
-def _locked(directory: Path) -> Iterator[None]:
-    """One writer at a time; a killed one leaves only a lock that nobody holds."""
-    import fcntl
-
-    with (directory / ".lock").open("a") as file:
-        fcntl.flock(file, fcntl.LOCK_EX)
-        yield
 
 
 def _replace(directory: Path, small: Mapping[str, bytes], blobs: Mapping[Digest, Content]) -> None:

@@ -20,12 +20,13 @@ def run(work: Work) -> None:
     that is there twice or cannot be in an image.
     """
     entries = sorted(work.params["entries"], key=lambda entry: entry["path"].encode())
-    if problems := [
-        Problem(f"`{first['path']}` is laid down twice", where=work.params["owner"])
-        for first, second in pairwise(entries)
-        if first["path"] == second["path"]
-    ]:
-        raise ActionError.all_of(problems)
+    ActionError.raise_for(
+        [
+            Problem(f"`{first['path']}` is laid down twice", where=work.params["owner"])
+            for first, second in pairwise(entries)
+            if first["path"] == second["path"]
+        ]
+    )
     with layer_outputs(work, work.params["comment"]) as writer:
         for entry in entries:
             _write(writer, entry, work.params["owner"], work.inputs)

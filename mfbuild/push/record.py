@@ -26,8 +26,7 @@ def site_of(manifest: BundleManifest, deployment: Deployment, *, embedded: bool)
     repository = repository_of(manifest, deployment.domain) or ""
     settings = metaflow_settings(record.metaflow)
     problems = [] if embedded else [*_unregistered(repository, deployment), *_unshared(settings)]
-    if problems:
-        raise UsageError.all_of(problems)
+    UsageError.raise_for(problems)
     if embedded:
         repository = f"{EMBEDDED}/{manifest.flow.lower()}"
     return Site(

@@ -141,5 +141,4 @@ def _another(identifier: Identifier, different: list[str]) -> FlyteError:
 
 def _raise(outcomes: list[Outcome]) -> None:
     problems: list[Problem] = [p for _, _, error in outcomes if error for p in error.problems]
-    if problems:
-        raise FlyteError.all_of(problems)
+    FlyteError.raise_for(problems)

@@ -68,8 +68,7 @@ def read_members(archive: ZipFile, file: Path, where: str) -> dict[str, Member]:
     total, limit = sum(i.file_size for i in infos), max(MAX_TOTAL, MAX_RATIO * file.stat().st_size)
     if total > limit:
         problems.append(f"its members claim to hold `{total}` bytes, more than `{limit}`")
-    if problems:
-        raise FetchError.all_of([Problem(problem, where=where) for problem in problems])
+    FetchError.raise_for([Problem(problem, where=where) for problem in problems])
     return {
         info.orig_filename: _member(index, info, offsets[index])
         for index, info in enumerate(infos)

@@ -19,8 +19,7 @@ from mfbuild.python.urls import UrlCache, known_urls, source_sha256
 
 def wheel_fetcher(lock: Lock, settings: IndexSettings, cache: UrlCache) -> Fetcher:
     """The fetcher for `wheel:<file name>` sources, which are wheels of `lock`; for any thread."""
-    environments = lock.environments.values()
-    wheels = {w.sha256: w for e in environments for found in e.wheels.values() for w in found}
+    wheels = {wheel.sha256: wheel for wheel in lock.wheels()}
     addresses = _Addresses(lock, settings, cache)
     downloader = Downloader(settings)
 

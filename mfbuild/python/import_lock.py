@@ -87,8 +87,7 @@ def parse_requirements(
         elif requirement.marker is None or requirement.marker.evaluate(environment):
             version = next(iter(requirement.specifier)).version
             found[canonicalize_name(requirement.name)] = Pin(version, frozenset(sha256))
-    if problems:
-        raise ResolveError.all_of(problems)
+    ResolveError.raise_for(problems)
     return found
 
 
@@ -179,8 +178,7 @@ def _allowed(
         else:
             message = f"`{path.name}` allows no file of `{name}` {pin.version} for {platform}"
             problems.append(Problem(message))
-    if problems:
-        raise ResolveError.all_of(problems)
+    ResolveError.raise_for(problems)
     return chosen
 
 

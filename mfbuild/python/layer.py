@@ -45,8 +45,7 @@ def merged(wheels: dict[str, tuple[Entry, ...]]) -> list[Owned]:
             if first is not entry and first.identity != entry.identity:
                 message = f"`{owner}` and `{name}` have different files `{entry.path}`"
                 problems.append(Problem(message))
-    if problems:
-        raise ActionError.all_of(problems)
+    ActionError.raise_for(problems)
     return sorted(found.values(), key=lambda owned: owned[1].path.encode())
 
 

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
 from mfbuild.engine.model import Digest, canonical
-from mfbuild.errors import Problem, ResolveError
+from mfbuild.errors import Problem, ResolveError, named
 from mfbuild.files import disk_errors, words_of, write_atomically
 from mfbuild.oci.types import Platform
 from mfbuild.python.model import Lock, LockedEnvironment, LockedWheel, Request
@@ -114,7 +114,7 @@ def conflicts(lock: Lock) -> list[Problem]:
     """A problem for each file name with different contents, and for files that share a hash."""
     seen: dict[str, LockedWheel] = {}
     problems = {}
-    for wheel in _wheels(lock):
+    for wheel in lock.wheels():
         if seen.setdefault(wheel.filename, wheel) != wheel:
             problems[wheel.filename] = Problem(
                 f"`{wheel.filename}` is locked with two different contents",
@@ -136,7 +136,7 @@ def shared_hashes(files: Iterable[tuple[str, str]]) -> list[Problem]:
         names.setdefault(sha256, set()).add(name)
     return [
         Problem(
-            f"{_some(sorted(same))} have the same sha256 `{sha256}`",
+            f"{named(sorted(same))} have the same sha256 `{sha256}`",
             hint="the package index is wrong about its files: use another one",
         )
         for sha256, same in sorted(names.items())
@@ -144,23 +144,9 @@ def shared_hashes(files: Iterable[tuple[str, str]]) -> list[Problem]:
     ]
 
 
-def _some(names: Sequence[str]) -> str:
-    shown = [f"`{name}`" for name in names[:3]]
-    return ", ".join(shown) + (f" and {len(names) - 3} more" if len(names) > 3 else "")
-
-
-def _wheels(lock: Lock) -> Iterator[LockedWheel]:
-    for digest in sorted(lock.environments):
-        environment = lock.environments[digest]
-        for platform in sorted(environment.wheels, key=str):
-            yield from environment.wheels[platform]
-
-
 def _table(lock: Lock) -> list[dict[str, Any]]:
-    problems = conflicts(lock)
-    if problems:
-        raise ResolveError.all_of(problems)
-    return [_entry(wheel) for wheel in sorted(set(_wheels(lock)), key=lambda w: w.filename)]
+    ResolveError.raise_for(conflicts(lock))
+    return [_entry(wheel) for wheel in sorted(set(lock.wheels()), key=lambda w: w.filename)]
 
 
 def _entry(wheel: LockedWheel) -> dict[str, Any]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 
 from mfbuild.engine.model import Digest, canonical
@@ -61,6 +61,12 @@ class Lock:
     """BUILD.lock: every environment by the digest of its request."""
 
     environments: Mapping[Digest, LockedEnvironment]
+
+    def wheels(self) -> Iterator[LockedWheel]:
+        """Every wheel, once for each environment and platform that has it, always in one order."""
+        for _, environment in sorted(self.environments.items()):
+            for platform in sorted(environment.wheels, key=str):
+                yield from environment.wheels[platform]
 
     def missing(
         self, requests: tuple[Request, ...], platforms: tuple[Platform, ...]

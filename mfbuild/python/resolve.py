@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import tempfile
-from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -92,7 +92,7 @@ def resolve(
 
     solved = run_all(tasks, solve_one, named)
     chosen = {task: [files[0] for files in found.values()] for task, found in solved.items()}
-    fixed = [w for w in _wheels(previous) if not upgrade.moves(w.name)]
+    fixed = [w for w in previous.wheels() if not upgrade.moves(w.name)]
     built = {w.sdist_sha256: w for w in fixed if w.sdist_sha256}
     lock = complete(chosen, requests, settings=settings, cache=cache, built=built)
     lock = Lock({**{r.digest(): e for r, e in kept.items()}, **lock.environments})
@@ -134,8 +134,7 @@ def solve(
                 raise ResolveError(message, hint=failure.hint) from failure
             sources |= failure.sdist_only
     direct = [Problem(f"`{name}` {_ELSEWHERE}") for name, files in found.items() if not files]
-    if direct:
-        raise ResolveError.all_of(direct)
+    ResolveError.raise_for(direct)
     return found
 
 
@@ -151,8 +150,7 @@ def _check_requirements(request: Request) -> None:
         except InvalidRequirement as error:
             reason = str(error).partition("\n")[0]
             problems.append(Problem(f"`{redact(text)}` is not a requirement: {reason}"))
-    if problems:
-        raise ResolveError.all_of(problems)
+    ResolveError.raise_for(problems)
 
 
 def complete(
@@ -200,8 +198,7 @@ def _check_hashes(files: Collection[Artifact], built: Mapping[str, LockedWheel])
         for name in sorted(set(names))
         if names.count(name) > 1
     ]
-    if problems:
-        raise ResolveError.all_of(problems)
+    ResolveError.raise_for(problems)
 
 
 def run_all(
@@ -291,22 +288,15 @@ def _kept(
 
 def _check(lock: Lock, fixed: Sequence[LockedWheel], upgrade: Upgrade) -> None:
     """An upgrade must name packages that there are; a file of the same name must be the same."""
-    missing = upgrade.packages - {wheel.name for wheel in _wheels(lock)}
+    missing = upgrade.packages - {wheel.name for wheel in lock.wheels()}
     problems = [Problem(f"no environment has the package `{n}`") for n in sorted(missing)]
     known = {wheel.filename: wheel for wheel in fixed}
-    for wheel in sorted(set(_wheels(lock))):
+    for wheel in sorted(set(lock.wheels())):
         if known.get(wheel.filename, wheel) != wheel:
             message = f"`{wheel.filename}` is not the file that is locked: an index replaced it"
             hint = f"if that is right, `mfbuild lock --upgrade {wheel.name}` takes it"
             problems.append(Problem(message, hint=hint))
-    if problems:
-        raise ResolveError.all_of(problems)
-
-
-def _wheels(lock: Lock) -> Iterator[LockedWheel]:
-    for environment in lock.environments.values():
-        for wheels in environment.wheels.values():
-            yield from wheels
+    ResolveError.raise_for(problems)
 
 
 def _only(lock: Lock, request: Request) -> Lock:
@@ -323,7 +313,7 @@ def _pins(lock: Lock, upgrade: Upgrade) -> dict[str, str]:
     from packaging.version import Version
 
     found: dict[str, str] = {}
-    for wheel in _wheels(lock):
+    for wheel in lock.wheels():
         known = found.setdefault(wheel.name, wheel.version)
         if Version(wheel.version) > Version(known):
             found[wheel.name] = wheel.version

@@ -88,8 +88,7 @@ def known_urls(
         except UvFailure as failure:
             problems.append(Problem(f"locked packages cannot be found: {failure.reason}"))
     cache.add(found)
-    if problems:
-        raise FetchError.all_of(list(dict.fromkeys(problems)))
+    FetchError.raise_for(dict.fromkeys(problems))
     return found
 
 

@@ -167,8 +167,7 @@ class _Wheel:
         return tuple(sorted(entries, key=lambda entry: entry.path.encode()))
 
     def refuse(self, messages: list[str]) -> None:
-        if messages:
-            raise FetchError.all_of([Problem(m, where=self.filename) for m in messages])
+        FetchError.raise_for([Problem(m, where=self.filename) for m in messages])
 
     def text(self, name: str) -> str:
         """A file of the `.dist-info` directory."""

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import fcntl
 import os
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -13,7 +12,7 @@ from urllib.parse import quote, unquote
 
 from mfbuild.engine.store import remove_tree
 from mfbuild.errors import FlyteError
-from mfbuild.files import disk_errors, make_folder, write_atomically
+from mfbuild.files import disk_errors, locked, make_folder, write_atomically
 
 FLYTE = ".mfbuild/flyte"
 BUNDLES, BLOBS, TMP, LOCK = "bundles", "blobs", "tmp", "lock"
@@ -47,12 +46,8 @@ class BackendFiles:
         """Alone, of all threads and processes; gives a folder for what is not whole yet."""
         with explained(self.root):
             make(self.root)
-            lock = os.open(self.root / LOCK, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o666)
-            try:
-                fcntl.flock(lock, fcntl.LOCK_EX)
+            with locked(self.root / LOCK):
                 yield self._swept()
-            finally:
-                os.close(lock)
 
     def create(self, path: Path, data: bytes) -> bool:
         """Write a file that nobody is to change; False if there is one under its name."""
