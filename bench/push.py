@@ -161,9 +161,9 @@ def measure(place: Place, runs: int) -> str:
 def push(layout: str, host: str, path: str, mount: str) -> None:
     """What a process of ours does: all images of a layout; prints what was sent, in bytes."""
     from mfbuild.engine.events import Silent
+    from mfbuild.oci.access import Registry
     from mfbuild.oci.push import push_images
     from mfbuild.oci.registry import Repository
-    from mfbuild.oci.transport import Registry
 
     class Counting(Silent):
         sent = 0

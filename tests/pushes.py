@@ -7,12 +7,12 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from mfbuild.engine.events import Silent
+from mfbuild.oci.access import Registry
 from mfbuild.oci.auth import Credentials
 from mfbuild.oci.image import image_index
 from mfbuild.oci.layout import Layout, reachable, write_layout
 from mfbuild.oci.push import push_images
 from mfbuild.oci.registry import Repository
-from mfbuild.oci.transport import Registry
 from mfbuild.oci.types import IMAGE_INDEX, Descriptor
 from tests.layouts import AMD64, Store, layer, store_image
 

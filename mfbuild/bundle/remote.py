@@ -17,11 +17,11 @@ from mfbuild.engine.model import Blob, Digest
 from mfbuild.errors import BundleError, FetchError, Interrupted
 from mfbuild.files import disk_errors, locked
 from mfbuild.http.parallel import Tick, for_each
+from mfbuild.oci.access import Registry
 from mfbuild.oci.layout import Layout, children, reachable
 from mfbuild.oci.push import push_images
 from mfbuild.oci.reference import Reference
 from mfbuild.oci.registry import Repository
-from mfbuild.oci.transport import Registry
 from mfbuild.oci.types import (
     IMAGE_INDEX,
     IMAGE_MANIFEST,

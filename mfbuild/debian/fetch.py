@@ -13,7 +13,7 @@ from mfbuild.debian.apt import Mirror, mirrors
 from mfbuild.engine.model import Source
 from mfbuild.errors import FetchError
 from mfbuild.http.parallel import Tick
-from mfbuild.oci.transport import Passing, ca_bundle, pause
+from mfbuild.oci.access import Passing, ca_bundle, pause
 
 if TYPE_CHECKING:
     from requests import Response, Session

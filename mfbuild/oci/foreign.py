@@ -10,10 +10,10 @@ from typing import Any, Protocol
 
 from mfbuild.engine.model import Digest
 from mfbuild.errors import FetchError, Problem, UsageError
+from mfbuild.oci.access import Registry
 from mfbuild.oci.layout import Layout, children, json_object
 from mfbuild.oci.reference import Reference
 from mfbuild.oci.registry import Repository
-from mfbuild.oci.transport import Registry
 from mfbuild.oci.types import (
     IMAGE_INDEX,
     IMAGE_MANIFEST,

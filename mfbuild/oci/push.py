@@ -12,9 +12,9 @@ from mfbuild.engine.events import How, Reporter
 from mfbuild.engine.model import Digest
 from mfbuild.errors import FetchError, Interrupted, PushError
 from mfbuild.http.parallel import Tick, for_each
+from mfbuild.oci.access import REFUSALS, AnswerError
 from mfbuild.oci.layout import children
 from mfbuild.oci.registry import Repository, stored_digest
-from mfbuild.oci.transport import REFUSALS, AnswerError
 from mfbuild.oci.types import INDEX_TYPES, MANIFEST_TYPES, Descriptor
 from mfbuild.oci.upload import Origin, Upload
 

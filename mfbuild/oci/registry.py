@@ -12,9 +12,9 @@ from typing import TYPE_CHECKING, TypeVar
 from mfbuild.engine.model import Blob, Digest, Source
 from mfbuild.errors import FetchError
 from mfbuild.http.parallel import Tick
+from mfbuild.oci.access import AnswerError, Passing, Registry, host_of
 from mfbuild.oci.layout import MAX_DOCUMENT, Extent, after, blob_name, verified
 from mfbuild.oci.reference import Reference
-from mfbuild.oci.transport import AnswerError, Passing, Registry, host_of
 from mfbuild.oci.types import INDEX_TYPES, MANIFEST_TYPES, Descriptor
 
 if TYPE_CHECKING:

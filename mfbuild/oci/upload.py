@@ -12,9 +12,9 @@ from urllib.parse import urlencode
 from mfbuild.engine.model import Blob, Digest
 from mfbuild.errors import FetchError, PushError
 from mfbuild.http.parallel import Tick
+from mfbuild.oci.access import AnswerError, Body, location
 from mfbuild.oci.layout import after
 from mfbuild.oci.registry import Repository, stored_digest, told_digest
-from mfbuild.oci.transport import AnswerError, Body, location
 from mfbuild.oci.types import Descriptor
 
 if TYPE_CHECKING:

@@ -14,8 +14,8 @@ from mfbuild.report import PlainReporter
 if TYPE_CHECKING:
     from mfbuild.bundle.remote import RemoteBundle
     from mfbuild.local.embedded.backend import EmbeddedBackend
+    from mfbuild.oci.access import Registry
     from mfbuild.oci.registry import Repository
-    from mfbuild.oci.transport import Registry
 
     Source = Bundle | RemoteBundle
 
@@ -67,8 +67,8 @@ class InRegistry:
         return find_remote(self._open(f"{self.registry}/{flow.lower()}"), version)
 
     def _open(self, repository: str | None) -> Repository:
+        from mfbuild.oci.access import Registry
         from mfbuild.oci.registry import Repository
-        from mfbuild.oci.transport import Registry
 
         assert repository, "BUG: where a real Flyte runs there is a registry"
         host, _, path = repository.partition("/")

@@ -14,7 +14,7 @@ from urllib.parse import unquote, urlsplit
 from urllib.request import url2pathname
 
 from mfbuild.errors import FetchError
-from mfbuild.oci.transport import Passing, ca_bundle, pause, root_of
+from mfbuild.oci.access import Passing, ca_bundle, pause, root_of
 from mfbuild.python.index import IndexSettings, is_url, redact, without_credentials
 
 if TYPE_CHECKING:

@@ -18,8 +18,8 @@ from mfbuild.bundle.write import bundle_index, write_bundle
 from mfbuild.engine.events import Silent
 from mfbuild.engine.model import Digest
 from mfbuild.errors import BundleError, FetchError, PushError, UsageError
+from mfbuild.oci.access import Registry
 from mfbuild.oci.registry import Repository
-from mfbuild.oci.transport import Registry
 from mfbuild.oci.types import IMAGE_INDEX, Descriptor
 from tests.layouts import Store, sample_bundle
 from tests.proxy import Proxy, proxied

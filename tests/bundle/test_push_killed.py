@@ -34,7 +34,7 @@ from mfbuild.bundle.read import read_bundle
 from mfbuild.bundle.remote import push_bundle
 from mfbuild.engine.events import Silent
 from mfbuild.oci.registry import Repository
-from mfbuild.oci.transport import Registry
+from mfbuild.oci.access import Registry
 repository = Repository(Registry(sys.argv[1]), sys.argv[2])
 push_bundle(read_bundle(Path(sys.argv[3])), repository, jobs=3, reporter=Silent())
 """

@@ -18,9 +18,9 @@ from requests.adapters import HTTPAdapter
 from urllib3 import HTTPResponse
 
 from mfbuild.errors import FetchError, PushError
+from mfbuild.oci.access import Passing, Registry
 from mfbuild.oci.auth import Credentials
 from mfbuild.oci.registry import Repository
-from mfbuild.oci.transport import Passing, Registry
 from tests.proxy import Fault, Seen, proxied
 from tests.pushes import Pushable, pushable, repository
 from tests.registry import (

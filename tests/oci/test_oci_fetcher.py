@@ -11,11 +11,11 @@ import pytest
 
 from mfbuild.engine.model import Blob, Digest, Source
 from mfbuild.errors import FetchError
+from mfbuild.oci.access import Registry
 from mfbuild.oci.image import image_index
 from mfbuild.oci.layout import write_layout
 from mfbuild.oci.reference import Reference
 from mfbuild.oci.registry import OciFetcher, Repository
-from mfbuild.oci.transport import Registry
 from mfbuild.oci.types import IMAGE_INDEX, REF_NAME, Descriptor
 from tests.layouts import BOTH, Store, layer, store_image
 from tests.registry import PASSWORD, USER, docker_registry

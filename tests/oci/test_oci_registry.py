@@ -13,9 +13,9 @@ import pytest
 
 from mfbuild.engine.model import Blob, Digest
 from mfbuild.errors import FetchError, Interrupted
+from mfbuild.oci.access import Registry
 from mfbuild.oci.auth import Credentials
 from mfbuild.oci.registry import Repository
-from mfbuild.oci.transport import Registry
 from tests.registry import (
     PASSWORD,
     USER,

@@ -23,8 +23,8 @@ from mfbuild.errors import MfbuildError
 from mfbuild.flyte.admin.backend import AdminBackend
 from mfbuild.flyte.admin.client import Client
 from mfbuild.flyte.settings import COMMAND, Settings
+from mfbuild.oci.access import Registry
 from mfbuild.oci.auth import Credentials
-from mfbuild.oci.transport import Registry
 from mfbuild.push.bundles import InRegistry
 from mfbuild.push.deployment import Deployment
 from mfbuild.push.names import FlowWord

@@ -20,7 +20,7 @@ from mfbuild.errors import FlyteError
 from mfbuild.flyte.admin.client import ATTEMPTS, Client
 from mfbuild.flyte.admin.failures import Refusal
 from mfbuild.flyte.settings import Settings
-from mfbuild.oci.transport import ca_bundle
+from mfbuild.oci.access import ca_bundle
 
 T = TypeVar("T")
 
