@@ -11,6 +11,7 @@ from __future__ import annotations
 import argparse
 import contextlib
 import json
+import os
 import shutil
 import subprocess
 import sys
@@ -172,7 +173,7 @@ def push(layout: str, host: str, path: str, mount: str) -> None:
             if done == total:
                 self.sent += done
 
-    there, target = Layout.open(Path(layout)), Repository(Registry(host), path)
+    there, target = Layout.open(Path(layout)), Repository(Registry(host, os.environ), path)
     reporter, sources = Counting(), [mount] if mount != "-" else []
     push_images(there, there.index(), target, jobs=JOBS, reporter=reporter, mount=sources)
     print(json.dumps({"sent": reporter.sent}))

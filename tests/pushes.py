@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import random
 from dataclasses import dataclass
 from pathlib import Path
@@ -55,7 +56,7 @@ def pushable(folder: Path, size: int = 3_000_000) -> Pushable:
 
 def repository(host: str, path: str = "team/repo", known: Credentials | None = None) -> Repository:
     """A repository, by a client that does not wait before it tries again."""
-    return Repository(Registry(host, lambda host: known, lambda seconds: None), path)
+    return Repository(Registry(host, os.environ, lambda host: known, lambda seconds: None), path)
 
 
 def state(folder: Path, path: str = "team/repo") -> set[str]:

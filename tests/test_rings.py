@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+from pathlib import Path
 
 import pytest
 
@@ -77,3 +78,31 @@ def test_every_module_begins_with_one_sentence() -> None:
     read = modules(ROOT, rings.FOLDERS)
     silent = [m for m, p in read.items() if not ast.get_docstring(ast.parse(p.read_text()))]
     assert silent == []
+
+
+def test_the_environment_is_read_where_a_process_begins() -> None:
+    """A command's is in its Config; the others are processes of their own, or their beginning."""
+    read = modules(ROOT, rings.FOLDERS)
+    assert {module for module, path in read.items() if reads_the_environment(path)} == {
+        "mfbuild.cli.options",
+        "mfbuild.flow.probe_record",
+        "mfbuild.flyte.admin",
+        "mfbuild.local.embedded.__main__",
+        "mfbuild.local.sandbox.launcher",
+        "mfbuild.runtime.main",
+        "mfbuild.runtime.step",
+        "mfbuild.runtime.warm",
+        "metaflow_extensions.mfbuild.plugins.flyte.claims",
+    }
+
+
+def reads_the_environment(path: Path) -> bool:
+    names = {"environ", "environb", "getenv", "getenvb"}
+    return any(
+        names & {alias.name for alias in node.names}
+        if isinstance(node, ast.ImportFrom)
+        else node.attr in names and ast.unparse(node.value) == "os"
+        for node in ast.walk(ast.parse(path.read_text()))
+        if isinstance(node, ast.Attribute)
+        or (isinstance(node, ast.ImportFrom) and node.module == "os")
+    )

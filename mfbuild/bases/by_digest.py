@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from pathlib import Path
 
@@ -12,22 +12,20 @@ from mfbuild.bases.model import Base
 from mfbuild.engine.model import Digest, canonical
 from mfbuild.errors import UsageError
 from mfbuild.files import write_atomically
-from mfbuild.oci.foreign import ForeignPython, describe_foreign, resolve_foreign
-from mfbuild.oci.types import ForeignBase, Platform
+from mfbuild.oci.foreign import ForeignPython, describe_foreign
+from mfbuild.oci.types import ForeignBase, Platform, Resolve
 
 GLIBC = "2.28"
 """What wheels may ask of an image that does not say more: that of every glibc distribution kept."""
 
 USER = "65532:65532"
 
-Resolve = Callable[[str, Sequence[Platform]], Mapping[Platform, ForeignBase]]
-
 
 def referenced_base(
     reference: str,
     platforms: Sequence[Platform],
     cache_dir: Path,
-    resolve: Resolve = resolve_foreign,
+    resolve: Resolve,
 ) -> Base:
     """The OCI image `reference` as a base; its Python is what its PYTHON_VERSION and PATH say.
 

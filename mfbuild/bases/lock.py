@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Protocol
 
@@ -11,7 +11,7 @@ from mfbuild.bases.lockfile import debian_lock, foreign_lock, locked_releases
 from mfbuild.debian.model import FoundDebs
 from mfbuild.errors import Problem, ResolveError
 from mfbuild.files import write_atomically
-from mfbuild.oci.types import ForeignBase, Platform
+from mfbuild.oci.types import Platform, Resolve
 
 
 class LatestDebs(Protocol):
@@ -22,21 +22,13 @@ class LatestDebs(Protocol):
     ) -> FoundDebs: ...
 
 
-class ResolveForeign(Protocol):
-    """Finds the layers of an OCI image by digest (`oci.foreign.resolve_foreign`)."""
-
-    def __call__(
-        self, reference: str, platforms: Sequence[Platform]
-    ) -> Mapping[Platform, ForeignBase]: ...
-
-
 def lock_images(
     names: Sequence[str],
     workspace: Path,
     platforms: Sequence[Platform],
     *,
     latest: LatestDebs,
-    foreign: ResolveForeign,
+    foreign: Resolve,
     allow_older: bool = False,
 ) -> tuple[Path, ...]:
     """Renew the locks of the images `names` for `platforms`; the paths of the locks written.

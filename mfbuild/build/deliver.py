@@ -32,7 +32,8 @@ def deliver(session: Session, path: Path) -> tuple[str, ...]:
     if output and output.startswith(REMOTE):
         from mfbuild.bundle.remote import send_bundle
 
-        send_bundle(bundle, output, jobs=session.config.jobs, reporter=session.reporter)
+        config, reporter = session.config, session.reporter
+        send_bundle(bundle, output, config.environ, jobs=config.jobs, reporter=reporter)
     elif output:
         write_tar(bundle, Path(output))
     return load_bundle(bundle) if load else ()

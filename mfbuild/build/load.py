@@ -86,8 +86,10 @@ def _check(session: Session, spec: FlowSpec) -> None:
 def _base(config: Config, name: str) -> Base:
     if "@sha256:" in name:
         from mfbuild.bases.by_digest import referenced_base
+        from mfbuild.oci.foreign import foreign_resolver
 
-        return referenced_base(name, config.platforms, config.store)
+        resolve = foreign_resolver(config.environ)
+        return referenced_base(name, config.platforms, config.store, resolve)
     return load_base(name, config.root, config.platforms)
 
 

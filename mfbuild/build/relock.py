@@ -139,13 +139,16 @@ def lock_base_images(
     from mfbuild.bases.lock import lock_images
     from mfbuild.debian.apt import mirrors
     from mfbuild.debian.index import latest
-    from mfbuild.oci.foreign import resolve_foreign
+    from mfbuild.http.client import HttpClient
+    from mfbuild.http.trust import Trust
+    from mfbuild.oci.foreign import foreign_resolver
 
+    http = HttpClient(Trust(config.environ))
     return lock_images(
         names,
         config.root,
         config.platforms,
-        latest=partial(latest, mirrors(config.environ), note=note),
-        foreign=resolve_foreign,
+        latest=partial(latest, http, mirrors(config.environ), note=note),
+        foreign=foreign_resolver(config.environ),
         allow_older=allow_older,
     )

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Callable, Mapping
+from functools import partial
 from importlib import import_module
 from pathlib import Path
 
@@ -54,14 +55,15 @@ def fetchers(lock: Lock, config: Config) -> Mapping[str, Fetcher]:
         return wheel_fetcher(lock, settings_of(config), url_cache(config))
 
     def debs() -> Fetcher:
-        from mfbuild.debian.fetch import fetch
+        from mfbuild.debian.fetch import deb_fetcher
 
-        return fetch
+        return deb_fetcher(config.environ)
 
     def blobs() -> Fetcher:
+        from mfbuild.oci.access import Registry
         from mfbuild.oci.registry import OciFetcher
 
-        return OciFetcher()
+        return OciFetcher(partial(Registry, environ=config.environ))
 
     return {"deb": _Lazy(debs), "oci": _Lazy(blobs), "wheel": _Lazy(wheels)}
 

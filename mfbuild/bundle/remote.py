@@ -90,13 +90,12 @@ def find_remote(repository: Repository, version: str) -> RemoteBundle | None:
     return bundle
 
 
-def pull_bundle(reference: str, dist: Path, *, jobs: int, reporter: Reporter) -> Path:
-    """Copy the bundle `oci://host/repository:<version>` (or by digest) to below `dist`; its path.
+def pull_bundle(bundle: RemoteBundle, dist: Path, *, jobs: int, reporter: Reporter) -> Path:
+    """Copy a bundle to below `dist`; its path.
 
-    The layout is that of `write_bundle`; all that is in it is verified. UsageError for another
-    reference; FetchError; BundleError if it is no bundle, or if the disk refuses.
+    The layout is that of `write_bundle`; all that is in it is verified. FetchError; BundleError if
+    it is not in order, or if the disk refuses.
     """
-    bundle = open_remote(reference)
     manifest = bundle.manifest
     path = bundle_path(manifest.flow, manifest.version, dist)
     if bundle_is_whole(path, manifest.version):
@@ -122,23 +121,26 @@ class _Indexed:
         return self.layout.chunks(blob)
 
 
-def send_bundle(bundle: Bundle, text: str, *, jobs: int, reporter: Reporter) -> None:
+def send_bundle(
+    bundle: Bundle, text: str, environ: Mapping[str, str], *, jobs: int, reporter: Reporter
+) -> None:
     """Push a bundle to `oci://host/repository[:tag]`, by default as its version.
 
-    UsageError for another reference; and as `push_bundle`.
+    `environ` says where docker keeps logins, and whom to trust. UsageError for
+    another reference; and as `push_bundle`.
     """
     reference = Reference.remote(text, bare=True)
-    repository = Repository(Registry(reference.host), reference.path)
+    repository = Repository(Registry(reference.host, environ), reference.path)
     push_bundle(bundle, repository, jobs=jobs, reporter=reporter, tag=reference.tag)
 
 
-def open_remote(text: str) -> RemoteBundle:
+def open_remote(text: str, environ: Mapping[str, str]) -> RemoteBundle:
     """The bundle `oci://host/repository:<version>` (or by digest); its layers are not read.
 
     UsageError for another reference; FetchError; BundleError if it is no bundle.
     """
     reference = Reference.remote(text)
-    repository = Repository(Registry(reference.host), reference.path)
+    repository = Repository(Registry(reference.host, environ), reference.path)
     if reference.digest is not None:
         return _open(repository, repository.manifest(reference.digest), str(reference))
     assert reference.tag is not None

@@ -54,7 +54,7 @@ def _bundle(args: argparse.Namespace, session: Session, word: str) -> Source:
     from mfbuild.push.promote import registered_bundle
 
     if is_bundle(word):
-        return bundle_at(word)
+        return bundle_at(word, session.config.environ)
     flow, spec = targets.flow_word(args, session, word)
     target, project, domain = targets.registered(args, session, spec)
     return registered_bundle(target, project, domain, flow)

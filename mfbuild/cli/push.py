@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 import json
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
@@ -100,12 +100,12 @@ def is_bundle(word: str) -> bool:
     return word.startswith(REMOTE) or options.is_local_bundle(word)
 
 
-def bundle_at(word: str) -> Source:
+def bundle_at(word: str, environ: Mapping[str, str]) -> Source:
     """The bundle that `word` names, where `is_bundle`."""
     if word.startswith(REMOTE):
         from mfbuild.bundle.remote import open_remote
 
-        return open_remote(word)
+        return open_remote(word, environ)
     from mfbuild.bundle.read import read_bundle
 
     return read_bundle(Path(word))
@@ -120,7 +120,7 @@ def bundles_of(args: argparse.Namespace, session: Session) -> Iterator[Wanted]:
         yield from _latest(args, session)
     for word in args.what:
         if is_bundle(word):
-            bundle = bundle_at(word)
+            bundle = bundle_at(word, session.config.environ)
             yield Wanted(bundle, bundle.manifest.spec)
     if flows:
         from mfbuild.build.latest import note_latest

@@ -2,120 +2,109 @@
 
 from __future__ import annotations
 
-import os
-import threading
-from collections.abc import Sequence
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING
-from urllib.parse import quote, urlsplit
+from urllib.parse import quote
 
 from mfbuild.debian.apt import Mirror, mirrors
-from mfbuild.engine.model import Source
+from mfbuild.engine.model import Fetcher, Source
 from mfbuild.errors import FetchError
+from mfbuild.http.addresses import Login, basic, login_in, netrc_login
+from mfbuild.http.client import HttpClient, Response, StatusError
 from mfbuild.http.parallel import Tick
-from mfbuild.oci.access import Passing, ca_bundle, pause
-
-if TYPE_CHECKING:
-    from requests import Response, Session
-
-_TIMEOUT = (15, 60)
-_WAITS = (0.2, 1.0, 4.0)
-_PIECE = 1 << 18
-_connections = threading.local()
+from mfbuild.http.retry import Passing
+from mfbuild.http.stream import received
+from mfbuild.http.trust import Trust
 
 
 class Missing(FetchError):
     """The mirror does not have the file (404 or 410)."""
 
 
-def fetch(source: Source, destination: Path, tick: Tick) -> None:
-    """The Fetcher of `deb:<archive>/<path>`; FetchError names the package's file."""
-    archive, _, path = source.locator.removeprefix("deb:").partition("/")
-    mirror = mirrors(os.environ)[archive]
-    try:
-        download(mirror, path, destination, tick, limit=source.blob.size)
-    except Missing as error:
-        raise FetchError(
-            f"`{path.rpartition('/')[2]}` is no longer on the Debian mirror",
-            hint="run `mfbuild lock --images`: newer versions take the place of locked ones",
-        ) from error
+def deb_fetcher(environ: Mapping[str, str]) -> Fetcher:
+    """The fetcher of `deb:<archive>/<path>`, from the mirrors of `environ` or of apt's own files.
+
+    For any thread. FetchError names the package's file.
+    """
+    http, known = HttpClient(Trust(environ)), mirrors(environ)
+
+    def fetch(source: Source, destination: Path, tick: Tick) -> None:
+        archive, _, path = source.locator.removeprefix("deb:").partition("/")
+        try:
+            download(http, known[archive], path, destination, tick, limit=source.blob.size)
+        except Missing as error:
+            raise FetchError(
+                f"`{path.rpartition('/')[2]}` is no longer on the Debian mirror",
+                hint="run `mfbuild lock --images`: newer versions take the place of locked ones",
+            ) from error
+
+    return fetch
 
 
 def download(
-    mirror: Mirror,
-    path: str,
-    destination: Path,
-    tick: Tick,
-    *,
-    limit: int,
-    waits: Sequence[float] = _WAITS,
+    http: HttpClient, mirror: Mirror, path: str, destination: Path, tick: Tick, *, limit: int
 ) -> None:
     """Write the file at `path` of `mirror`, at most `limit` bytes, to `destination`.
 
-    A connection that breaks and an answer of 5xx or 429 are tried again after each of `waits`
-    seconds. Raises Missing, FetchError, or UsageError where there are no certificates to trust.
+    It goes on where a connection broke, so the caller checks its digest. Raises Missing,
+    FetchError, or UsageError where there are no certificates to trust.
     """
-    for wait in (*waits, None):
-        try:
-            return _attempt(mirror, path, destination, tick, limit)
-        except Passing as error:
-            if wait is None:
-                name = path.rpartition("/")[2]
-                raise FetchError(f"downloading `{name}` from the Debian mirror: {error}") from error
-        pause(wait, tick)
-
-
-def _attempt(mirror: Mirror, path: str, destination: Path, tick: Tick, limit: int) -> None:
-    import requests
-
-    url = f"{mirror.url}/{quote(path, safe='/+~:=@!$,')}"
-    # The transfer must not be decoded on the way: digests are of the bytes as they are stored.
-    headers = {"Accept-Encoding": "identity"}
-    verify = ca_bundle(os.environ)
-    try:
-        with _session().get(
-            url, stream=True, timeout=_TIMEOUT, headers=headers, verify=verify
-        ) as response:
-            _check(response, path)
-            _save(response, path, destination, tick, limit)
-    except requests.exceptions.RequestException as error:
-        if "CERTIFICATE_VERIFY_FAILED" in str(error):
-            raise FetchError("the certificate of the Debian mirror cannot be verified") from error
-        # The text of these errors holds the URL, and that may hold a password.
-        raise Passing(f"the connection failed ({type(error).__name__})") from error
-
-
-def _session() -> Session:
-    """This thread's connections: a lock has a hundred packages, and mirrors are slow to greet."""
-    import requests
-
-    if not hasattr(_connections, "session"):
-        _connections.session = requests.Session()
-    session: Session = _connections.session
-    return session
-
-
-def _check(response: Response, path: str) -> None:
-    hops = [urlsplit(r.url).scheme for r in (*response.history, response)]
-    if hops[0] == "https" and set(hops) != {"https"}:
-        raise FetchError("the Debian mirror redirects from https to http")
-    if response.status_code in (404, 410):
-        raise Missing(f"`{path}` is not on the Debian mirror")
-    if response.status_code == 429 or response.status_code >= 500:
-        raise Passing(f"the server answered {response.status_code}")
-    if response.status_code != 200:
-        raise FetchError(f"the Debian mirror answered {response.status_code} for `{path}`")
-
-
-def _save(response: Response, path: str, destination: Path, tick: Tick, limit: int) -> None:
     done = 0
-    with destination.open("wb") as out:
-        for piece in response.iter_content(_PIECE):
+    with _told(path), destination.open("wb") as out:
+        pieces = received(
+            lambda headers: _open(http, mirror, path, headers),
+            None,
+            lambda attempt: http.persist(attempt, tick),
+        )
+        for piece in pieces:
             done += len(piece)
             if done > limit:
-                raise FetchError(f"`{path}` on the Debian mirror is larger than {limit} bytes")
+                raise _too_large(path, limit)
             out.write(piece)
             tick(len(piece))
-    expected = response.headers.get("Content-Length")
-    if expected and expected.isdigit() and done != int(expected):
-        raise Passing(f"the connection ended after {done} of {expected} bytes")
+
+
+def document(http: HttpClient, mirror: Mirror, path: str, tick: Tick, *, limit: int) -> bytes:
+    """What `path` has now, read in one go: it may be another file at any time. Raises the same."""
+
+    def read() -> bytes:
+        with _open(http, mirror, path, {}) as response:
+            return response.read(limit + 1)
+
+    with _told(path):
+        data = http.persist(read, tick)
+    if len(data) > limit:
+        raise _too_large(path, limit)
+    return data
+
+
+def _open(http: HttpClient, mirror: Mirror, path: str, headers: Mapping[str, str]) -> Response:
+    url = f"{mirror.url}/{quote(path, safe='/+~:=@!$,')}"
+    login = login_in(url)
+    if login is None and (known := netrc_login(http.environ, url)):
+        login = Login(url, basic(*known))
+    return http.open("GET", url, headers=headers, login=login)
+
+
+def _too_large(path: str, limit: int) -> FetchError:
+    return FetchError(f"`{path}` on the Debian mirror is larger than {limit} bytes")
+
+
+@contextmanager
+def _told(path: str) -> Iterator[None]:
+    """What goes wrong is told of the mirror, without its address, which may hold a password."""
+    from mfbuild.http.session import RequestError
+
+    name = path.rpartition("/")[2]
+    try:
+        yield
+    except Passing as failure:
+        message = f"downloading `{name}` from the Debian mirror: the server {failure}"
+        raise FetchError(message) from None
+    except StatusError as error:
+        if error.status in (404, 410):
+            raise Missing(f"`{path}` is not on the Debian mirror") from None
+        raise FetchError(f"the Debian mirror answered {error.status} for `{path}`") from None
+    except RequestError as error:
+        raise FetchError(f"the Debian mirror {error.reason}", hint=error.hint) from None

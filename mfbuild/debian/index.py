@@ -17,6 +17,7 @@ from mfbuild.debian.model import FoundDebs, LockedDeb
 from mfbuild.debian.release import Release, read_release
 from mfbuild.debian.version import version_key
 from mfbuild.errors import FetchError, Problem, ResolveError
+from mfbuild.http.client import HttpClient
 from mfbuild.http.parallel import Tick
 
 _COMPONENT = "main"
@@ -26,6 +27,7 @@ _PACKAGE = re.compile(rb"^Package: *(\S+)", re.MULTILINE)
 
 
 def latest(
+    http: HttpClient,
     mirrors: Mirrors,
     suites: Sequence[str],
     packages: Sequence[str],
@@ -42,10 +44,12 @@ def latest(
     releases: dict[str, datetime] = {}
     with tempfile.TemporaryDirectory(prefix="mfbuild-debian-") as scratch:
         for suite in suites:
-            release = read_release(mirrors, suite, Path(scratch), tick, note)
+            release = read_release(http, mirrors, suite, Path(scratch), tick, note)
             releases[suite] = release.date
             for architecture in architectures:
-                for deb in _packages(release, architecture, set(packages), Path(scratch), tick):
+                for deb in _packages(
+                    http, release, architecture, set(packages), Path(scratch), tick
+                ):
                     best = newest.setdefault((deb.package, architecture), deb)
                     if version_key(deb.version) > version_key(best.version):
                         newest[deb.package, architecture] = deb
@@ -63,7 +67,12 @@ def latest(
 
 
 def _packages(
-    release: Release, architecture: str, wanted: set[str], scratch: Path, tick: Tick
+    http: HttpClient,
+    release: Release,
+    architecture: str,
+    wanted: set[str],
+    scratch: Path,
+    tick: Tick,
 ) -> Iterator[LockedDeb]:
     name = f"{_COMPONENT}/binary-{architecture}/Packages.xz"
     known = not release.architectures or architecture in release.architectures
@@ -73,7 +82,7 @@ def _packages(
     folder = f"dists/{release.suite}/{name.rpartition('/')[0]}"
     path = f"{folder}/by-hash/SHA256/{digest}" if release.by_hash else f"{folder}/Packages.xz"
     local = scratch / "Packages.xz"
-    download(release.mirror, path, local, tick, limit=size)
+    download(http, release.mirror, path, local, tick, limit=size)
     if sha256(local.read_bytes()).hexdigest() != digest:
         raise FetchError(
             f"`{name}` of `{release.suite}` is not what its signed index promises",

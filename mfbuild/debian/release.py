@@ -16,9 +16,10 @@ from pathlib import Path
 
 from mfbuild.debian.apt import SECURITY_SETTING, Mirror, Mirrors
 from mfbuild.debian.control import paragraph
-from mfbuild.debian.fetch import Missing, download
+from mfbuild.debian.fetch import Missing, document
 from mfbuild.debian.model import DEBIAN, SECURITY
 from mfbuild.errors import FetchError
+from mfbuild.http.client import HttpClient
 from mfbuild.http.parallel import Tick
 
 _MAX_RELEASE = 16 << 20
@@ -53,7 +54,12 @@ class Release:
 
 
 def read_release(
-    mirrors: Mirrors, suite: str, scratch: Path, tick: Tick, note: Callable[[str], None]
+    http: HttpClient,
+    mirrors: Mirrors,
+    suite: str,
+    scratch: Path,
+    tick: Tick,
+    note: Callable[[str], None],
 ) -> Release:
     """Download and check dists/<suite>/InRelease of the mirror that has the suite.
 
@@ -65,7 +71,8 @@ def read_release(
     mirror = mirrors[archive]
     path = scratch / "InRelease"
     try:
-        download(mirror, f"dists/{suite}/InRelease", path, tick, limit=_MAX_RELEASE)
+        name = f"dists/{suite}/InRelease"
+        path.write_bytes(document(http, mirror, name, tick, limit=_MAX_RELEASE))
     except Missing as error:
         hint = f"the security archive has a setting of its own, `{SECURITY_SETTING}`"
         raise FetchError(

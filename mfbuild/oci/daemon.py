@@ -19,18 +19,17 @@ def load(archive: Iterable[bytes]) -> None:
     try:
         import docker
         from docker.errors import DockerException
-        from requests import RequestException
     except ImportError as error:
         hint = "install mfbuild with its extra `docker`: `mfbuild[docker]`"
         raise UsageError("loading images needs the `docker` package", hint=hint) from error
     try:
         client: Any = docker.from_env(timeout=TIMEOUT)
-    except (DockerException, RequestException) as error:
+    except (DockerException, OSError) as error:
         hint = "start it, or set DOCKER_HOST to where it listens"
         raise ActionError("the Docker daemon cannot be reached", hint=hint) from error
     try:
         _check(client.api.load_image(iter(archive)))
-    except (DockerException, RequestException) as error:
+    except (DockerException, OSError) as error:
         raise ActionError(f"the Docker daemon does not load the images: {error}") from error
     finally:
         client.close()

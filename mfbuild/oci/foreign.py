@@ -24,6 +24,7 @@ from mfbuild.oci.types import (
     Descriptor,
     ForeignBase,
     Platform,
+    Resolve,
 )
 
 LAYER = "application/vnd.oci.image.layer.v1.tar"
@@ -52,24 +53,33 @@ class ForeignPython:
     interpreter: str | None
 
 
-def open_images(reference: Reference) -> Images:
+def open_images(reference: Reference, environ: Mapping[str, str]) -> Images:
     """The registry or layout that `reference` names."""
     if reference.directory is not None:
         return Layout.open(reference.directory)
-    return Repository(Registry(reference.host), reference.path)
+    return Repository(Registry(reference.host, environ), reference.path)
+
+
+def foreign_resolver(environ: Mapping[str, str]) -> Resolve:
+    """`resolve_foreign` in the registry or layout that each reference names."""
+
+    def resolve(reference: str, platforms: Sequence[Platform]) -> Mapping[Platform, ForeignBase]:
+        images = open_images(Reference.pinned(reference), environ)
+        return resolve_foreign(reference, platforms, images)
+
+    return resolve
 
 
 def resolve_foreign(
-    reference: str, platforms: Sequence[Platform], images: Images | None = None
+    reference: str, platforms: Sequence[Platform], images: Images
 ) -> Mapping[Platform, ForeignBase]:
-    """The image `reference` (by digest) for each of `platforms`; media types become OCI's.
+    """The image `reference` (by digest) in `images` for each of `platforms`, media types as OCI's.
 
     UsageError if it is not there for one of them; FetchError or BundleError if it cannot be read
     or is not an image.
     """
     parsed = Reference.pinned(reference)
     assert parsed.digest is not None
-    images = images or open_images(parsed)
     found = _by_platform(images, parsed.digest, reference)
     chosen = {wanted: _choose(wanted, found) for wanted in platforms}
     have = ", ".join(f"`{platform}`" for platform in sorted(found, key=str))

@@ -126,14 +126,6 @@ def verified(pieces: Iterable[bytes], blob: Blob | Descriptor, wrong: Exception)
         raise wrong
 
 
-def after(pieces: Iterable[bytes], offset: int) -> Iterator[bytes]:
-    """`pieces` without their first `offset` bytes."""
-    for piece in pieces:
-        if offset < len(piece):
-            yield piece[offset:]
-        offset = max(0, offset - len(piece))
-
-
 def blob_name(digest: Digest) -> str:
     """Where a layout keeps the blob: `blobs/sha256/<hex>`."""
     return f"{BLOBS}{digest.hex}"

@@ -3,26 +3,24 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass, field
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, TypeVar
+from typing import TypeVar
 
 from mfbuild.engine.model import Blob, Digest, Source
 from mfbuild.errors import FetchError
+from mfbuild.http.client import Response
 from mfbuild.http.parallel import Tick
-from mfbuild.oci.access import AnswerError, Passing, Registry, host_of
-from mfbuild.oci.layout import MAX_DOCUMENT, Extent, after, blob_name, verified
+from mfbuild.http.stream import received
+from mfbuild.oci.access import AnswerError, Registry
+from mfbuild.oci.layout import MAX_DOCUMENT, Extent, blob_name, verified
 from mfbuild.oci.reference import Reference
 from mfbuild.oci.types import INDEX_TYPES, MANIFEST_TYPES, Descriptor
 
-if TYPE_CHECKING:
-    import requests
-
 T = TypeVar("T")
 
-_PIECE = 1 << 17  # as much is lost where a connection breaks
 _ACCEPT = {"Accept": ", ".join((*INDEX_TYPES, *MANIFEST_TYPES))}
 
 
@@ -72,12 +70,11 @@ class Repository:
 
         A connection that breaks is taken up where it broke.
         """
-        stream = _BlobStream(self, blob)
-        piece = partial(self.registry.persist, stream.url, stream.piece, tick)
-        try:
-            yield from verified(iter(piece, b""), blob, self._broken(blob.digest))
-        finally:
-            stream.close()
+        url = self.url(f"blobs/{blob.digest}")
+        send = partial(self.registry.open, "GET", url, scope=self.scope)
+        persist = partial(self.registry.persist, url, tick=tick)
+        pieces = received(lambda headers: send(headers=headers), blob.size, persist)
+        yield from verified(_no_more(pieces, blob.size), blob, self._broken(blob.digest))
 
     def download(self, blob: Blob | Descriptor, destination: Path, tick: Tick) -> None:
         """Write a blob to `destination`."""
@@ -109,13 +106,11 @@ class Repository:
         return self._ask("HEAD", name, headers, told_digest)
 
     def _document(self, name: str, headers: Mapping[str, str] | None = None) -> bytes:
-        def receive(response: requests.Response) -> bytes:
-            data = bytearray()
-            for chunk in response.iter_content(_PIECE):
-                data += chunk
-                if len(data) > MAX_DOCUMENT:
-                    raise FetchError(f"`{self}`: `{name}` is larger than `{MAX_DOCUMENT}` bytes")
-            return bytes(data)
+        def receive(response: Response) -> bytes:
+            data = response.read(MAX_DOCUMENT + 1)
+            if len(data) > MAX_DOCUMENT:
+                raise FetchError(f"`{self}`: `{name}` is larger than `{MAX_DOCUMENT}` bytes")
+            return data
 
         return self._ask("GET", name, headers, receive)
 
@@ -124,7 +119,7 @@ class Repository:
         method: str,
         name: str,
         headers: Mapping[str, str] | None,
-        read: Callable[[requests.Response], T],
+        read: Callable[[Response], T],
     ) -> T:
         url = self.url(name)
         ask = partial(self.registry.ask, method, url, scope=self.scope, headers=headers, read=read)
@@ -139,16 +134,16 @@ class Repository:
         return FetchError(f"`{self}@{digest}` is not what its digest promises")
 
 
-def told_digest(response: requests.Response) -> str:
+def told_digest(response: Response) -> str:
     """The digest that a registry says its content has; empty where it says nothing."""
     return response.headers.get("Docker-Content-Digest", "")
 
 
-def stored_digest(response: requests.Response) -> str:
+def stored_digest(response: Response) -> str:
     """The same of what it was sent; FetchError if it does not say that it has stored it (201)."""
-    if response.status_code != 201:
-        status = response.status_code
-        raise FetchError(f"`{host_of(response)}` stored nothing: it answered `{status}`")
+    if response.status != 201:
+        status = response.status
+        raise FetchError(f"`{response.host}` stored nothing: it answered `{status}`")
     return told_digest(response)
 
 
@@ -161,58 +156,20 @@ def _unless_absent(read: Callable[[], T]) -> T | None:
         raise
 
 
-@dataclass(slots=True)
-class _BlobStream:
-    """A blob that is being read; what has arrived stays when the connection breaks."""
-
-    repository: Repository
-    blob: Blob | Descriptor
-    done: int = 0
-    response: requests.Response | None = None
-    pieces: Iterator[bytes] = field(default_factory=lambda: iter(()))
-
-    @property
-    def url(self) -> str:
-        return self.repository.url(f"blobs/{self.blob.digest}")
-
-    def piece(self) -> bytes:
-        """The next piece, nothing at the end; Passing if the connection breaks."""
-        try:
-            with self.repository.registry.translated():
-                if self.response is None:
-                    self._open()
-                piece = next(self.pieces, b"")
-            if not piece and self.done < self.blob.size:
-                raise Passing("ended the download too early")
-        except Passing:
-            self.close()
-            if self.done < self.blob.size:
-                raise
-            return b""
-        self.done += len(piece)
-        if self.done > self.blob.size:
-            raise FetchError(f"a blob of `{self.blob.size}` bytes arrived with more")
-        return piece
-
-    def close(self) -> None:
-        if self.response is not None:
-            self.response.close()
-        self.response = None
-
-    def _open(self) -> None:
-        headers = {"Range": f"bytes={self.done}-"} if self.done else {}
-        repository = self.repository
-        self.response = repository.registry.open(
-            "GET", self.url, scope=repository.scope, headers=headers
-        )
-        pieces = self.response.iter_content(_PIECE)
-        self.pieces = pieces if self.response.status_code == 206 else after(pieces, self.done)
+def _no_more(pieces: Iterable[bytes], size: int) -> Iterator[bytes]:
+    """`pieces`; FetchError where they are more than `size` bytes."""
+    left = size
+    for piece in pieces:
+        left -= len(piece)
+        if left < 0:
+            raise FetchError(f"a blob of `{size}` bytes arrived with more")
+        yield piece
 
 
 class OciFetcher:
     """The fetcher of `oci:<repository>@sha256:…` sources, in a registry or a layout on disk."""
 
-    def __init__(self, open_registry: Callable[[str], Registry] = Registry) -> None:
+    def __init__(self, open_registry: Callable[[str], Registry]) -> None:
         self._open = open_registry
         self._lock = threading.Lock()
         self._registries: dict[str, Registry] = {}

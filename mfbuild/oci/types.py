@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -126,3 +126,7 @@ class ForeignBase:
     repository: str
     layers: tuple[BaseLayer, ...]
     env: tuple[str, ...]
+
+
+Resolve = Callable[[str, Sequence[Platform]], Mapping[Platform, ForeignBase]]
+"""Finds the layers of an OCI image by digest, for each platform."""

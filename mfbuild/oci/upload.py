@@ -6,19 +6,17 @@ import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Protocol, TypeVar
+from typing import Protocol, TypeVar
 from urllib.parse import urlencode
 
 from mfbuild.engine.model import Blob, Digest
 from mfbuild.errors import FetchError, PushError
+from mfbuild.http.client import Body, Response
 from mfbuild.http.parallel import Tick
-from mfbuild.oci.access import AnswerError, Body, location
-from mfbuild.oci.layout import after
+from mfbuild.http.stream import after
+from mfbuild.oci.access import AnswerError
 from mfbuild.oci.registry import Repository, stored_digest, told_digest
 from mfbuild.oci.types import Descriptor
-
-if TYPE_CHECKING:
-    import requests
 
 T = TypeVar("T")
 
@@ -115,8 +113,8 @@ class Upload:
                     return source
         return None
 
-    def _opened(self, response: requests.Response) -> bool:
-        if response.status_code == 201:
+    def _opened(self, response: Response) -> bool:
+        if response.status == 201:
             self.target.same(self.blob.digest, told_digest(response))
             return True
         self._continue(response)
@@ -134,7 +132,7 @@ class Upload:
             self._location, received = None, 0
         return received
 
-    def _status(self, response: requests.Response) -> int | None:
+    def _status(self, response: Response) -> int | None:
         received = parse_range(response.headers.get("Range", ""))
         if "Location" in response.headers:
             self._continue(response)
@@ -158,9 +156,9 @@ class Upload:
         assert self._location, "BUG: no upload is open"
         return self._location
 
-    def _continue(self, response: requests.Response) -> None:
+    def _continue(self, response: Response) -> None:
         """Go on where the registry says, which may be anywhere (and relative)."""
-        self._location = location(response)
+        self._location = response.location()
         if not self._location:
             raise PushError(f"`{self.target.registry.host}` does not say where to upload to")
 
@@ -168,7 +166,7 @@ class Upload:
         self,
         method: str,
         url: str,
-        read: Callable[[requests.Response], T],
+        read: Callable[[Response], T],
         *,
         scope: str | None = None,
         headers: Mapping[str, str] | None = None,

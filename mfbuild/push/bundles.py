@@ -40,13 +40,13 @@ class Bundles(Protocol):
 class InRegistry:
     """The bundles of a domain with a registry; `registry` is that of BUILD.toml, where it says.
 
-    `open` makes the client of a registry by its host, a Registry if it is not said otherwise.
+    `open` makes the client of a registry by its host.
     """
 
     registry: str | None
     jobs: int
     reporter: PlainReporter
-    open: Callable[[str], Registry] | None = None
+    open: Callable[[str], Registry]
 
     def put(self, bundle: Source, repository: str | None) -> bool:
         from mfbuild.bundle.remote import push_bundle
@@ -67,12 +67,11 @@ class InRegistry:
         return find_remote(self._open(f"{self.registry}/{flow.lower()}"), version)
 
     def _open(self, repository: str | None) -> Repository:
-        from mfbuild.oci.access import Registry
         from mfbuild.oci.registry import Repository
 
         assert repository, "BUG: where a real Flyte runs there is a registry"
         host, _, path = repository.partition("/")
-        return Repository((self.open or Registry)(host), path)
+        return Repository(self.open(host), path)
 
 
 @dataclass(frozen=True, slots=True)
@@ -105,7 +104,6 @@ class Embedded:
         from mfbuild.bundle.read import read_bundle
         from mfbuild.bundle.remote import pull_bundle
 
-        reference = f"oci://{bundle.repository}:{bundle.manifest.version}"
         with tempfile.TemporaryDirectory(dir=self.backend.root / ".mfbuild") as folder:
-            path = pull_bundle(reference, Path(folder), jobs=self.jobs, reporter=self.reporter)
+            path = pull_bundle(bundle, Path(folder), jobs=self.jobs, reporter=self.reporter)
             self.backend.keep_bundle(read_bundle(path))

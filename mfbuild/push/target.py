@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -48,9 +49,12 @@ def target_of(
     endpoint = chosen.endpoint or config.flyte_endpoint
     if settings := find_settings(endpoint, config.environ, Path.cwd()):
         from mfbuild.flyte.admin.backend import connect
+        from mfbuild.oci.access import Registry
 
-        bundles = InRegistry(chosen.registry or config.registry, config.jobs, reporter)
-        backend = connect(settings)
+        open_registry = partial(Registry, environ=config.environ)
+        registry = chosen.registry or config.registry
+        bundles = InRegistry(registry, config.jobs, reporter, open_registry)
+        backend = connect(settings, config.environ)
         return PushTarget(backend, bundles, embedded=False, shown=backend.name)
     from mfbuild.local.embedded.backend import EmbeddedBackend
     from mfbuild.local.embedded.files import FLYTE

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import configparser
-import netrc
 import os
 import re
 import subprocess
@@ -17,6 +16,8 @@ from urllib.parse import quote, unquote, urlsplit, urlunsplit
 
 from mfbuild.errors import UsageError
 from mfbuild.files import words_of
+from mfbuild.http.addresses import netrc_login, origin
+from mfbuild.http.trust import Trust
 
 _USERINFO = re.compile(r"(?<=://)[^/@\s`]+@")
 
@@ -35,16 +36,10 @@ class IndexSettings:
     indexes: tuple[str, ...] = field(default=(), repr=False)
     keyring: bool = False
 
-    def ca_bundle(self) -> str | None:
-        """The file or folder of trusted certificates; None for each client's default."""
-        names = ("REQUESTS_CA_BUNDLE", "CURL_CA_BUNDLE", "SSL_CERT_FILE", "SSL_CERT_DIR")
-        paths = [self.environ.get(name) for name in names]
-        if _on(self.environ, "UV_SYSTEM_CERTS") or _on(self.environ, "UV_NATIVE_TLS"):
-            import ssl
-
-            system = ssl.get_default_verify_paths()
-            paths += [system.cafile, system.capath]
-        return next((p for p in paths if p and Path(p).exists()), None)
+    def trust(self) -> Trust:
+        """Whose certificates uv believes with these settings."""
+        names = ("UV_SYSTEM_CERTS", "UV_NATIVE_TLS")
+        return Trust(self.environ, system=any(_on(self.environ, name) for name in names))
 
     def credentials(self, url: str) -> tuple[str, str] | None:
         """User and password for `url`: its index's own, else the keyring's, else netrc's.
@@ -52,9 +47,9 @@ class IndexSettings:
         Only an index of the same scheme, host and port counts; among several there, the one
         whose path `url` shares most of.
         """
-        near = [i for i in self.indexes if _origin(i) == _origin(url) and "@" in urlsplit(i).netloc]
+        near = [i for i in self.indexes if origin(i) == origin(url) and "@" in urlsplit(i).netloc]
         if not near:
-            return _netrc(self.environ, urlsplit(url).hostname or "")
+            return netrc_login(self.environ, url)
         chosen = urlsplit(max(near, key=lambda i: _shared(i, url)))
         user, password = unquote(chosen.username or ""), unquote(chosen.password or "")
         return user, password or self._keyring(urlunsplit(chosen), user)
@@ -236,15 +231,6 @@ def _pip_files(environ: Mapping[str, str]) -> list[Path]:
     return [*files, Path(sys.prefix, "pip.conf"), *([Path(chosen)] if chosen else [])]
 
 
-def _netrc(environ: Mapping[str, str], host: str) -> tuple[str, str] | None:
-    home = environ.get("HOME") or str(Path.home())
-    try:
-        found = netrc.netrc(environ.get("NETRC") or f"{home}/.netrc").authenticators(host)
-    except (OSError, netrc.NetrcParseError):
-        return None
-    return (found[0], found[2]) if found else None
-
-
 def _set(environ: dict[str, str], name: str, words: Sequence[str], separator: str = " ") -> None:
     if words:
         environ[name] = separator.join(words)
@@ -260,12 +246,6 @@ def _xdg(environ: Mapping[str, str]) -> list[Path]:
 
 def _on(environ: Mapping[str, str], name: str) -> bool:
     return environ.get(name, "").lower() in ("1", "true", "yes", "on", "y", "t")
-
-
-def _origin(url: str) -> tuple[str, str | None, int | None]:
-    parts = urlsplit(url)
-    port = parts.port or {"http": 80, "https": 443}.get(parts.scheme)
-    return parts.scheme, parts.hostname, port
 
 
 def _shared(one: str, other: str) -> int:

@@ -37,7 +37,7 @@ class Place:
     folder: Path
 
     def repository(self, path: str = "team/trainflow") -> Repository:
-        return Repository(Registry(self.proxy.host, sleep=lambda seconds: None), path)
+        return Repository(Registry(self.proxy.host, {}, sleep=lambda seconds: None), path)
 
     def named(self, bundle: Bundle, path: str = "team/trainflow") -> str:
         return f"oci://{self.proxy.host}/{path}:{bundle.manifest.version}"
@@ -60,7 +60,7 @@ def push(bundle: Bundle | RemoteBundle, to: Repository, mount: tuple[str, ...] =
 
 
 def pull(reference: str, dist: Path) -> Path:
-    return pull_bundle(reference, dist, jobs=4, reporter=Silent())
+    return pull_bundle(open_remote(reference, {}), dist, jobs=4, reporter=Silent())
 
 
 def content(folder: Path) -> dict[str, bytes]:
@@ -74,7 +74,7 @@ def test_it_is_pushed_found_and_read(place: Place, bundle: Bundle) -> None:
     assert push(bundle, repository)
     found = find_remote(repository, bundle.manifest.version)
     assert found == RemoteBundle(bundle.manifest, repository)
-    assert open_remote(place.named(bundle)).manifest == bundle.manifest
+    assert open_remote(place.named(bundle), {}).manifest == bundle.manifest
     for descriptor in (bundle.manifest.code, bundle.manifest.flyte):
         assert found.read(descriptor) == bundle.read(descriptor)
     index = repository.tagged(bundle.manifest.version)
@@ -126,7 +126,7 @@ def test_another_registry_gets_it_from_the_first(
     origin = find_remote(place.repository(), bundle.manifest.version)
     assert origin is not None
     with docker_registry(tmp_path / "other") as host:
-        target = Repository(Registry(host), "prod/trainflow")
+        target = Repository(Registry(host, {}), "prod/trainflow")
         assert push(origin, target, mount=("team/trainflow",))
         pulled = pull(f"oci://{target}:{bundle.manifest.version}", tmp_path / "pulled")
     assert content(pulled) == content(bundle.layout.path)
@@ -178,13 +178,13 @@ def test_many_may_pull_at_once(place: Place, bundle: Bundle, tmp_path: Path) -> 
 FULL = """
 import resource, signal, sys
 from pathlib import Path
-from mfbuild.bundle.remote import pull_bundle
+from mfbuild.bundle.remote import open_remote, pull_bundle
 from mfbuild.engine.events import Silent
 from mfbuild.errors import BundleError
 signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
 resource.setrlimit(resource.RLIMIT_FSIZE, (300, 300))
 try:
-    pull_bundle(sys.argv[1], Path(sys.argv[2]), jobs=4, reporter=Silent())
+    pull_bundle(open_remote(sys.argv[1], {}), Path(sys.argv[2]), jobs=4, reporter=Silent())
 except BundleError as error:
     print(error)
 """

@@ -15,7 +15,7 @@ from typing import Literal, get_args
 import pytest
 
 from mfbuild.bundle.read import Bundle, read_bundle
-from mfbuild.bundle.remote import find_remote, pull_bundle, push_bundle
+from mfbuild.bundle.remote import find_remote, open_remote, pull_bundle, push_bundle
 from mfbuild.bundle.write import write_bundle
 from mfbuild.engine.events import Silent
 from tests.layouts import BOTH, Store, layer, sample_bundle
@@ -35,15 +35,15 @@ from mfbuild.bundle.remote import push_bundle
 from mfbuild.engine.events import Silent
 from mfbuild.oci.registry import Repository
 from mfbuild.oci.access import Registry
-repository = Repository(Registry(sys.argv[1]), sys.argv[2])
+repository = Repository(Registry(sys.argv[1], {}), sys.argv[2])
 push_bundle(read_bundle(Path(sys.argv[3])), repository, jobs=3, reporter=Silent())
 """
 PULL = """
 import sys
 from pathlib import Path
-from mfbuild.bundle.remote import pull_bundle
+from mfbuild.bundle.remote import open_remote, pull_bundle
 from mfbuild.engine.events import Silent
-pull_bundle("oci://" + sys.argv[1], Path(sys.argv[2]), jobs=3, reporter=Silent())
+pull_bundle(open_remote("oci://" + sys.argv[1], {}), Path(sys.argv[2]), jobs=3, reporter=Silent())
 """
 
 
@@ -112,7 +112,7 @@ def test_a_pull_that_is_killed_leaves_nothing_to_be_taken_for_whole(
     killed(place, PULL, number, "after", name, dist)
     whole = place.bundle.layout.path.name
     assert not (dist / whole).exists()
-    path = pull_bundle(f"oci://{name}", dist, jobs=3, reporter=Silent())
+    path = pull_bundle(open_remote(f"oci://{name}", {}), dist, jobs=3, reporter=Silent())
     assert {p.name for p in dist.iterdir()} == {whole, ".lock", ".pull.lock"}
     assert read_bundle(path).manifest == place.bundle.manifest
 

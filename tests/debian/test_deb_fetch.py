@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import os
 import socket
 from collections.abc import Iterator
 from pathlib import Path
@@ -7,9 +8,11 @@ from pathlib import Path
 import pytest
 
 from mfbuild.debian.apt import Mirror
-from mfbuild.debian.fetch import Missing, download, fetch
+from mfbuild.debian.fetch import Missing, deb_fetcher, download
 from mfbuild.engine.model import Blob, Digest, Source
 from mfbuild.errors import FetchError, Interrupted, UsageError
+from mfbuild.http.client import HttpClient
+from mfbuild.http.trust import Trust
 from tests.debs import MirrorServer, serve
 
 CONTENT = bytes(range(256)) * 4096
@@ -29,9 +32,13 @@ def source(path: str = PATH, archive: str = "debian") -> Source:
     return Source(Blob(Digest.of(CONTENT), len(CONTENT)), f"deb:{archive}/{path}")
 
 
+def http() -> HttpClient:
+    return HttpClient(Trust(os.environ), lambda seconds: None)
+
+
 def get(server: MirrorServer, destination: Path, limit: int = len(CONTENT)) -> None:
     mirror = Mirror(f"{server.url}/debian")
-    download(mirror, PATH, destination, lambda n: None, limit=limit, waits=(0, 0))
+    download(http(), mirror, PATH, destination, lambda n: None, limit=limit)
 
 
 def test_a_package_is_downloaded_from_the_mirror_of_its_archive(
@@ -39,15 +46,17 @@ def test_a_package_is_downloaded_from_the_mirror_of_its_archive(
 ) -> None:
     server.files["debian-security/pool/b.deb"] = CONTENT
     ticks: list[int] = []
-    fetch(source(), tmp_path / "a", ticks.append)
-    fetch(source("pool/b.deb", "debian-security"), tmp_path / "b", ticks.append)
+    deb_fetcher(os.environ)(source(), tmp_path / "a", ticks.append)
+    deb_fetcher(os.environ)(source("pool/b.deb", "debian-security"), tmp_path / "b", ticks.append)
     assert (tmp_path / "a").read_bytes() == (tmp_path / "b").read_bytes() == CONTENT
     assert sum(ticks) == 2 * len(CONTENT)
 
 
 def test_a_package_that_vanished_is_named(server: MirrorServer, tmp_path: Path) -> None:
     with pytest.raises(FetchError) as raised:
-        fetch(source("pool/main/libc6_2.36_amd64.deb"), tmp_path / "a", lambda n: None)
+        deb_fetcher(os.environ)(
+            source("pool/main/libc6_2.36_amd64.deb"), tmp_path / "a", lambda n: None
+        )
     (problem,) = raised.value.problems
     assert problem.message == "`libc6_2.36_amd64.deb` is no longer on the Debian mirror"
     assert problem.hint == (
@@ -66,11 +75,11 @@ def test_what_may_pass_is_tried_again(
 
 
 def test_what_stays_broken_is_an_error(server: MirrorServer, tmp_path: Path) -> None:
-    server.faults[f"debian/{PATH}"] = [502] * 3
+    server.faults[f"debian/{PATH}"] = [502] * 5
     with pytest.raises(FetchError) as raised:
         get(server, tmp_path / "a")
     name = PATH.rpartition("/")[2]
-    expected = f"downloading `{name}` from the Debian mirror: the server answered 502"
+    expected = f"downloading `{name}` from the Debian mirror: the server answered `502`"
     assert str(raised.value) == expected
 
 
@@ -98,9 +107,11 @@ def test_a_closed_port_is_an_error_without_the_address(tmp_path: Path) -> None:
         unused.bind(("127.0.0.1", 0))
         mirror = Mirror(f"http://user:secret@127.0.0.1:{unused.getsockname()[1]}/debian")
         with pytest.raises(FetchError) as raised:
-            download(mirror, "pool/a.deb", tmp_path / "a", lambda n: None, limit=9, waits=())
-    expected = "downloading `a.deb` from the Debian mirror: the connection failed (ConnectionError)"
-    assert str(raised.value) == expected
+            download(http(), mirror, "pool/a.deb", tmp_path / "a", lambda n: None, limit=9)
+    assert str(raised.value) == (
+        "downloading `a.deb` from the Debian mirror: "
+        "the server could not be reached, or broke the connection: connection refused"
+    )
 
 
 @pytest.mark.parametrize("name", ["REQUESTS_CA_BUNDLE", "CURL_CA_BUNDLE"])
@@ -111,7 +122,12 @@ def test_certificates_that_are_not_there_are_named(
     monkeypatch.setenv(name, "/missing.pem")
     with pytest.raises(UsageError) as raised:
         download(
-            Mirror("https://127.0.0.1:1/debian"), PATH, tmp_path / "a", lambda n: None, limit=9
+            http(),
+            Mirror("https://127.0.0.1:1/debian"),
+            PATH,
+            tmp_path / "a",
+            lambda n: None,
+            limit=9,
         )
     assert str(raised.value) == f"`{name}` names `/missing.pem`, which is not there"
 
@@ -121,4 +137,5 @@ def test_a_download_can_be_cancelled(server: MirrorServer, tmp_path: Path) -> No
         raise Interrupted("cancelled")
 
     with pytest.raises(Interrupted):
-        download(Mirror(f"{server.url}/debian"), PATH, tmp_path / "a", tick, limit=len(CONTENT))
+        mirror = Mirror(f"{server.url}/debian")
+        download(http(), mirror, PATH, tmp_path / "a", tick, limit=len(CONTENT))

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import os
 import shutil
 import ssl
 import subprocess
@@ -14,6 +15,8 @@ from mfbuild.debian.apt import Mirror, Mirrors
 from mfbuild.debian.index import latest
 from mfbuild.debian.model import LockedDeb
 from mfbuild.errors import FetchError, ResolveError
+from mfbuild.http.client import HttpClient
+from mfbuild.http.trust import Trust
 from mfbuild.oci.types import Platform
 from tests.debs import MirrorServer, Package, deb, serve
 from tests.gpg import Gpg, gnupg
@@ -65,6 +68,10 @@ def archive() -> Iterator[Archive]:
         yield Archive(gpg)
 
 
+def http() -> HttpClient:
+    return HttpClient(Trust(os.environ))
+
+
 def find(
     server: MirrorServer,
     archive: Archive,
@@ -75,7 +82,7 @@ def find(
     known = {
         a: Mirror(f"{server.url}/{a}", (archive.keyring,)) for a in ("debian", "debian-security")
     }
-    return latest(known, suites, packages, architectures).debs
+    return latest(http(), known, suites, packages, architectures).debs
 
 
 def locked(package: Package, archive: str = "debian") -> LockedDeb:
@@ -144,7 +151,7 @@ def test_a_lock_of_images_never_goes_back(
     def lock(package: Package, date: str, *, allow_older: bool = False) -> str:
         server.publish("bookworm", package, fields={"Date": date})
         archive.sign(server)
-        newest = partial(latest, archive.mirrors(server))
+        newest = partial(latest, http(), archive.mirrors(server))
         (path,) = lock_images(
             ["mine"],
             tmp_path,
@@ -228,10 +235,10 @@ def test_https_stands_in_for_a_signature(
     with serve(context) as secure:
         secure.files = server.files
         known = {"debian": Mirror(f"{secure.url}/debian")}
-        with pytest.raises(FetchError, match="the certificate of the Debian mirror cannot be"):
-            latest(known, ("bookworm",), ("libc6",), ("amd64",))
+        with pytest.raises(FetchError, match="the Debian mirror shows a TLS certificate that"):
+            latest(http(), known, ("bookworm",), ("libc6",), ("amd64",))
         monkeypatch.setenv("REQUESTS_CA_BUNDLE", str(certificate))
-        assert latest(known, ("bookworm",), ("libc6",), ("amd64",)).debs == (locked(OLD),)
+        assert latest(http(), known, ("bookworm",), ("libc6",), ("amd64",)).debs == (locked(OLD),)
         secure.redirect = server.url
-        with pytest.raises(FetchError, match="the Debian mirror redirects from https to http"):
-            latest(known, ("bookworm",), ("libc6",), ("amd64",))
+        with pytest.raises(FetchError, match="redirects to an address that is not https"):
+            latest(http(), known, ("bookworm",), ("libc6",), ("amd64",))

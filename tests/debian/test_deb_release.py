@@ -22,6 +22,8 @@ from mfbuild.debian.release import (
     release_files,
 )
 from mfbuild.errors import FetchError
+from mfbuild.http.client import HttpClient
+from mfbuild.http.trust import Trust
 from tests.debs import MirrorServer, deb, serve
 from tests.gpg import PAST, Gpg, gnupg
 
@@ -69,7 +71,9 @@ def read(
     """The release, and what was noted."""
     known = {"debian": Mirror(f"{server.url}/debian", (keys.keyring,), snapshot)}
     notes: list[str] = []
-    return read_release(known, "bookworm", scratch, lambda n: None, notes.append), notes
+    return read_release(
+        HttpClient(Trust({})), known, "bookworm", scratch, lambda n: None, notes.append
+    ), notes
 
 
 def refusal(server: MirrorServer, keys: Keys, scratch: Path) -> str:
@@ -232,7 +236,9 @@ def test_a_keyring_is_needed_over_http(
     unverified = "the index of `bookworm` came over http and its signature cannot be verified: "
     known = {"debian": Mirror(f"{server.url}/debian")}
     with pytest.raises(FetchError, match=f"{unverified}no keyring of Debian is known"):
-        read_release(known, "bookworm", tmp_path, lambda n: None, lambda t: None)
+        read_release(
+            HttpClient(Trust({})), known, "bookworm", tmp_path, lambda n: None, lambda t: None
+        )
     monkeypatch.setenv("PATH", "/nonexistent")
     assert refusal(server, keys, tmp_path) == f"{unverified}gpgv is not installed"
 

@@ -19,11 +19,13 @@ from mfbuild.bases.folder import load_base
 from mfbuild.bases.lock import lock_images
 from mfbuild.bases.model import Base
 from mfbuild.debian.apt import mirrors
-from mfbuild.debian.fetch import fetch
+from mfbuild.debian.fetch import deb_fetcher
 from mfbuild.debian.index import latest
 from mfbuild.debian.model import LockedDeb
 from mfbuild.engine.model import Blob, Digest, Source
 from mfbuild.errors import FetchError, UsageError
+from mfbuild.http.client import HttpClient
+from mfbuild.http.trust import Trust
 from mfbuild.oci.types import ForeignBase, Platform
 from tests.debs import Merged, merge
 from tests.elf import Dynamic, read_dynamic
@@ -87,7 +89,7 @@ def images(downloads: Path, tmp_path_factory: pytest.TempPathFactory) -> dict[st
     except FetchError as error:
         if "no longer on the Debian mirror" not in str(error):
             raise
-        newest = partial(latest, mirrors(os.environ))
+        newest = partial(latest, HttpClient(Trust(os.environ)), mirrors(os.environ))
         lock_images([IMAGE], workspace, platforms, latest=newest, foreign=no_foreign)
         base = load_base(IMAGE, workspace, platforms)
         files = {p.architecture: packages(base, p, downloads) for p in platforms}
@@ -113,7 +115,7 @@ def download(folder: Path, deb: LockedDeb) -> Path:
     if not path.exists() or Digest.of(path.read_bytes()) != digest:
         begun = path.with_name(f"{path.name}.{os.getpid()}")
         source = Source(Blob(digest, deb.size), f"deb:{deb.archive}/{deb.path}")
-        fetch(source, begun, lambda n: None)
+        deb_fetcher(os.environ)(source, begun, lambda n: None)
         assert Digest.of(begun.read_bytes()) == digest
         begun.replace(path)
     return path

@@ -22,7 +22,7 @@ class Place:
     waited: list[float] = field(default_factory=list)
 
     def __post_init__(self) -> None:
-        self.client = Client(self.settings, self._pause, self.seconds)
+        self.client = Client(self.settings, {}, self._pause, self.seconds)
         self.registrations = AdminRegistrations(self.client)
         self.executions = AdminExecutions(self.client)
 

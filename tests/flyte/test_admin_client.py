@@ -41,7 +41,7 @@ def settings(endpoint: str, **changes: Any) -> Settings:
 
 
 def projects(settings: Settings) -> list[str]:
-    return sorted(AdminRegistrations(Client(settings, lambda seconds: None)).projects())
+    return sorted(AdminRegistrations(Client(settings, {}, lambda seconds: None)).projects())
 
 
 def failure(settings: Settings) -> tuple[str, str | None]:
@@ -105,12 +105,12 @@ def test_tls_where_none_is_expected(tmp_path: Path) -> None:
 
 def test_files_of_authorities(tmp_path: Path, nobody: str) -> None:
     with pytest.raises(UsageError) as caught:
-        Client(settings(nobody, insecure=False, ca_cert_file=tmp_path / "gone"))
+        Client(settings(nobody, insecure=False, ca_cert_file=tmp_path / "gone"), {})
     assert str(caught.value) == (
         f"the certificates `{tmp_path / 'gone'}` cannot be read: No such file or directory"
     )
     with pytest.raises(FlyteError, match="shows no certificate: Connection refused"):
-        Client(settings(nobody, insecure=False, insecure_skip_verify=True))
+        Client(settings(nobody, insecure=False, insecure_skip_verify=True), {})
 
 
 def test_a_token_that_is_given(tmp_path: Path) -> None:
@@ -186,7 +186,7 @@ def test_a_command_that_prints_the_token(tmp_path: Path) -> None:
     with running(tmp_path, token=TOKEN) as double:
         command = printing(tmp_path, "secret-old", TOKEN)
         known = settings(double.endpoint, login=COMMAND, command=command)
-        client = Client(known, lambda seconds: None)
+        client = Client(known, {}, lambda seconds: None)
         registrations = AdminRegistrations(client)
         for _ in range(3):
             assert sorted(registrations.projects()) == [PROJECT]
@@ -203,7 +203,7 @@ def test_a_command_that_prints_the_token(tmp_path: Path) -> None:
 def test_many_threads_renew_a_token_once(tmp_path: Path) -> None:
     with running(tmp_path, token=TOKEN) as double:
         command = printing(tmp_path, "secret-old", TOKEN)
-        client = Client(settings(double.endpoint, login=COMMAND, command=command))
+        client = Client(settings(double.endpoint, login=COMMAND, command=command), {})
         registrations = AdminRegistrations(client)
         with ThreadPoolExecutor(8) as pool:
             found = list(pool.map(lambda number: sorted(registrations.projects()), range(40)))
@@ -274,7 +274,7 @@ CALL = """
 import sys
 from mfbuild.flyte.admin.backend import connect
 from mfbuild.flyte.settings import Settings
-backend = connect(Settings({endpoint!r}, "a test", insecure=True))
+backend = connect(Settings({endpoint!r}, "a test", insecure=True), {{}})
 assert list(backend.registrations.projects()) == [{project!r}]
 heavy = ("flytekit", "requests", "yaml", "metaflow", "mfbuild.flyte.compile", "mfbuild.flow.spec")
 print([name for name in heavy if name in sys.modules])
@@ -340,7 +340,7 @@ def test_a_traceback_shows_no_token() -> None:
 from mfbuild.flyte.admin.backend import connect
 from mfbuild.flyte.settings import Settings
 settings = Settings("no-such-host.invalid", "a test", token="secret-" + "token")
-connect(settings).registrations.projects()
+connect(settings, {}).registrations.projects()
 """
     done = run(code)
     last = done.stderr.splitlines()[-1]

@@ -70,7 +70,7 @@ from mfbuild.flyte.admin.backend import connect
 from mfbuild.flyte.settings import find_settings
 
 settings = find_settings(None, os.environ, Path.cwd())
-registrations = connect(settings).registrations
+registrations = connect(settings, os.environ).registrations
 for line in sys.stdin:
     try:
         print(list(registrations.projects()), "flytekit" in sys.modules, flush=True)

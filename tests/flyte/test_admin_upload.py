@@ -100,7 +100,7 @@ def test_a_fault_that_stays(flyte: Place, name: str, reason: str) -> None:
         f"`127.0.0.1`, Flyte's bucket, does not take the file `code.tgz`: {reason}"
     )
     assert flyte.double.calls[PUT] == 5
-    assert len(flyte.waited) == 4
+    assert 3.75 <= sum(flyte.waited) <= 11.25
     flyte.double.faults.always(PUT, None)
     assert upload(flyte) == URL
 
@@ -134,7 +134,7 @@ def test_an_address_that_is_none(flyte: Place) -> None:
         location.signed_url = "ftp://bucket/secret"
 
     flyte.double.faults.add("CreateUploadLocation", lie(change), call=2)
-    with pytest.raises(FlyteError, match=r"`code\.tgz`: InvalidSchema") as e:
+    with pytest.raises(FlyteError, match=r"`code\.tgz`: it cannot be asked: InvalidSchema") as e:
         upload(flyte)
     assert "secret" not in str(e.value)
 

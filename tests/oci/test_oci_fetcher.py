@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import json
+import os
 import subprocess
 from pathlib import Path
 
@@ -20,6 +21,11 @@ from mfbuild.oci.types import IMAGE_INDEX, REF_NAME, Descriptor
 from tests.layouts import BOTH, Store, layer, store_image
 from tests.registry import PASSWORD, USER, docker_registry
 
+
+def known(host: str) -> Registry:
+    return Registry(host, os.environ)
+
+
 DATA = bytes(range(256)) * 12_000
 BLOB = Blob(Digest.of(DATA), len(DATA))
 
@@ -28,15 +34,15 @@ def test_blobs_of_a_layout_are_fetched(tmp_path: Path) -> None:
     directory = write_layout(tmp_path / "lay out@x", image_index([]), {BLOB.digest: DATA})
     source = Source(BLOB, f"oci:oci:{directory}@{BLOB.digest}")
     ticks: list[int] = []
-    OciFetcher()(source, tmp_path / "x", ticks.append)
+    OciFetcher(known)(source, tmp_path / "x", ticks.append)
     assert (tmp_path / "x").read_bytes() == DATA
     assert sum(ticks) == len(DATA)
     (directory / "blobs" / "sha256" / BLOB.digest.hex).unlink()
     with pytest.raises(FetchError, match="does not have"):
-        OciFetcher()(source, tmp_path / "y", ticks.append)
+        OciFetcher(known)(source, tmp_path / "y", ticks.append)
     (directory / "blobs" / "sha256" / BLOB.digest.hex).write_bytes(DATA[1:])
     with pytest.raises(FetchError, match="has changed"):
-        OciFetcher()(source, tmp_path / "z", ticks.append)
+        OciFetcher(known)(source, tmp_path / "z", ticks.append)
 
 
 @pytest.mark.tools
@@ -56,18 +62,18 @@ def test_a_real_registry(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, login:
         subprocess.run(
             [*copy, "--authfile", str(tmp_path / "config.json"), source, target], check=True
         )
-        repository = Repository(Registry(host), "team/base")
+        repository = Repository(known(host), "team/base")
         assert repository.manifest(index.digest) == store.blobs[index.digest].read_bytes()
         for digest in image.manifests.values():
             assert repository.manifest(digest) == store.blobs[digest].read_bytes()
         made = layer({"etc/arch": b"linux/amd64"}).data
         blob = Blob(Digest.of(made), len(made))
         reference = Reference(f"{host}/team/base", None, blob.digest)
-        OciFetcher()(Source(blob, f"oci:{reference}"), tmp_path / "x", lambda n: None)
+        OciFetcher(known)(Source(blob, f"oci:{reference}"), tmp_path / "x", lambda n: None)
         assert (tmp_path / "x").read_bytes() == made
         with pytest.raises(FetchError, match="does not have"):
             repository.blob(Digest.of(b"nothing"))
         if login:
-            stranger = Repository(Registry(host, lambda host: None), "team/base")
+            stranger = Repository(Registry(host, {}, lambda host: None), "team/base")
             with pytest.raises(FetchError, match="refuses access"):
                 stranger.manifest(index.digest)

@@ -12,7 +12,7 @@ import pytest
 from mfbuild.engine.model import Digest
 from mfbuild.errors import BundleError, FetchError, UsageError
 from mfbuild.oci.archive import host_platform
-from mfbuild.oci.foreign import describe_foreign, resolve_foreign
+from mfbuild.oci.foreign import describe_foreign, foreign_resolver, resolve_foreign
 from mfbuild.oci.image import image_index
 from mfbuild.oci.layout import write_layout
 from mfbuild.oci.types import IMAGE_INDEX, LAYER_GZIP, REF_NAME, Descriptor, ForeignBase, Platform
@@ -230,7 +230,7 @@ def check_base(base: ForeignBase, repository: str, platform: Platform) -> None:
 
 def test_a_base_in_a_layout(tmp_path: Path) -> None:
     directory, digest = stored(tmp_path)
-    found = resolve_foreign(f"oci:{directory}@{digest}", BOTH)
+    found = foreign_resolver({})(f"oci:{directory}@{digest}", BOTH)
     for platform in BOTH:
         check_base(found[platform], f"oci:{directory}", platform)
 
@@ -238,7 +238,7 @@ def test_a_base_in_a_layout(tmp_path: Path) -> None:
 def test_a_layout_that_is_not_there(tmp_path: Path) -> None:
     reference = f"oci:{tmp_path / 'nowhere'}@{Digest.of(b'')}"
     with pytest.raises(BundleError, match="is not an OCI image layout: No such file"):
-        resolve_foreign(reference, BOTH)
+        foreign_resolver({})(reference, BOTH)
 
 
 @pytest.mark.tools
@@ -247,11 +247,11 @@ def test_a_base_in_a_real_registry(tmp_path: Path) -> None:
     with docker_registry(tmp_path / "registry") as host:
         copy = ["skopeo", "copy", "-q", "--dest-tls-verify=false", f"oci:{directory}:base"]
         subprocess.run([*copy, "--all", f"docker://{host}/ml/base:1"], check=True)
-        found = resolve_foreign(f"{host}/ml/base@{digest}", BOTH)
+        found = foreign_resolver({})(f"{host}/ml/base@{digest}", BOTH)
         for platform in BOTH:
             check_base(found[platform], f"{host}/ml/base", platform)
         with pytest.raises(FetchError, match="does not have"):
-            resolve_foreign(f"{host}/ml/other@{digest}", BOTH)
+            foreign_resolver({})(f"{host}/ml/other@{digest}", BOTH)
 
         # skopeo converts to docker's schema 2, whose manifest has another digest.
         subprocess.run([*copy, "--format=v2s2", f"docker://{host}/ml/base:2"], check=True)
@@ -260,5 +260,5 @@ def test_a_base_in_a_real_registry(tmp_path: Path) -> None:
         converted = json.loads(answer.stdout)["Digest"]
         assert converted != str(digest)
         ours = host_platform()
-        docker = resolve_foreign(f"{host}/ml/base@{converted}", [ours])
+        docker = foreign_resolver({})(f"{host}/ml/base@{converted}", [ours])
         check_base(docker[ours], f"{host}/ml/base", ours)

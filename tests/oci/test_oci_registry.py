@@ -37,7 +37,7 @@ class Client:
     def __init__(self, server: Scripted, credentials: Credentials | None = None) -> None:
         self.server = server
         self.waited: list[float] = []
-        registry = Registry(server.host, lambda host: credentials, self.waited.append)
+        registry = Registry(server.host, {}, lambda host: credentials, self.waited.append)
         self.repository = Repository(registry, "team/repo")
 
     def download(self, path: Path, blob: Blob = BLOB) -> bytes:
@@ -227,7 +227,7 @@ def test_a_redirect_on_the_same_host_keeps_them(tmp_path: Path) -> None:
     ("location", "message"),
     [
         ("ftp://other.example.com/x", "`HOST` redirects to an address that is not https"),
-        ("/again", "`HOST` redirects more than 5 times"),
+        ("/again", "`HOST` redirects more than 10 times"),
     ],
 )
 def test_redirects_that_are_not_followed(tmp_path: Path, location: str, message: str) -> None:
@@ -308,7 +308,7 @@ REFUSALS: list[tuple[Script, str]] = [
     ),
     (
         lambda r: Answer(503) if r.path.startswith("/token") else tokens(r),
-        f"`HOST{PATH}`: the registry has a token server that is busy, 5 times",
+        f"`HOST{PATH}`: the registry has a token server that answered `503`, 5 times",
     ),
     (
         lambda r: Answer(
@@ -344,7 +344,7 @@ def test_other_hosts_are_spoken_to_by_tls_alone(
             monkeypatch.setenv(name, f"http://{proxy.host}")
         monkeypatch.delenv("no_proxy", raising=False)
         monkeypatch.delenv("NO_PROXY", raising=False)
-        registry = Registry("registry.example.com", lambda host: None, lambda seconds: None)
+        registry = Registry("registry.example.com", {}, lambda host: None, lambda seconds: None)
         with pytest.raises(FetchError, match="could not be reached"):
             Repository(registry, "team/repo").manifest(BLOB.digest)
         with client(blobs) as found:

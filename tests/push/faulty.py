@@ -118,7 +118,7 @@ class Faulty:
         """The place as `place_of` makes it, whose clients hardly wait before they try again."""
         command = ("cat", str(self.tokens))
         settings = Settings(self.double.endpoint, "a test", True, login=COMMAND, command=command)
-        client = Client(settings, self._pause, seconds)
+        client = Client(settings, {}, self._pause, seconds)
         backend = AdminBackend("flyte", client)
         registry, reporter = self.domains[domain]["registry"], PlainReporter(StringIO())
         bundles = InRegistry(registry, 2, reporter, self._open)
@@ -210,7 +210,7 @@ class Faulty:
         time.sleep(0.01)  # gRPC connects meanwhile
 
     def _open(self, host: str) -> Registry:
-        return Registry(host, lambda host: Credentials(USER, PASSWORD), self.waited.append)
+        return Registry(host, {}, lambda host: Credentials(USER, PASSWORD), self.waited.append)
 
     @property
     def _tables(self) -> tuple[Table, ...]:

@@ -177,11 +177,11 @@ def test_the_keyring_gives_the_password_of_a_user(tmp_path: Path) -> None:
 def test_the_certificates_of_the_machine_are_honoured(tmp_path: Path) -> None:
     bundle = tmp_path / "ca.pem"
     bundle.touch()
-    assert read(tmp_path, SSL_CERT_FILE=str(bundle)).ca_bundle() == str(bundle)
-    assert read(tmp_path, PIP_CERT=str(bundle)).ca_bundle() == str(bundle)
+    assert read(tmp_path, SSL_CERT_FILE=str(bundle)).trust().verify() == str(bundle)
+    assert read(tmp_path, PIP_CERT=str(bundle)).trust().verify() == str(bundle)
     both = read(tmp_path, REQUESTS_CA_BUNDLE=str(bundle), SSL_CERT_FILE="/missing.pem")
-    assert both.ca_bundle() == str(bundle)
-    assert read(tmp_path, SSL_CERT_FILE="/missing.pem").ca_bundle() is None
+    assert both.trust().verify() == str(bundle)
+    assert read(tmp_path, SSL_CERT_FILE="/missing.pem").trust().verify() is True
 
 
 def test_settings_do_not_show_credentials(tmp_path: Path) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from functools import cached_property
 from typing import TYPE_CHECKING
 
@@ -29,10 +30,10 @@ class AdminBackend:
         return AdminExecutions(self._client)
 
 
-def connect(settings: Settings) -> AdminBackend:
+def connect(settings: Settings, environ: Mapping[str, str]) -> AdminBackend:
     """The Flyte that `settings` name; the first call connects. It may be shared between threads.
 
     UsageError where the file of its authorities cannot be read; FlyteError where a server that
     is not to be verified shows no certificate.
     """
-    return AdminBackend(settings.endpoint, Client(settings))
+    return AdminBackend(settings.endpoint, Client(settings, environ))

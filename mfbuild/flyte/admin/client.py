@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-import random
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
 import grpc
@@ -17,8 +16,10 @@ from mfbuild.files import words_of
 from mfbuild.flyte.admin.authorization import Authorization, Metadata
 from mfbuild.flyte.admin.failures import CallFailure, Refusal
 from mfbuild.flyte.settings import Settings
+from mfbuild.http.client import HttpClient
+from mfbuild.http.retry import Passing, persist
+from mfbuild.http.trust import Trust
 
-ATTEMPTS = 5
 SECONDS = 30.0
 """How long one attempt may take, if it is not said otherwise."""
 
@@ -45,20 +46,32 @@ OPTIONS = (
 Method = Callable[..., Any]
 
 
-class Client:
-    """The services of one Flyte, to be shared between threads.
+class _Unanswered(Passing):
+    """A call that failed, and may do better."""
 
-    UsageError where the authorities' file cannot be read, FlyteError where a server whose
-    certificate is not to be verified does not show one.
+    def __init__(self, failure: CallFailure) -> None:
+        super().__init__(failure.words)
+        self.failure = failure
+
+
+class Client:
+    """The services of one Flyte, to be shared between threads; `http` is for its bucket.
+
+    `environ` names the authorities that are trusted where `settings` do not. UsageError where the
+    authorities' file cannot be read, FlyteError where a server whose certificate is not to be
+    verified does not show one.
     """
 
     def __init__(
         self,
         settings: Settings,
+        environ: Mapping[str, str],
         sleep: Callable[[float], None] = time.sleep,
         seconds: float = SECONDS,
     ) -> None:
         self.settings = settings
+        file, anybody = settings.ca_cert_file, settings.insecure_skip_verify
+        self.http = HttpClient(Trust(environ, file=file, anybody=anybody), sleep)
         self._sleep = sleep
         self._seconds = seconds
         channel = _channel(settings)
@@ -86,21 +99,18 @@ class Client:
 
     def _send(self, method: Method, request: Any, doing: str, metadata: Metadata) -> Any:
         """The answer to `request`, sent until it is not worth it any more."""
-        attempt, began = 1, time.monotonic()
-        while True:
+
+        def attempt() -> Any:
             try:
                 return method(request, timeout=self._seconds, metadata=metadata)
             except grpc.RpcError as error:
                 failure = CallFailure.of(error)
-            late = time.monotonic() - began > PATIENCE
-            if not failure.may_pass or attempt == ATTEMPTS or late:
-                raise failure.error(self.settings, doing)
-            self.pause(attempt)
-            attempt += 1
+            raise _Unanswered(failure) if failure.may_pass else failure.error(self.settings, doing)
 
-    def pause(self, attempt: int) -> None:
-        """Wait before what has failed `attempt` times is tried again."""
-        self._sleep(0.25 * 2**attempt * random.uniform(0.5, 1.5))
+        try:
+            return persist(attempt, lambda n: None, self._sleep, PATIENCE)
+        except _Unanswered as unanswered:
+            raise unanswered.failure.error(self.settings, doing) from None
 
     def pages(self, method: Method, request: Any, field: str, doing: str) -> Iterator[Any]:
         """What is in `field` of every page of a list."""

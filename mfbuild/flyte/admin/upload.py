@@ -4,11 +4,8 @@ from __future__ import annotations
 
 import base64
 import hashlib
-import os
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass
-from typing import TypeVar
 from urllib.parse import urlsplit
 
 from flyteidl.service.dataproxy_pb2 import (
@@ -17,20 +14,14 @@ from flyteidl.service.dataproxy_pb2 import (
 )
 
 from mfbuild.errors import FlyteError
-from mfbuild.flyte.admin.client import ATTEMPTS, Client
+from mfbuild.flyte.admin.client import Client
 from mfbuild.flyte.admin.failures import Refusal
-from mfbuild.flyte.settings import Settings
-from mfbuild.oci.access import ca_bundle
+from mfbuild.http.client import StatusError
+from mfbuild.http.retry import Passing
 
-T = TypeVar("T")
+EXPIRED = 403
+"""What a bucket answers to an address that was signed too long ago; a new one may do."""
 
-PASSING = (403, 408, 425, 429, 500, 502, 503, 504)
-"""Answers of a bucket after which a new address may do; an expired one is answered with 403."""
-
-TIMEOUT = (15.0, 120.0)
-"""Seconds to connect, and to wait while nothing moves."""
-
-_LOCAL = ("localhost", "127.0.0.1", "::1")
 _EXISTS = re.compile(r"already exists at location \[([^\]\s]+)\]")
 _URL = re.compile(r"[a-z][a-z0-9+.-]*://[^\s#\x00-\x1f\x7f]+")
 """What is inside a bucket; without a fragment, which is the digest's place."""
@@ -55,21 +46,18 @@ def upload(client: Client, project: str, domain: str, name: str, data: bytes) ->
     if isinstance(location, str):
         return location
     request.content_md5 = hashlib.md5(data, usedforsecurity=False).digest()
-    attempt = 1
-    while True:
+
+    def attempt() -> str:
         location = _locate(client, request)
-        if isinstance(location, str):
-            return location
-        headers = _headers(location, request.content_md5)
-        failure = _put(location.signed_url, headers, data, client.settings)
-        if failure is None:
+        if not isinstance(location, str):
+            _put(client, location, request.content_md5, name, data)
             return str(location.native_url)
-        if failure.is_final or attempt == ATTEMPTS:
-            host = _host(location.signed_url)
-            bucket = f"`{host}`, Flyte's bucket," if host else "Flyte's bucket"
-            raise FlyteError(f"{bucket} does not take the file `{name}`: {failure.reason}")
-        client.pause(attempt)
-        attempt += 1
+        return location
+
+    try:
+        return client.http.persist(attempt, lambda n: None)
+    except Passing as failure:
+        raise FlyteError(failure.reason) from None
 
 
 def _locate(
@@ -101,49 +89,32 @@ def _headers(location: CreateUploadLocationResponse, md5: bytes) -> Mapping[str,
     return headers | {"content-md5": base64.b64encode(md5).decode()}
 
 
-@dataclass(frozen=True, slots=True)
-class _Failure:
-    reason: str
-    is_final: bool = False
+def _put(
+    client: Client, location: CreateUploadLocationResponse, md5: bytes, name: str, data: bytes
+) -> None:
+    """Send a file; FlyteError, or Passing with its message. Neither shows the address, a secret."""
+    from mfbuild.http.session import RequestError
 
-
-def _put(url: str, headers: Mapping[str, str], data: bytes, settings: Settings) -> _Failure | None:
-    """Send a file. The address is secret, and the text of an exception would show it."""
-    import requests
-    import urllib3
-
-    verify: bool | str | None = str(settings.ca_cert_file) if settings.ca_cert_file else None
-    if verify is None and url.startswith("https:"):
-        verify = ca_bundle(os.environ)
-    if settings.insecure_skip_verify:
-        urllib3.disable_warnings(urllib3.exceptions.InsecureRequestWarning)
-        verify = False
-    local = _host(url) in _LOCAL
+    url, headers = location.signed_url, _headers(location, md5)
+    host = _host(url)
+    bucket = f"`{host}`, Flyte's bucket," if host else "Flyte's bucket"
+    failed = f"{bucket} does not take the file `{name}`: "
     try:
-        response = requests.put(
-            url,
-            data=data,
-            headers=headers,
-            timeout=TIMEOUT,
-            allow_redirects=False,
-            auth=_as_it_is,
-            proxies={"no_proxy": ",".join(_LOCAL)} if local else None,
-            verify=verify,
-        )
-    except requests.exceptions.SSLError:
-        return _Failure("its TLS certificate is not accepted", is_final=True)
-    except requests.Timeout:
-        return _Failure("it did not answer in time")
-    except requests.ConnectionError:
-        return _Failure("it could not be reached, or broke the connection")
-    except (requests.RequestException, ValueError) as error:
-        # Addresses and headers that cannot be sent; not all of them are checked by requests.
-        return _Failure(type(error).__name__, is_final=True)
-    if response.status_code in (200, 201):
-        return None
-    code = _S3_CODE.search(response.content[:4096])
-    reason = f"`{response.status_code}`{f' {code[1].decode()}' if code else ''}"
-    return _Failure(reason, is_final=response.status_code not in PASSING)
+        client.http.open("PUT", url, headers=headers, body=data, follow=False).close()
+    except StatusError as error:
+        kind = Passing if error.status == EXPIRED else FlyteError
+        raise kind(f"{failed}{_said(error)}") from None
+    except RequestError as error:
+        raise FlyteError(f"{failed}it {error.reason}", hint=error.hint) from None
+    except Passing as failure:
+        answer = failure.__cause__
+        reason = _said(answer) if isinstance(answer, StatusError) else f"it {failure.reason}"
+        raise Passing(f"{failed}{reason}", failure.after) from None
+
+
+def _said(error: StatusError) -> str:
+    code = _S3_CODE.search(error.body)
+    return f"`{error.status}`{f' {code[1].decode()}' if code else ''}"
 
 
 def _host(url: str) -> str | None:
@@ -151,8 +122,3 @@ def _host(url: str) -> str | None:
         return urlsplit(url).hostname
     except ValueError:
         return None
-
-
-def _as_it_is(request: T) -> T:
-    """Keeps requests from adding a password of ~/.netrc to a signed address."""
-    return request
