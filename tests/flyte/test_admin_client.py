@@ -107,9 +107,9 @@ def test_files_of_authorities(tmp_path: Path, nobody: str) -> None:
     with pytest.raises(UsageError) as caught:
         Client(settings(nobody, insecure=False, ca_cert_file=tmp_path / "gone"), {})
     assert str(caught.value) == (
-        f"the certificates `{tmp_path / 'gone'}` cannot be read: No such file or directory"
+        f"the certificates `{tmp_path / 'gone'}` cannot be read: no such file or directory"
     )
-    with pytest.raises(FlyteError, match="shows no certificate: Connection refused"):
+    with pytest.raises(FlyteError, match="shows no certificate: connection refused"):
         Client(settings(nobody, insecure=False, insecure_skip_verify=True), {})
 
 
@@ -232,7 +232,7 @@ def test_a_command_that_fails(
 
 def test_a_command_that_is_not_there(nobody: str) -> None:
     message, _ = failure(settings(nobody, login=COMMAND, command=("no-such-command", "secret")))
-    assert message == "`no-such-command`, which prints the token, failed: No such file or directory"
+    assert message == "`no-such-command`, which prints the token, failed: no such file or directory"
 
 
 def test_a_proxy_before_flyte(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -237,7 +237,7 @@ def test_a_base_in_a_layout(tmp_path: Path) -> None:
 
 def test_a_layout_that_is_not_there(tmp_path: Path) -> None:
     reference = f"oci:{tmp_path / 'nowhere'}@{Digest.of(b'')}"
-    with pytest.raises(BundleError, match="is not an OCI image layout: No such file"):
+    with pytest.raises(BundleError, match="is not an OCI image layout: no such file"):
         foreign_resolver({})(reference, BOTH)
 
 
