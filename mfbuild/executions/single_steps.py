@@ -55,7 +55,7 @@ def push_tasks(
     resolved = resolved_of(bundle, deployment, embedded=target.embedded)
     target.bundles.put(bundle, repository_of(manifest, deployment.domain))
     code = bundle.read(manifest.code)
-    url = registrations.upload(deployment.project, deployment.domain, f"{CODE}.tar.gz", code)
+    url = registrations.upload(deployment.project, deployment.domain, "code.tar.gz", code)
     wanted = {step: resolved.tasks[step] for step in steps}
     register_tasks(registrations, [(t.id, TaskSpec(template=t)) for t in wanted.values()])
     ids = {step: task.id for step, task in wanted.items()}

@@ -14,11 +14,12 @@ from mfbuild.errors import FlyteError
 from mfbuild.flow.spec import ParameterSpec
 from mfbuild.flyte.backend import Execution, ExecutionId, Executions, LaunchPlan, TaskRun
 from mfbuild.flyte.literals import literal
-from mfbuild.flyte.names import RUN, input_name
+from mfbuild.flyte.names import RUN
 from mfbuild.flyte.parameters import parameters_of
 from mfbuild.local.parameters import parameter_values
 from mfbuild.local.record.state import new_name
 from mfbuild.push.target import PushTarget
+from mfbuild.runtime.inputs import input_name
 
 _POLL = 1.0
 _SLOWEST = 10.0

@@ -4,11 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
-CODE, PLAN, RUN, PERSON = "code", "plan", "run", "person"
+from mfbuild.runtime.inputs import PREFIX
+
+CODE, PLAN, RUN, PERSON = (f"{PREFIX}{name}" for name in ("code", "plan", "run", "person"))
 TRAVELLING = (CODE, PLAN, RUN, PERSON)
 """The inputs of every task, in the order of the command line."""
 
-PATH, SPLIT, COUNT, ITERATION = "path", "split", "count", "iteration"
+PATH, SPLIT, COUNT, ITERATION = (
+    f"{PREFIX}{name}" for name in ("path", "split", "count", "iteration")
+)
 PLACED = (PATH, SPLIT, COUNT, ITERATION)
 """The inputs that a step has by its place in the graph, in the order of the command line."""
 
@@ -18,7 +22,8 @@ START, END = "start-node", "end-node"
 LONGEST_NAME = 255
 """flyteidl2 allows no longer ones, and flyteadmin's tables none that are much longer."""
 
-SPLITS, CHOICE = "splits", "choice"
+SPLITS, CHOICE, SIZE = "splits", "choice", "count"
+"""The outputs of tasks; SIZE is how many splits a foreach has made."""
 
 ALLOWED_RETRIES = 5
 """Metaflow ends an attempt whose number is MAX_ATTEMPTS (6) or above."""
@@ -47,8 +52,3 @@ def free_id(wanted: str, taken: Iterable[str]) -> str:
     while any(name == wanted or name.startswith(f"{wanted}-") for name in known):
         wanted += "-"
     return wanted
-
-
-def input_name(parameter: str) -> str:
-    """The input that carries a Parameter: Flyte's compiler takes letters, digits and `_` only."""
-    return parameter.replace("-", "_")

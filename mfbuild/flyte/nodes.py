@@ -23,7 +23,7 @@ from google.protobuf.duration_pb2 import Duration
 
 from mfbuild.flow.spec import StepSpec
 from mfbuild.flyte.literals import constant, promise
-from mfbuild.flyte.names import CHOICE, COUNT, ITERATION, SPLIT, SPLITS, node_id, task_name
+from mfbuild.flyte.names import CHOICE, COUNT, ITERATION, SIZE, SPLIT, SPLITS, node_id, task_name
 from mfbuild.flyte.tasks import retries, retry_delay
 from mfbuild.flyte.templates import inner_nodes
 
@@ -40,8 +40,8 @@ def task_node(
     counted: str | None = None,
     timed: bool = True,
 ) -> Node:
-    """The node of a step. `inputs` are bound to the workflow's of the same names, but `iteration`
-    to 0, and `count` to the output of the node `counted`. A step that starts others is not
+    """The node of a step. `inputs` are bound to the workflow's of the same names, but ITERATION
+    to 0, and COUNT to the output of the node `counted`. A step that starts others is not
     `timed`: its deadline would be theirs."""
     return Node(
         id=node_id(step.name),
@@ -141,7 +141,7 @@ def _binding(name: str, counted: str | None = None) -> Binding:
     if name == ITERATION:
         return constant(ITERATION, 0)
     if name == COUNT and counted:
-        return promise(COUNT, counted, COUNT)
+        return promise(COUNT, counted, SIZE)
     return promise(name, "", name)
 
 

@@ -14,7 +14,8 @@ from google.protobuf.json_format import MessageToDict
 from mfbuild.engine.model import canonical
 from mfbuild.flow.spec import FlowSpec, ParameterSpec
 from mfbuild.flyte.literals import BOOLEAN, FLOAT, INTEGER, STRING, literal, none, optional
-from mfbuild.flyte.names import RUN, input_name
+from mfbuild.flyte.names import RUN
+from mfbuild.runtime.inputs import input_name
 
 _ANNOTATION = "metaflow"
 _TYPES = {"int": INTEGER, "float": FLOAT, "bool": BOOLEAN}

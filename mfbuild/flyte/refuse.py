@@ -10,9 +10,10 @@ from mfbuild.errors import Problem
 from mfbuild.flow.spec import FlowSpec, ParameterSpec, StepSpec
 from mfbuild.flyte.cron import flyte_cron
 from mfbuild.flyte.graph import arms, graph_of, overlap
-from mfbuild.flyte.names import ALLOWED_RETRIES, LONGEST_NAME, TRAVELLING, input_name, task_name
+from mfbuild.flyte.names import ALLOWED_RETRIES, LONGEST_NAME, task_name
 from mfbuild.flyte.quantities import is_quantity
 from mfbuild.flyte.secrets import flyte_secrets
+from mfbuild.runtime.inputs import input_name
 
 _FLOW_DECORATORS = {
     "trigger": "start an execution from where the event is",
@@ -25,7 +26,6 @@ _KUBERNETES = {
 }
 _LABEL = re.compile(r"([A-Za-z0-9]([-A-Za-z0-9_.]{0,61}[A-Za-z0-9])?)?\Z")
 _DOMAIN = re.compile(r"[a-z0-9]([-a-z0-9]*[a-z0-9])?(\.[a-z0-9]([-a-z0-9]*[a-z0-9])?)*\Z")
-_PARAMETER = re.compile(r"[A-Za-z_][A-Za-z0-9_-]*\Z")
 _INTEGERS = range(-(2**63), 2**63)
 
 
@@ -95,13 +95,7 @@ def _of_parameters(spec: FlowSpec) -> Iterator[Problem]:
     for parameter in spec.parameters:
         shown = f"parameter `{parameter.name}`"
         name = input_name(parameter.name)
-        if not _PARAMETER.match(parameter.name):
-            yield _unsupported(
-                shown, where, "Flyte's inputs are named with letters, digits, `-` and `_`"
-            )
-        elif name in TRAVELLING:
-            yield _unsupported(shown, where, "every task has an input of this name: rename it")
-        elif name in seen:
+        if name in seen:
             yield Problem(f"{shown} and `{seen[name]}` are the same input `{name}`", where)
         elif _is_too_large(parameter):
             yield Problem(f"the default of {shown} does not fit into 64 bits", where)

@@ -30,6 +30,7 @@ from mfbuild.flyte.names import (
     ITERATION,
     PATH,
     PLACED,
+    SIZE,
     SPLIT,
     SPLITS,
     TRAVELLING,
@@ -40,6 +41,7 @@ from mfbuild.flyte.pods import container_fields, pod_environment, pod_fields
 from mfbuild.flyte.quantities import GPU, devices, is_guaranteed, mebibytes, requests
 from mfbuild.flyte.secrets import flyte_secrets
 from mfbuild.flyte.templates import to_pod
+from mfbuild.runtime.inputs import PREFIX
 
 COMMAND = ("/opt/venv/bin/python", "-m", "mfbuild_runtime")
 RUNTIME_VERSION = "1"
@@ -110,7 +112,7 @@ def step_outputs(graph: FlowGraph, step: StepSpec) -> dict[str, LiteralType]:
         return {CHOICE: STRING}
     if step.type != "foreach":
         return {}
-    return {COUNT: INTEGER, SPLITS: INTEGERS} if step.name in graph.flat else {COUNT: INTEGER}
+    return {SIZE: INTEGER, SPLITS: INTEGERS} if step.name in graph.flat else {SIZE: INTEGER}
 
 
 def retries(step: StepSpec) -> int:
@@ -135,7 +137,7 @@ def _arguments(spec: FlowSpec, step: StepSpec, inputs: Mapping[str, LiteralType]
     given = [name for name in (*TRAVELLING, *PLACED) if name in inputs]
     words = [step.name]
     for name in given:
-        words += [f"--{name}", "{{.inputs." + name + "}}"]
+        words += [f"--{name.removeprefix(PREFIX)}", "{{.inputs." + name + "}}"]
     words += ["--output", "{{.outputPrefix}}"]
     if step.name == spec.start:
         words += ["--input", "{{.input}}"]

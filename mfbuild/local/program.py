@@ -15,7 +15,7 @@ from mfbuild.errors import BundleError
 from mfbuild.files import write_atomically
 from mfbuild.flow.spec import FlowSpec
 from mfbuild.flyte.literals import literal
-from mfbuild.flyte.names import CODE, PLAN, input_name
+from mfbuild.flyte.names import CODE, PLAN
 from mfbuild.flyte.resolve import Resolved, Site, resolve
 from mfbuild.flyte.templates import Compiled, address
 from mfbuild.local.parameters import Value
@@ -23,6 +23,7 @@ from mfbuild.local.record.state import HERE
 from mfbuild.local.run_source import RunSource, keep_file
 from mfbuild.local.workflow.model import Closure, Library, Values
 from mfbuild.oci.layout import Extent
+from mfbuild.runtime.inputs import input_name
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,8 +50,8 @@ def program_of(
     site = Site(HERE, HERE, images, environment={}, prefix=prefix)
     resolved = resolve(Compiled.decode(packaged.templates), site, version=packaged.version)
     addresses = {
-        CODE: lay(packaged.code, packaged.code_digest, folder / CODE),
-        PLAN: _lay_plan(resolved, folder / PLAN),
+        CODE: lay(packaged.code, packaged.code_digest, folder / "code"),
+        PLAN: _lay_plan(resolved, folder / "plan"),
     }
     values = {input_name(name): literal(value) for name, value in given.items()}
     tasks = resolved.tasks.values()

@@ -7,6 +7,7 @@ from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 
 from mfbuild.flow.spec import StepSpec
+from mfbuild.flyte.names import ITERATION, PATH, SPLIT
 from mfbuild.local.workflow.model import Attempt, AttemptFailure
 from mfbuild.report import PlainReporter
 
@@ -18,9 +19,9 @@ def step_of(task: str) -> str:
 
 def position_of(attempt: Attempt) -> str:
     """Where in its foreaches an attempt stands, outermost first: `0/3`, "" outside."""
-    path = attempt.values.get("path")
+    path = attempt.values.get(PATH)
     parts = [path.scalar.primitive.string_value] if path else []
-    if split := attempt.values.get("split"):
+    if split := attempt.values.get(SPLIT):
         parts.append(str(split.scalar.primitive.integer))
     return "/".join(part for part in parts if part)
 
@@ -28,7 +29,7 @@ def position_of(attempt: Attempt) -> str:
 def label_of(attempt: Attempt) -> str:
     """What people call an attempt: its step, its position, and which iteration it is of a loop."""
     words = [step_of(attempt.task.id.name), position_of(attempt)]
-    iteration = attempt.values.get("iteration")
+    iteration = attempt.values.get(ITERATION)
     if iteration and iteration.scalar.primitive.integer:
         words.append(f"#{iteration.scalar.primitive.integer}")
     return " ".join(word for word in words if word)

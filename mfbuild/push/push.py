@@ -103,8 +103,8 @@ def addressed(
 
     plan = _plan(resolved)
     return resolved.with_addresses(
-        code=address_of(f"{CODE}.tar.gz", bundle.read(bundle.manifest.code)),
-        plan=address_of(f"{PLAN}.json", plan) if plan else "",
+        code=address_of("code.tar.gz", bundle.read(bundle.manifest.code)),
+        plan=address_of("plan.json", plan) if plan else "",
         person=deployment.person(),
     )
 

@@ -19,6 +19,7 @@ from mfbuild.flyte.compare import differences
 from mfbuild.flyte.names import CODE, PERSON, PLAN
 from mfbuild.http.parallel import for_each
 from mfbuild.push.entities import Entities
+from mfbuild.runtime.inputs import PREFIX
 
 if TYPE_CHECKING:
     from mfbuild.http.parallel import Tick
@@ -87,11 +88,11 @@ def accept(wanted: LaunchPlanSpec, found: LaunchPlan) -> tuple[str, ...]:
     there.CopyFrom(found.spec)
     problems, notes = [], []
     for name in (CODE, PLAN):
-        own, other = fixed(wanted, name), fixed(found.spec, name)
+        what, own, other = name.removeprefix(PREFIX), fixed(wanted, name), fixed(found.spec, name)
         if own.partition("#")[2] != other.partition("#")[2]:
-            problems.append(f"`{name}` is another one: `{other}`, not `{own}`")
+            problems.append(f"`{what}` is another one: `{other}`, not `{own}`")
         elif own != other:
-            notes.append(f"{describe(found.id)} has its {name} at {other.partition('#')[0]}")
+            notes.append(f"{describe(found.id)} has its {what} at {other.partition('#')[0]}")
     if fixed(wanted, PERSON) != fixed(found.spec, PERSON):
         notes.append(f"{describe(found.id)} was registered as {canonical(person(found.spec))}")
     for spec in (here, there):

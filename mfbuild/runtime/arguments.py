@@ -6,6 +6,7 @@ import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, fields
 
+from .inputs import PREFIX
 from .run import Run
 
 
@@ -42,7 +43,8 @@ class Arguments:
 
     `code` and `plan` are `<url>#sha256=<hex>`, `output` is the prefix of the task's outputs and
     `input` the address of its inputs, "" for a step that reads none. `path` has the own split.
-    `inputs` are the task's inputs as they came. `max_futures` is the most bytes of futures.pb.
+    `inputs` are the task's inputs as they came, by their names on the wire. `max_futures` is the
+    most bytes of futures.pb.
     Where the run says where the task stands in it, the position is the run's, and not Flyte's.
     """
 
@@ -118,7 +120,7 @@ def _position(run: Run, given: Mapping[str, str]) -> _Position:
 def _inputs(options: Mapping[str, str]) -> dict[str, str | int]:
     """The inputs as they came; of a task that was started alone, `split` is a list."""
     return {
-        name: int(text) if name in _INTEGERS and text[:1] != "[" else text
+        f"{PREFIX}{name}": int(text) if name in _INTEGERS and text[:1] != "[" else text
         for name in _INPUTS
         if (text := options.get(f"--{name}")) is not None
     }

@@ -18,6 +18,7 @@ from .arguments import Arguments
 from .code import Code
 from .errors import Failure, NonRecoverable
 from .ids import PARAMETERS, parameters_id, pathspec, task_id
+from .inputs import input_name
 from .logs import LogDestination
 from .outcome import check_transition, give_up, write_outcome
 from .parents import TaskPosition, follows_foreach, joined_foreach, parents, start_step
@@ -142,7 +143,7 @@ class Step:
         """The parameters that were given, as options; None stands for one that was not."""
         inputs = self._inputs() if self.arguments.input else {}
         names = [p.name for _, p in flow._get_parameters() if not p.IS_CONFIG_PARAMETER]
-        given = {name: inputs.get(name.replace("-", "_")) for name in names}
+        given = {name: inputs.get(input_name(name)) for name in names}
         values = {n: literals.read_literal(data) for n, data in given.items() if data is not None}
         return [f"--{name}={value}" for name, value in values.items() if value is not None]
 

@@ -20,6 +20,7 @@ from flyteidl.core.tasks_pb2 import TaskTemplate
 from flyteidl.core.workflow_pb2 import Node, WorkflowTemplate
 
 from mfbuild.flow.spec import FlowSpec, StepSpec
+from mfbuild.flyte.names import CODE, ITERATION, PATH, PERSON, PLAN, RUN
 from mfbuild.flyte.resolve import Resolved
 from mfbuild.local.sandbox.pod import container_of
 
@@ -117,7 +118,7 @@ class Flyte:
             {t.id.SerializeToString(): t for t in self.resolved.tasks.values()},
             {w.id.SerializeToString(): w for w in self.resolved.sub_workflows},
         )
-        inputs = {"code": "c", "plan": "p", "run": "r", "person": "{}"}
+        inputs = {CODE: "c", PLAN: "p", RUN: "r", PERSON: "{}"}
         names = self.resolved.workflow.interface.inputs.variables
         given = {name: inputs.get(name, "") for name in names}
         self._workflow(self.resolved.workflow.nodes, given, templates, frozenset())
@@ -213,12 +214,12 @@ class Flyte:
         node = Node.FromString(b64decode(expansion["node"]))
         node.id = f"{expansion['id']}-{index}"
         for name, rule in expansion["inputs"].items():
-            path = f"{given['path']}/{index}" if "path" in given else str(index)
+            path = f"{given[PATH]}/{index}" if PATH in given else str(index)
             value = {
                 "same": given.get(name),
                 "split": path,
                 "first": 0,
-                "next": given.get("iteration", 0) + 1,
+                "next": given.get(ITERATION, 0) + 1,
             }[rule]
             primitive = node.inputs.add(var=name).binding.scalar.primitive
             if isinstance(value, int):

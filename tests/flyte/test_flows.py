@@ -12,6 +12,7 @@ import pytest
 from mfbuild.engine.model import Digest
 from mfbuild.flow.spec import FlowSpec
 from mfbuild.flyte.compile import compile_flow
+from mfbuild.flyte.names import COUNT, ITERATION, PATH, SPLIT, TRAVELLING
 from mfbuild.flyte.refuse import refuse
 from mfbuild.flyte.resolve import Site, resolve
 from mfbuild.flyte.templates import Compiled
@@ -66,10 +67,10 @@ def test_a_foreach_is_an_array(loaded: Load) -> None:
     start, body, join, end = compiled.workflow.nodes
     array = body.array_node
     assert [array.node.task_node.reference_id.name, array.parallelism] == ["ForeachFlow.body", 7]
-    assert list(array.bound_inputs) == ["code", "person", "plan", "run"]
+    assert list(array.bound_inputs) == sorted(TRAVELLING)
     promises = {b.var: b.binding.promise for b in [*body.inputs, *join.inputs]}
-    assert [promises["split"].node_id, promises["split"].var] == ["start", "splits"]
-    assert [promises["count"].node_id, promises["count"].var] == ["start", "count"]
+    assert [promises[SPLIT].node_id, promises[SPLIT].var] == ["start", "splits"]
+    assert [promises[COUNT].node_id, promises[COUNT].var] == ["start", "count"]
     assert [list(n.upstream_node_ids) for n in (start, body, join, end)] == [
         [],
         ["start"],
@@ -124,8 +125,8 @@ def test_a_long_body_is_expanded_by_the_foreach_step(loaded: Load) -> None:
         "end": "task_node join",
     }
     body = compile_flow(loaded("tests/flows/long_foreach.py")).expansions["start"]["foreach"]
-    travelling = dict.fromkeys(("code", "person", "plan", "run"), "same")
-    assert body["inputs"] == {**travelling, "path": "split"}
+    travelling = dict.fromkeys(TRAVELLING, "same")
+    assert body["inputs"] == {**travelling, PATH: "split"}
     assert [body["id"], body["tasks"], body["workflows"]] == [
         "first-to-join",
         ["first", "second"],
@@ -137,7 +138,7 @@ def test_a_foreach_within_a_foreach_is_an_array_with_a_path(loaded: Load) -> Non
     compiled = compile_flow(loaded("tests/flows/nested_foreach.py"))
     (part,) = compiled.parts.values()
     assert [node.id for node in part.nodes] == ["outer", "inner", "inner-join"]
-    assert list(part.nodes[1].array_node.bound_inputs) == ["code", "path", "person", "plan", "run"]
+    assert list(part.nodes[1].array_node.bound_inputs) == sorted((*TRAVELLING, PATH))
     assert list(compiled.expansions) == ["start"]
 
 
@@ -150,7 +151,7 @@ def test_a_recursive_step_starts_itself(loaded: Load) -> None:
         ["loop"],
         [],
     ]
-    assert switch["loop"]["inputs"]["iteration"] == "next"
+    assert switch["loop"]["inputs"][ITERATION] == "next"
 
 
 def test_recursion_in_a_foreach_begins_anew_in_each_split(loaded: Load) -> None:
@@ -158,9 +159,9 @@ def test_recursion_in_a_foreach_begins_anew_in_each_split(loaded: Load) -> None:
     (part,) = compiled.parts.values()
     loop = part.nodes[1]
     bound = {b.var: b.binding for b in loop.inputs}
-    assert bound["iteration"].scalar.primitive.integer == 0
-    assert bound["path"].promise.var == "path"
-    assert compiled.expansions["loop"]["switch"]["loop"]["inputs"]["path"] == "same"
+    assert bound[ITERATION].scalar.primitive.integer == 0
+    assert bound[PATH].promise.var == PATH
+    assert compiled.expansions["loop"]["switch"]["loop"]["inputs"][PATH] == "same"
 
 
 # Bytes.
@@ -202,9 +203,9 @@ def test_golden(loaded: Load) -> None:
     images = {step.name: f"registry.example.com/flows@sha256:{'0' * 64}" for step in spec.steps}
     site = Site("recsys", "staging", images, {"METAFLOW_DEFAULT_DATASTORE": "s3"})
     entities = resolve(compiled, site, version="f" * 40)
-    assert entities.tasks["odd"].id.version == "6230af251b3c0712eb39aab9d91625f5deff23a1"
+    assert entities.tasks["odd"].id.version == "9f0681e28107303b60cdeba729369770e99f9102"
     assert (
         Digest.of(compiled.encode()).hex
-        == "11a5afb0710bcaca4fd374bb53ae9bd521e18f3158a8f7dbffd870e66ad8fb32"
+        == "c27b9b6d842d2971f5284ddaa36fa4d04d03672205dd4d5b92885416d30d1c0a"
     )
     assert Compiled.decode(compiled.encode()) == compiled

@@ -44,7 +44,7 @@ def arguments(name: str, load: Load, of: str) -> list[str]:
 TRAVELLING = [
     word
     for name in ("code", "plan", "run", "person")
-    for word in (f"--{name}", "{{.inputs." + name + "}}")
+    for word in (f"--{name}", "{{.inputs._" + name + "}}")
 ]
 OUTPUT = ["--output", "{{.outputPrefix}}"]
 
@@ -60,8 +60,9 @@ def test_a_step_is_told_its_place(loaded: Load) -> None:
         words = arguments(name, loaded, of)[1 + len(TRAVELLING) :]
         return words[: words.index("--output")]
 
-    path, split = ["--path", "{{.inputs.path}}"], ["--split", "{{.inputs.split}}"]
-    count, iteration = ["--count", "{{.inputs.count}}"], ["--iteration", "{{.inputs.iteration}}"]
+    path, split = ["--path", "{{.inputs._path}}"], ["--split", "{{.inputs._split}}"]
+    count = ["--count", "{{.inputs._count}}"]
+    iteration = ["--iteration", "{{.inputs._iteration}}"]
     assert place("foreach", "body") == split
     assert place("foreach", "join") == count
     assert place("nested_foreach", "outer") == path

@@ -13,6 +13,7 @@ from google.protobuf.json_format import MessageToDict
 
 from mfbuild.flow.spec import FlowSpec, ParameterSpec, Schedule
 from mfbuild.flyte.compile import compile_flow
+from mfbuild.flyte.names import CODE, PERSON, PLAN, RUN, TRAVELLING
 from mfbuild.flyte.nodes import workflow_inputs
 from mfbuild.flyte.parameters import parameters_of
 from tests.specs import flow, step
@@ -43,7 +44,7 @@ def default_of(**changes: Any) -> tuple[Any, Any]:
     """The type and the default (None: required) of the input that a Parameter becomes."""
     spec = replace(flow(step(kind="end")), parameters=(parameter(**changes),))
     compiled = compile_flow(spec)
-    (name,) = compiled.launch_plan.default_inputs.parameters.keys() - {"run"}
+    (name,) = compiled.launch_plan.default_inputs.parameters.keys() - {RUN}
     told: Parameter = compiled.launch_plan.default_inputs.parameters[name]
     types = [
         compiled.workflow.interface.inputs.variables[name].type,
@@ -117,7 +118,7 @@ def test_a_registered_file_says_how_it_is_read() -> None:
 
 def test_the_start_step_alone_gets_the_parameters(loaded: Load) -> None:
     compiled = compile_flow(loaded("tests/flows/parameters.py"))
-    travelling = {"code", "plan", "run", "person"}
+    travelling = set(TRAVELLING)
     inputs = {name: set(t.interface.inputs.variables) for name, t in compiled.tasks.items()}
     assert inputs["end"] == travelling
     assert inputs["start"] - travelling == {
@@ -132,9 +133,9 @@ def test_the_start_step_alone_gets_the_parameters(loaded: Load) -> None:
 def test_what_travels_is_fixed_but_the_run_id(loaded: Load) -> None:
     plan = compile_flow(loaded("tests/flows/linear.py")).launch_plan
     fixed = {n: v.scalar.primitive.string_value for n, v in plan.fixed_inputs.literals.items()}
-    assert fixed == {"code": "", "plan": "", "person": "{}"}
-    assert json.loads(fixed["person"]) == {}
-    run = plan.default_inputs.parameters["run"]
+    assert fixed == {CODE: "", PLAN: "", PERSON: "{}"}
+    assert json.loads(fixed[PERSON]) == {}
+    run = plan.default_inputs.parameters[RUN]
     assert run.default.scalar.primitive.WhichOneof("value") == "string_value"
     assert run.default.scalar.primitive.string_value == ""
     assert not plan.HasField("entity_metadata")

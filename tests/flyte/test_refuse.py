@@ -13,7 +13,10 @@ import pytest
 
 from mfbuild.errors import Problem
 from mfbuild.flow.spec import Catch, DecoratorSpec, FlowSpec, Retry, Schedule
+from mfbuild.flyte.compile import compile_flow
+from mfbuild.flyte.names import TRAVELLING
 from mfbuild.flyte.refuse import refuse
+from mfbuild.runtime.inputs import input_name
 from tests.flyte.shapes import Sketch
 from tests.flyte.test_launch_plan import parameter
 from tests.specs import flow, step
@@ -87,29 +90,22 @@ def test_batch() -> None:
     ]
 
 
-def test_parameters_that_are_named_like_inputs_of_ours() -> None:
-    names = ("code", "plan", "run", "person", "path", "count")
-    spec = replace(flow(step(kind="end")), parameters=tuple(parameter(name=n) for n in names))
-    hint = "every task has an input of this name: rename it"
-    assert problems(spec) == [
-        (f"parameter `{name}` is not supported", "train.py:3", hint) for name in names[:4]
-    ]
+@pytest.mark.parametrize("name", ["code", "run", "iteration", "_code", "größe", "_", "class"])
+def test_a_parameter_may_have_any_name(name: str) -> None:
+    spec = replace(flow(step(kind="end")), parameters=(parameter(name=name),))
+    assert problems(spec) == []
+    inputs = compile_flow(spec).workflow.interface.inputs.variables
+    assert inputs.keys() == {*TRAVELLING, input_name(name)}
 
 
 def test_parameters_that_are_no_inputs() -> None:
     parameters = (
         parameter(name="a-b"),
         parameter(name="a_b"),
-        parameter(name="größe"),
         parameter(name="large", type="int", default=2**63),
     )
     assert problems(replace(flow(step(kind="end")), parameters=parameters)) == [
         ("parameter `a_b` and `a-b` are the same input `a_b`", "train.py:3", None),
-        (
-            "parameter `größe` is not supported",
-            "train.py:3",
-            "Flyte's inputs are named with letters, digits, `-` and `_`",
-        ),
         ("the default of parameter `large` does not fit into 64 bits", "train.py:3", None),
     ]
 

@@ -16,6 +16,7 @@ from mfbuild.engine.model import Digest
 from mfbuild.errors import BundleError, UsageError
 from mfbuild.flow.spec import FlowSpec
 from mfbuild.flyte.compile import compile_flow
+from mfbuild.flyte.names import CODE, PERSON, PLAN
 from mfbuild.flyte.resolve import Resolved, Site, closure, resolve
 from mfbuild.flyte.templates import Compiled, environment_of
 from tests.specs import flow, step
@@ -140,11 +141,11 @@ def test_push_fixes_the_addresses(loaded: Load) -> None:
     fixed = resolved.with_addresses(code="s3://c#sha256=1", plan="", person='{"user":"a"}')
     literals = fixed.launch_plan.fixed_inputs.literals
     assert {n: v.scalar.primitive.string_value for n, v in literals.items()} == {
-        "code": "s3://c#sha256=1",
-        "plan": "",
-        "person": '{"user":"a"}',
+        CODE: "s3://c#sha256=1",
+        PLAN: "",
+        PERSON: '{"user":"a"}',
     }
-    before = resolved.launch_plan.fixed_inputs.literals["code"]
+    before = resolved.launch_plan.fixed_inputs.literals[CODE]
     assert before.scalar.primitive.string_value == ""
 
 

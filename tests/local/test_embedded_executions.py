@@ -108,13 +108,13 @@ def test_what_runs_is_what_was_registered(here: Workspace) -> None:
 
 def test_a_run_id_of_ones_own(here: Workspace) -> None:
     here.push(FLOW)
-    with pytest.raises(FlyteError, match="the input `run` is no JSON"):
-        here.start("r0", run="{")
-    here.start("r2", run='{"id": "flyte-third"}')
+    with pytest.raises(FlyteError, match="the input `_run` is no JSON"):
+        here.start("r0", _run="{")
+    here.start("r2", _run='{"id": "flyte-third"}')
     assert here.wait("r2").phase == "succeeded", here.output("r2")
     assert set(artifacts(here.root, "flyte-third")) == {"start", "end"}
     assert read_info(here.root / ".mfbuild/runs/r2").run == "flyte-third"
-    here.start("r1", run="flyte-other")
+    here.start("r1", _run="flyte-other")
     assert here.wait("r1").phase == "succeeded", here.output("r1")
     assert set(artifacts(here.root, "flyte-other")) == {"start", "end"}
     assert read_info(here.root / ".mfbuild/runs/r1").run == "flyte-other"
@@ -141,7 +141,7 @@ def test_a_single_task_runs_on_an_earlier_run(here: Workspace) -> None:
         name: value.scalar.primitive.string_value
         for name, value in found.spec.fixed_inputs.literals.items()
     }
-    here.start("r2", end, run="flyte-r1", **fixed)
+    here.start("r2", end, _run="flyte-r1", **fixed)
     assert here.wait("r2").phase == "succeeded", here.output("r2")
     assert here.phases("r2") == {"end": "succeeded"}
     assert here.get("r2").of == end
@@ -209,16 +209,16 @@ def test_a_failed_execution_is_resumed_with_what_is_registered(
 
 def test_wrong_inputs_are_all_told_before_anything_starts(here: Workspace) -> None:
     here.push(FLOW)
-    given: dict[str, str | int] = {"alpha": "x", "alpa": 1, "code": "x"}
+    given: dict[str, str | int] = {"alpha": "x", "alpa": 1, "_code": "x"}
     with pytest.raises(FlyteError) as caught:
         here.start("r1", **given)
     version = here.launch_plan.version[:12]
     assert [p.message for p in caught.value.problems] == [
         f"starting the launch plan `local/staging/Flow@{version}`: {problem}"
         for problem in (
+            "the input `_code` is fixed",
             "there is no input `alpa`",
             "the input `alpha` has a value of another type",
-            "the input `code` is fixed",
         )
     ]
     assert not (here.root / ".mfbuild/runs").exists()

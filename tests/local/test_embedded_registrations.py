@@ -16,6 +16,7 @@ from flyteidl.core.types_pb2 import LiteralType
 from mfbuild.errors import FlyteError
 from mfbuild.flyte.backend import Spec
 from mfbuild.flyte.literals import BOOLEAN, INTEGER, INTEGERS, STRING, literal, none, optional
+from mfbuild.flyte.names import CODE, RUN
 from mfbuild.local.embedded.checks import fits
 from mfbuild.local.embedded.files import component
 from mfbuild.local.embedded.registrations import EmbeddedRegistrations
@@ -191,23 +192,23 @@ WRONG: list[tuple[type[Spec], Change, str]] = [
     ),
     (
         LaunchPlanSpec,
-        lambda i, s: s.fixed_inputs.literals["code"].CopyFrom(literal(7)),
-        "the input `code` has a value of another type",
+        lambda i, s: s.fixed_inputs.literals[CODE].CopyFrom(literal(7)),
+        "the input `_code` has a value of another type",
     ),
     (
         LaunchPlanSpec,
-        lambda i, s: s.fixed_inputs.literals["run"].CopyFrom(literal("")),
-        "its input `run` is both fixed and a default",
+        lambda i, s: s.fixed_inputs.literals[RUN].CopyFrom(literal("")),
+        "its input `_run` is both fixed and a default",
     ),
     (
         LaunchPlanSpec,
         lambda i, s: (
-            s.fixed_inputs.literals.pop("code"),
+            s.fixed_inputs.literals.pop(CODE),
             s.entity_metadata.schedule.cron_schedule.MergeFrom(
                 type(s.entity_metadata.schedule.cron_schedule)(schedule="CRON_TZ=UTC 0 0 * * *")
             ),
         ),
-        "it has a schedule, and its input `code` no value",
+        "it has a schedule, and its input `_code` no value",
     ),
 ]
 

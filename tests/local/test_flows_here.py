@@ -40,6 +40,12 @@ class Flow(FlowSpec):
     listed = Parameter("listed", default="a,b", separator=",")
     included = IncludeFile("included", default="data.txt")
     packed = IncludeFile("packed", default="data.txt")
+    a = Parameter("iteration", default=2)
+    b = Parameter("path", default="a/b")
+    c = Parameter("code", default="c")
+    d = Parameter("größe", default=1.5)
+    e = Parameter("_run", default="e")
+    f = Parameter("Split", default=True)
 
     @step
     def start(self):
@@ -61,6 +67,7 @@ def test_parameters_of_every_kind(mfbuild: Runner, tmp_path: Path) -> None:
     included.write_text("given")
     words = ["--needed", "-x y", "--whole", "-4", "--ratio=2.5", "--flag", "no", "--table", "[1]"]
     words += ["--included", str(included), "--no-default", "7"]
+    words += ["--iteration", "9", "--code", "x", "--größe", "2", "--_run", "y"]
     done = ours(mfbuild, flow, tmp_path / "ours", *words, "--in", "host")
     assert done.code == 0, done.err
     own = theirs(flow, tmp_path / "theirs", *words)

@@ -19,10 +19,10 @@ def lines() -> dict[str, StepLine]:
 
 def test_a_label_says_where_a_task_stands() -> None:
     assert label_of(attempt("a")) == "a"
-    assert label_of(attempt("a", split=number(2))) == "a 2"
-    assert label_of(attempt("a", path=text("0/1"), split=number(2))) == "a 0/1/2"
-    assert label_of(attempt("a", path=text(""), iteration=number(0))) == "a"
-    assert label_of(attempt("a", iteration=number(3))) == "a #3"
+    assert label_of(attempt("a", _split=number(2))) == "a 2"
+    assert label_of(attempt("a", _path=text("0/1"), _split=number(2))) == "a 0/1/2"
+    assert label_of(attempt("a", _path=text(""), _iteration=number(0))) == "a"
+    assert label_of(attempt("a", _iteration=number(3))) == "a #3"
 
 
 def test_elsewhere_there_is_a_line_for_each_task() -> None:
@@ -30,9 +30,9 @@ def test_elsewhere_there_is_a_line_for_each_task() -> None:
     progress = Progress(PlainReporter(stream), lines())
     for one, failure, again in (
         (attempt("start"), None, False),
-        (attempt("body", split=number(0)), AttemptFailure("user", "exit code 1"), True),
-        (attempt("body", 1, split=number(0)), AttemptFailure("user", "exit code 1"), False),
-        (attempt("body", split=number(1)), AttemptFailure("aborted", "aborted"), False),
+        (attempt("body", _split=number(0)), AttemptFailure("user", "exit code 1"), True),
+        (attempt("body", 1, _split=number(0)), AttemptFailure("user", "exit code 1"), False),
+        (attempt("body", _split=number(1)), AttemptFailure("aborted", "aborted"), False),
     ):
         progress.started(one)
         progress.ended(one, 1.25, failure, again)
@@ -52,13 +52,13 @@ def test_on_a_terminal_there_is_a_tree_that_stays() -> None:
     progress.started(attempt("start"))
     progress.ended(attempt("start"), 1.0, None, False)
     for split in range(4):
-        progress.started(attempt("body", split=number(split)))
-    progress.ended(attempt("body", split=number(0)), 1.0, None, False)
+        progress.started(attempt("body", _split=number(split)))
+    progress.ended(attempt("body", _split=number(0)), 1.0, None, False)
     progress.ended(
-        attempt("body", split=number(1)), 1.0, AttemptFailure("user", "exit code 1"), True
+        attempt("body", _split=number(1)), 1.0, AttemptFailure("user", "exit code 1"), True
     )
     progress.ended(
-        attempt("body", split=number(3)), 1.0, AttemptFailure("aborted", "aborted"), False
+        attempt("body", _split=number(3)), 1.0, AttemptFailure("aborted", "aborted"), False
     )
     progress.close()
     *_, start, body, end = stream.getvalue().splitlines()

@@ -16,7 +16,7 @@ from mfbuild.bundle.read import Bundle
 from mfbuild.engine.model import Digest
 from mfbuild.errors import FlyteError, PushError
 from mfbuild.flow.spec import FlowSpec
-from mfbuild.flyte.names import CODE
+from mfbuild.flyte.names import CODE, PERSON
 from mfbuild.push.dry_run import DryRun
 from mfbuild.push.names import FlowWord, find_launch_plan
 from mfbuild.push.promote import promote
@@ -137,7 +137,7 @@ def test_the_addresses_are_of_what_was_uploaded(target: Target, tmp_path: Path) 
         else Path(url.removeprefix("file://")).read_bytes()
     )
     assert Digest.of(data).hex == digest
-    assert fixed(plan.spec, "person") == '{"user":"bob"}'
+    assert fixed(plan.spec, PERSON) == '{"user":"bob"}'
 
 
 def test_one_version_is_active_at_most(target: Target, tmp_path: Path) -> None:
@@ -280,7 +280,7 @@ def test_project_prefixes_every_name(target: Target, tmp_path: Path) -> None:
     found = find_launch_plan(
         target.place(), PROJECT, "staging", FlowWord("recsys.test.exp.TrainFlow")
     )
-    assert '"branch":"exp"' in fixed(found.spec, "person")
+    assert '"branch":"exp"' in fixed(found.spec, PERSON)
 
 
 def in_project() -> FlowSpec:

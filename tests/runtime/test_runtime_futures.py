@@ -48,11 +48,21 @@ PLAN = futures.ExpansionPlan.from_json(
             "flow": "F",
             "steps": {
                 "fan": {
-                    "foreach": expansion("outer", path="split", code="same", iteration="first")
+                    "foreach": expansion(
+                        "outer",
+                        _path="split",
+                        _code="same",
+                        _iteration="first",
+                    )
                 },
                 "loop": {
                     "switch": {
-                        "loop": expansion("loop", iteration="next", path="same", run="same"),
+                        "loop": expansion(
+                            "loop",
+                            _iteration="next",
+                            _path="same",
+                            _run="same",
+                        ),
                         "end": None,
                     }
                 },
@@ -89,7 +99,12 @@ def test_a_foreach_starts_a_node_for_each_split(argv: str, prefix: str) -> None:
     step = arguments(f"{argv} --code s3://b/c")
     job, constants = read(futures.of_foreach(PLAN, step, inputs(step), 3))
     assert constants == {
-        f"outer-{i}": {"path": f"{prefix}{i}", "code": "s3://b/c", "iteration": 0} for i in range(3)
+        f"outer-{i}": {
+            "_path": f"{prefix}{i}",
+            "_code": "s3://b/c",
+            "_iteration": 0,
+        }
+        for i in range(3)
     }
     assert job.min_successes == 3
     assert [job.tasks[:], job.subworkflows[:]] == [[TASK], [BODY]]
@@ -101,7 +116,7 @@ def test_a_foreach_starts_a_node_for_each_split(argv: str, prefix: str) -> None:
 def test_a_loop_starts_itself_with_the_next_iteration() -> None:
     step = arguments("loop --iteration 6 --path 2 --run r")
     job, constants = read(futures.of_switch(PLAN, step, inputs(step), "loop"))
-    assert constants == {"loop": {"iteration": 7, "path": "2", "run": "r"}}
+    assert constants == {"loop": {"_iteration": 7, "_path": "2", "_run": "r"}}
     assert (job.min_successes, len(job.outputs)) == (1, 0)
 
 
@@ -130,7 +145,7 @@ def test_the_bytes_are_those_of_the_contract() -> None:
 
 def test_more_than_propeller_reads_is_refused_with_what_to_do() -> None:
     step = arguments("fan --code c")
-    assert futures.of_foreach(PLAN, step, inputs(step), 20_000) is not None
+    assert futures.of_foreach(PLAN, step, inputs(step), 19_000) is not None
     with pytest.raises(
         NonRecoverable, match="step `fan` starts 30000 tasks at once, which takes"
     ) as e:

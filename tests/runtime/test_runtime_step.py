@@ -71,7 +71,7 @@ def test_parameters_arrive_as_they_were_given(tmp_path: Path) -> None:
             "named": "[1]",
             "included": ".mf_meta/include/included/data.txt",
             "raw": str(tmp_path / "given.bin"),
-            "code": "not a parameter",
+            "_code": "not a parameter",
         }
     )
     code, _, err = containers.run(f"start {given}")
@@ -143,7 +143,7 @@ def test_a_dynamic_step_writes_futures_and_no_outputs(tmp_path: Path) -> None:
     expansion = {
         "id": "body",
         "node": b64encode(Node().SerializeToString()).decode(),
-        "inputs": {"code": "same", "path": "split"},
+        "inputs": {"_code": "same", "_path": "split"},
         "tasks": [],
         "workflows": [],
     }
@@ -151,7 +151,7 @@ def test_a_dynamic_step_writes_futures_and_no_outputs(tmp_path: Path) -> None:
     plan = json.dumps({"format": 1, "flow": "F", "steps": steps, "tasks": {}, "workflows": {}})
     (tmp_path / "plan").write_text(plan)
     address = f"file://{tmp_path}/plan#sha256={hashlib.sha256(plan.encode()).hexdigest()}"
-    given = containers.inputs({"needed": "x", "code": "the code"})
+    given = containers.inputs({"needed": "x", "_code": "the code"})
     start = f"start {given} --plan {address}"
     code, _, err = containers.run(start, PASSWORD="p")
     assert code == 0, err

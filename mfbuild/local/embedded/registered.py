@@ -29,6 +29,7 @@ from mfbuild.local.run_source import RunSource, from_bundle
 from mfbuild.local.sandbox.pod import container_of
 from mfbuild.local.workflow.model import Closure, Library, Values
 from mfbuild.oci.layout import Extent
+from mfbuild.runtime.inputs import PREFIX
 
 _DIGEST = "#sha256="
 
@@ -71,13 +72,14 @@ class RegisteredRun:
 
     def _laid(self, name: str, folder: Path) -> Literal | None:
         """The address of a copy beside the run of what was uploaded; None if that is elsewhere."""
+        what = name.removeprefix(PREFIX)
         url, _, digits = self.inputs[name].scalar.primitive.string_value.partition(_DIGEST)
         if not url.startswith("file:"):
             return None
         blob = self.blobs / Path(digits).name
         if not digits or not blob.is_file():
-            raise FlyteError(f"the {name} of the run is gone", where=url, hint="push it again")
-        return lay(Extent(blob, 0, blob.stat().st_size), Digest(digits), folder / name)
+            raise FlyteError(f"the {what} of the run is gone", where=url, hint="push it again")
+        return lay(Extent(blob, 0, blob.stat().st_size), Digest(digits), folder / what)
 
 
 def registered(

@@ -16,7 +16,7 @@ from google.protobuf.message import DecodeError
 from mfbuild.errors import FlyteError, Problem
 from mfbuild.flow.spec import FlowSpec
 from mfbuild.flyte.backend import ExecutionId, describe
-from mfbuild.flyte.names import RUN, input_name
+from mfbuild.flyte.names import RUN
 from mfbuild.local.embedded.checks import defaults_of, wrong_inputs
 from mfbuild.local.embedded.files import read
 from mfbuild.local.embedded.registered import RegisteredRun, registered
@@ -24,6 +24,7 @@ from mfbuild.local.embedded.registrations import EmbeddedRegistrations
 from mfbuild.local.record.state import RunInfo
 from mfbuild.local.sandbox.render import as_text
 from mfbuild.local.workflow.model import Values
+from mfbuild.runtime.inputs import input_name
 
 REQUEST = "request.pb"
 NAME = re.compile(r"[a-z]([a-z0-9-]{0,61}[a-z0-9])?\Z")
@@ -125,12 +126,12 @@ def _wrong(
 
 
 def _run_id(name: str, inputs: Values) -> str:
-    """Metaflow's run id: that of the input `run`, which may be an object that has more to say."""
+    """Metaflow's run id: that of the input RUN, which may be an object that has more to say."""
     text = inputs[RUN].scalar.primitive.string_value if RUN in inputs else ""
     try:
         given = json.loads(text).get("id") if text.startswith("{") else text
     except ValueError as error:
-        raise FlyteError(f"the input `run` is no JSON: {error}") from error
+        raise FlyteError(f"the input `{RUN}` is no JSON: {error}") from error
     return given or f"flyte-{name}"
 
 
