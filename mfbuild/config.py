@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import os
 import re
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -91,6 +92,19 @@ class Config:
 def find_root(start: Path) -> Path | None:
     """The nearest folder at or above `start` that holds a BUILD.toml."""
     return next((d for d in (start, *start.parents) if (d / FILE).is_file()), None)
+
+
+def workspace_of(words: Sequence[str], env: Mapping[str, str]) -> Path:
+    """The workspace root: the nearest BUILD.toml above the first flow, else that flow's folder.
+
+    A label or a pattern starts from the current folder. MFBUILD_WORKSPACE is it, if it is set.
+    """
+    if said := env.get("MFBUILD_WORKSPACE"):
+        return Path(said).absolute()
+    first = next((w for w in words if not w.startswith("//")), None)
+    # os.path.abspath keeps symlinks, as Metaflow does when it packages the flow's folder.
+    here = Path.cwd() if first is None else Path(os.path.abspath(first)).parent  # noqa: PTH100
+    return find_root(here) or here
 
 
 def read_config(

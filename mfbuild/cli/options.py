@@ -9,8 +9,8 @@ from collections.abc import Mapping, Sequence
 from contextlib import AbstractContextManager
 from pathlib import Path
 
+from mfbuild import config
 from mfbuild.build.session import Options, Session, open_session
-from mfbuild.config import Config, find_root, read_config
 
 
 def common(parser: argparse.ArgumentParser, *, json: bool = True) -> None:
@@ -91,16 +91,8 @@ def flows(parser: argparse.ArgumentParser, *, nargs: str = "+") -> None:
 
 
 def workspace_of(words: Sequence[str]) -> Path:
-    """The workspace root: the nearest BUILD.toml above the first flow, else that flow's folder.
-
-    A label or a pattern starts from the current folder. MFBUILD_WORKSPACE is it, if it is set.
-    """
-    if said := os.environ.get("MFBUILD_WORKSPACE"):
-        return Path(said).absolute()
-    first = next((w for w in words if not w.startswith("//")), None)
-    # os.path.abspath keeps symlinks, as Metaflow does when it packages the flow's folder.
-    here = Path.cwd() if first is None else Path(os.path.abspath(first)).parent  # noqa: PTH100
-    return find_root(here) or here
+    """The workspace of a command that names `words` (`config.workspace_of`)."""
+    return config.workspace_of(words, os.environ)
 
 
 _FLAGS = ("base", "platforms", "pyc", "jobs", "store")
@@ -120,10 +112,10 @@ def with_shape(arguments: argparse.Namespace, shape: Mapping[str, object]) -> ar
     return argparse.Namespace(**{**vars(arguments), **given})
 
 
-def config_of(arguments: argparse.Namespace, root: Path) -> Config:
+def config_of(arguments: argparse.Namespace, root: Path) -> config.Config:
     """The Config of the workspace `root`, from its BUILD.toml, the environment and the flags."""
     flags = {name: getattr(arguments, name, None) for name in _FLAGS}
-    return read_config(root, os.environ, flags, cpus=os.cpu_count() or 1)
+    return config.read_config(root, os.environ, flags, cpus=os.cpu_count() or 1)
 
 
 def session_of(arguments: argparse.Namespace, root: Path) -> AbstractContextManager[Session]:
@@ -138,8 +130,9 @@ def session_of(arguments: argparse.Namespace, root: Path) -> AbstractContextMana
         output=getattr(arguments, "bundle_output", None),
         load=getattr(arguments, "load", False),
     )
-    config = config_of(arguments, root)
-    return open_session(config, options, progress=arguments.progress, quiet=arguments.quiet)
+    return open_session(
+        config_of(arguments, root), options, progress=arguments.progress, quiet=arguments.quiet
+    )
 
 
 def is_local_bundle(word: str) -> bool:

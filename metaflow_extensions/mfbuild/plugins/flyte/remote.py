@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-import argparse
 import os
 import sys
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -100,21 +99,29 @@ class Remote:
         return found
 
 
+def session_of(
+    words: Sequence[str], options: tuple[str, ...] = (), *, quiet: bool
+) -> AbstractContextManager[Session]:
+    """The session in the workspace of `words`; `options` are Metaflow's top-level ones."""
+    from mfbuild.build.session import Options, open_session
+    from mfbuild.config import read_config, workspace_of
+
+    root = workspace_of(words, os.environ)
+    config = read_config(root, os.environ, {}, cpus=os.cpu_count() or 1)
+    return open_session(config, Options(Path(sys.executable), options), quiet=quiet)
+
+
 @contextmanager
 def remote_of(obj: Any, **deployment: Any) -> Iterator[Remote]:
     """The counterpart of Metaflow's CLI state `obj`; errors within are told as Metaflow's own.
 
     `deployment` is what else the deployment has, beside its place and its owner.
     """
-    from mfbuild.cli import options
     from mfbuild.errors import MfbuildError
 
     file = Path(os.path.abspath(sys.argv[0]))  # noqa: PTH100 - keeps symlinks, as Metaflow does
-    wanted = argparse.Namespace(
-        progress="auto", quiet=obj.is_quiet, flow_options=list(obj.flyte_words)
-    )
     try:
-        with options.session_of(wanted, options.workspace_of([str(file)])) as session:
+        with session_of([str(file)], tuple(obj.flyte_words), quiet=obj.is_quiet) as session:
             target, found = _place(obj, session, deployment)
             name = current.get("project_flow_name") or obj.flow.name
             yield Remote(session, target, found, file, obj.flow.name, name)

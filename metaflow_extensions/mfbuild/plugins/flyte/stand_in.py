@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import argparse
 import tempfile
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -12,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 from metaflow.runner.deployer import Deployer
 
 from .installed import installed
-from .remote import FlyteException
+from .remote import FlyteException, session_of
 
 if TYPE_CHECKING:
     from mfbuild.flow.spec import ParameterSpec
@@ -62,17 +61,15 @@ def deployed_names() -> list[str]:
 @contextmanager
 def _found(project: str | None, domain: str | None) -> Iterator[tuple[Path, PushTarget, str, str]]:
     """The workspace of the current folder, and its place, project and domain."""
-    from mfbuild.cli import options
     from mfbuild.errors import MfbuildError
     from mfbuild.push.destination import choose_domain
     from mfbuild.push.target import project_of, target_of
 
-    root = options.workspace_of([])
     try:
-        with options.session_of(argparse.Namespace(progress="plain", quiet=True), root) as session:
+        with session_of([], quiet=True) as session:
             domain = choose_domain(domain, None, None, session.config)
             target = target_of(domain, session.config, session.store, session.reporter, project)
-            yield root, target, project_of(project, session.config, target), domain
+            yield session.config.root, target, project_of(project, session.config, target), domain
     except MfbuildError as error:
         raise FlyteException.of(error) from None
 
