@@ -84,6 +84,7 @@ def test_the_environment_is_read_where_a_process_begins() -> None:
     """A command's is in its Config; the others are processes of their own, or their beginning."""
     read = modules(ROOT, rings.FOLDERS)
     assert {module for module, path in read.items() if reads_the_environment(path)} == {
+        "metaflow_extensions.mfbuild.plugins.flyte.remote",
         "mfbuild.cli.options",
         "mfbuild.flow.probe_record",
         "mfbuild.flyte.admin",
