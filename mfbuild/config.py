@@ -12,6 +12,7 @@ from typing import Any
 
 from mfbuild.errors import Problem, UsageError, did_you_mean
 from mfbuild.files import words_of
+from mfbuild.foreign import has_nul
 from mfbuild.oci.reference import Reference
 from mfbuild.oci.types import Platform
 
@@ -323,6 +324,8 @@ def _check_keys(
             out.append(_unknown(f"{table}.{key}", tuple(f"{table}.{k}" for k in known), where))
         elif reason := known[key](value):
             out.append(Problem(f"`{table}.{key}` {reason}", where))
+        elif has_nul(value):
+            out.append(Problem(f"`{table}.{key}` holds the character NUL", where))
     if values.get("insecure") is True and not isinstance(values.get("endpoint"), str):
         out.append(Problem(f"`{table}.insecure` needs `{table}.endpoint` beside it", where))
     elif values.get("insecure") is True and values["endpoint"] == "local":

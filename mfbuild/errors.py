@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
@@ -102,3 +103,12 @@ def did_you_mean(word: str, known: Sequence[str]) -> str:
 
     close = difflib.get_close_matches(word, known, n=1)
     return f"did you mean `{close[0]}`?" if close else f"known are: {', '.join(known)}"
+
+
+# C0 and C1 controls but tab and line feed, and what turns the direction of text around.
+_CONTROL = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f\u200e\u200f\u202a-\u202e\u2066-\u2069]")
+
+
+def printable(text: str) -> str:
+    """`text` with what could steer a terminal escaped: names may be a stranger's."""
+    return _CONTROL.sub(lambda match: match[0].encode("unicode_escape").decode(), text)

@@ -11,6 +11,8 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import TextIO
 
+from mfbuild.errors import printable
+
 _REDRAW = 0.1
 _SMALL = 1_000_000
 """Transfers below this many bytes are counted in the summary, and have no line of their own."""
@@ -86,12 +88,12 @@ class PlainReporter:
 
     def warn(self, message: str) -> None:
         with self._lock:
-            self._say(f"warning: {message}")
+            self._say(f"warning: {printable(message)}")
 
     def note(self, message: str) -> None:
         """A line about the work that is no warning."""
         with self._lock:
-            self._say(message)
+            self._say(printable(message))
 
     def board(self, lines: Callable[[], list[str]]) -> bool:
         """Keep `lines` in view, below everything else; whether that is possible here."""

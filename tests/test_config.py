@@ -191,6 +191,24 @@ def test_toml_that_is_too_much_for_a_parser(tmp_path: Path, text: str) -> None:
     assert caught.value.problems[0].where == str(tmp_path / "BUILD.toml")
 
 
+@pytest.mark.parametrize(
+    ("text", "key"),
+    [
+        ('[workspace]\nstore = "a\\u0000b"', "workspace.store"),
+        ('[flyte]\nendpoint = "\\u0000"', "flyte.endpoint"),
+        ('[domain.d]\nimage_pull_secrets = ["a", "\\u0000"]', "domain.d.image_pull_secrets"),
+        ('[domain.d.metaflow]\na = "\\u0000"', "domain.d.metaflow"),
+    ],
+)
+def test_no_setting_holds_nul(tmp_path: Path, text: str, key: str) -> None:
+    """No path, variable or argument of a program can have it."""
+    with pytest.raises(UsageError) as caught:
+        read(tmp_path, text)
+    (problem,) = caught.value.problems
+    assert problem.message == f"`{key}` holds the character NUL"
+    assert problem.where == str(tmp_path / "BUILD.toml")
+
+
 def test_resources_without_end(tmp_path: Path) -> None:
     with pytest.raises(UsageError, match="must hold numbers of at least 0"):
         read(tmp_path, '[target."//flow.py"]\nresources = { cpu = inf }\n')

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from pathlib import Path
@@ -12,6 +11,7 @@ from mfbuild.bases.model import Base
 from mfbuild.engine.model import Digest, canonical
 from mfbuild.errors import UsageError
 from mfbuild.files import write_atomically
+from mfbuild.foreign import parse_json
 from mfbuild.oci.foreign import ForeignPython, describe_foreign
 from mfbuild.oci.types import ForeignBase, Platform, Resolve
 
@@ -63,7 +63,7 @@ def _resolved(
     key = Digest.of(canonical([reference, *map(str, platforms)]).encode())
     path = cache_dir / "bases" / f"{key.hex}.json"
     with suppress(OSError, ValueError, KeyError, TypeError, AttributeError):
-        kept = json.loads(path.read_bytes())
+        kept = parse_json(path.read_bytes())
         return {p: parse_foreign(kept[str(p)]) for p in platforms}
     found = resolve(reference, platforms)
     content = {str(platform): foreign_json(base) for platform, base in found.items()}

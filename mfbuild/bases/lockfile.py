@@ -12,6 +12,7 @@ from typing import Any
 from mfbuild.debian.model import FoundDebs, LockedDeb
 from mfbuild.engine.model import Digest, canonical
 from mfbuild.errors import ResolveError
+from mfbuild.foreign import parse_json
 from mfbuild.oci.types import BaseLayer, Descriptor, ForeignBase, Platform
 
 _FORMAT = 1
@@ -99,7 +100,7 @@ _DAMAGED = (OSError, ValueError, KeyError, TypeError, AttributeError)
 
 
 def _read(path: Path) -> ImageLock:
-    content = json.loads(path.read_bytes())
+    content = parse_json(path.read_bytes())
     if content["format"] != _FORMAT:
         raise ValueError(f"`{content['format']}` is not a known format")
     return ImageLock(

@@ -16,6 +16,7 @@ from mfbuild.engine.plan import Status
 from mfbuild.errors import BundleError, ResolveError, UsageError
 from mfbuild.files import disk_errors, words_of, write_atomically
 from mfbuild.flow.spec import FlowSpec
+from mfbuild.foreign import parse_json
 
 LATEST = ".mfbuild/latest.json"
 
@@ -50,11 +51,11 @@ def note_latest(session: Session, built: Sequence[Built]) -> None:
 def read_latest(root: Path) -> tuple[Latest, ...]:
     """What was packaged last; UsageError if nothing was, or if it is gone."""
     try:
-        value = json.loads((root / LATEST).read_bytes())
+        value = parse_json((root / LATEST).read_bytes())
         found = tuple(Latest(v["label"], root / v["path"], v["policy"]) for v in value)
     except FileNotFoundError:
         found = ()
-    except (OSError, ValueError, KeyError, TypeError) as error:
+    except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
         hint = "name a flow: mfbuild push flow.py"
         raise UsageError(f"`{LATEST}` cannot be read: {words_of(error)}", hint=hint) from error
     if not found:

@@ -12,6 +12,7 @@ from mfbuild.errors import BundleError
 from mfbuild.flow.codec import from_public_json, public_json
 from mfbuild.flow.decode import Malformed, member, of
 from mfbuild.flow.spec import FlowSpec
+from mfbuild.foreign import parse_json
 from mfbuild.oci.types import IMAGE_INDEX, Descriptor, Platform
 
 FORMAT = 1
@@ -86,10 +87,10 @@ class BundleManifest:
     def parse(cls, data: bytes) -> BundleManifest:
         """Read bundle.json; BundleError, with where in it, if it is none or of another format."""
         try:
-            value = json.loads(data)
+            value = parse_json(data)
             known = value["format"]
             canonical(value).encode()  # refuses NaN and half a surrogate pair, which JSON can write
-        except (ValueError, RecursionError, KeyError, TypeError) as error:
+        except (ValueError, KeyError, TypeError) as error:
             raise BundleError(f"`{BUNDLE_JSON}` is not a bundle manifest") from error
         if known != FORMAT:
             raise BundleError(f"`{BUNDLE_JSON}` has the format `{known}`, not `{FORMAT}`")

@@ -12,7 +12,7 @@ from collections.abc import Sequence
 from mfbuild import __version__
 from mfbuild.cli.streams import give_up_streams, is_refusal, open_streams
 from mfbuild.engine.signals import terminable
-from mfbuild.errors import MfbuildError, UsageError, did_you_mean
+from mfbuild.errors import MfbuildError, UsageError, did_you_mean, printable
 from mfbuild.files import hint_of, words_of
 
 VERBS = {
@@ -114,11 +114,11 @@ def _refused(error: Exception) -> int:
 def print_problems(error: MfbuildError) -> None:
     """Every problem of `error` on stderr: the sentence, where it is, what to do."""
     for problem in error.problems:
-        print(f"error: {problem.message}", file=sys.stderr)
+        print(f"error: {printable(problem.message)}", file=sys.stderr)
         if problem.where:
-            print(f"  at {problem.where}", file=sys.stderr)
+            print(f"  at {printable(problem.where)}", file=sys.stderr)
         if problem.hint:
-            print(f"  hint: {problem.hint}", file=sys.stderr)
+            print(f"  hint: {printable(problem.hint)}", file=sys.stderr)
 
 
 def _run(words: Sequence[str], verb: str | None, parser: argparse.ArgumentParser) -> int:

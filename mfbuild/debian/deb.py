@@ -14,6 +14,7 @@ from functools import partial
 from typing import BinaryIO, Literal, TypeVar
 
 from mfbuild.errors import FetchError
+from mfbuild.oci.tar import MAX_TARGET, shortened, too_long
 
 Kind = Literal["directory", "file", "symlink", "hardlink"]
 T = TypeVar("T")
@@ -29,7 +30,10 @@ _MAX_MEMORY = 256 << 20
 _MAX_RATIO, _MAX_SMALL = 200, 64 << 20
 _CONTROL_CHARACTER = re.compile(r"[\x00-\x1f\x7f]")
 _AR_HEADER = re.compile(rb"([ -~]{16})[ -~]{32}([0-9]{1,10}) {0,9}`\n")
-_DAMAGE = (ValueError, EOFError, lzma.LZMAError, zlib.error, gzip.BadGzipFile, tarfile.TarError)
+_DAMAGE = (
+    *(ValueError, EOFError, RecursionError, OverflowError),
+    *(lzma.LZMAError, zlib.error, gzip.BadGzipFile, tarfile.TarError),
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -156,7 +160,10 @@ def _inside(name: str) -> str:
     path = name.removeprefix("./")
     if _CONTROL_CHARACTER.search(path) or {"", ".", ".."} & set(path.split("/")):
         raise ValueError(f"`{name!a}` is not a path inside an image")
-    return f"usr/{path}" if path.partition("/")[0] in MERGED else path
+    path = f"usr/{path}" if path.partition("/")[0] in MERGED else path
+    if too_long(path):
+        raise ValueError(f"`{shortened(path)}` is too long for any file system")
+    return path
 
 
 def _check_target(path: str, target: str) -> None:
@@ -166,6 +173,8 @@ def _check_target(path: str, target: str) -> None:
         depth += -1 if part == ".." else part not in ("", ".")
         if depth < 0:
             break
+    if len(target.encode(errors="surrogateescape")) > MAX_TARGET:
+        raise ValueError(f"`{path}` links to what is too long for any file system")
     if depth < 0 or not target or _CONTROL_CHARACTER.search(target):
         raise ValueError(f"`{path}` links to `{target!a}`, out of the image")
 

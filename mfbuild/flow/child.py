@@ -14,6 +14,7 @@ from typing import Any
 
 from mfbuild.errors import FlowError, UsageError
 from mfbuild.files import words_of
+from mfbuild.foreign import parse_json
 
 _PROBE = Path(__file__).with_name("probe.py")
 _GRACE_SECONDS = 2.0
@@ -46,11 +47,14 @@ def ask(
         except BaseException:
             _end(child)
             raise
+        where = str(Path(request["flow"]).relative_to(request["workspace"]))
         try:
-            return json.loads(answer.read_bytes())
+            found = parse_json(answer.read_bytes())
         except (FileNotFoundError, ValueError):  # no answer, or the beginning of one
-            where = str(Path(request["flow"]).relative_to(request["workspace"]))
             raise _no_answer(where, status) from None
+        if not isinstance(found, dict) or {*found} != {"flow", "problems", "inputs"}:
+            raise FlowError("the flow answers in place of what loads it", where=where)
+        return found
 
 
 def _end(child: subprocess.Popen[bytes]) -> None:

@@ -7,10 +7,12 @@ from __future__ import annotations
 
 import csv
 import io
-import json
+import re
 import stat
+import sys
 from collections.abc import Callable
 from importlib import import_module
+from json import dumps, loads
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
@@ -19,6 +21,8 @@ if TYPE_CHECKING:
 
 _IN_IMAGE = (".mf_code/metaflow/", ".mf_code/metaflow_extensions/")
 _MARKER = ".mf_install"
+_DEEPEST_WALK = 10_000
+_CONTROL = re.compile(r"[\x00-\x1f\x7f]")
 
 
 class PackagedCode(NamedTuple):
@@ -77,7 +81,10 @@ def _entries(state: Any, recorder: Any) -> dict[str, Any]:
             return b"-"
 
     recorder.packaging = True
+    limit = sys.getrecursionlimit()
     try:
+        # Before 3.12 os.walk recurses; a path has at most 2,048 folders (limits.h: PATH_MAX).
+        sys.setrecursionlimit(max(limit, _DEEPEST_WALK))
         import_module("metaflow.package").MetaflowPackage(
             state.flow,
             Environment(state.flow),
@@ -86,6 +93,7 @@ def _entries(state: Any, recorder: Any) -> dict[str, Any]:
             backend=Backend,
         ).blob_with_timeout()
     finally:
+        sys.setrecursionlimit(limit)
         recorder.packaging = False
     return entries
 
@@ -104,6 +112,10 @@ def _file(name: str, content: Any, problem: Callable[..., None]) -> Json | None:
     except OSError as error:
         problem(f"the code file `{name}` cannot be packaged: {error.strerror}")
         return None
+    if _CONTROL.search(name):
+        shown = name.encode("unicode_escape").decode("ascii")
+        problem(f"the code file `{shown}` cannot be packaged: its name has control characters")
+        return None
     if not stat.S_ISREG(mode):
         problem(f"the code file `{name}` cannot be packaged: it is no regular file")
         return None
@@ -113,14 +125,14 @@ def _file(name: str, content: Any, problem: Callable[..., None]) -> Json | None:
 def _normal(name: str, content: Any, entries: dict[str, Any]) -> Any:
     """Generated content, the same whatever the order of folders and the installer."""
     if name == _MARKER:
-        marker = json.loads(content)
+        marker = loads(content)
         files = [f for f in marker.get("module_files", []) if f in entries]
-        return json.dumps({**marker, "module_files": sorted(files)}).encode("utf-8")
+        return dumps({**marker, "module_files": sorted(files)}).encode("utf-8")
     if name == ".mf_meta/DIST_INFO":
-        info = json.loads(content)
+        info = loads(content)
         for distribution in info.values():
             distribution["RECORD"] = _record(distribution.get("RECORD", ""))
-        return json.dumps(info, sort_keys=True).encode("utf-8")
+        return dumps(info, sort_keys=True).encode("utf-8")
     return content
 
 

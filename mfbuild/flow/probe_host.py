@@ -5,11 +5,11 @@ Part of the probe: runs in the user's interpreter (3.8 or newer) and imports not
 
 from __future__ import annotations
 
-import json
 import re
 import sys
 from collections.abc import Iterator, Sequence
 from importlib import import_module, metadata
+from json import loads
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -126,7 +126,7 @@ def _wheel(name: str) -> metadata.Distribution | None:
         return None
     if distribution.read_text("WHEEL") is None:
         return None
-    direct = json.loads(distribution.read_text("direct_url.json") or "{}")
+    direct = loads(distribution.read_text("direct_url.json") or "{}")
     return None if direct.get("dir_info", {}).get("editable") else distribution
 
 

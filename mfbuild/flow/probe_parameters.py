@@ -5,9 +5,9 @@ Part of the probe: runs in the user's interpreter (3.8 or newer) and imports not
 
 from __future__ import annotations
 
-import json
 from collections.abc import Callable
 from importlib import import_module
+from json import dumps
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
@@ -105,7 +105,7 @@ def _json(declared: Any, kind: str, default: Any) -> Any:
         value: Any | None = click.types.convert_type(declared).convert(default, None, None)
         if kind == "str":
             value = default if isinstance(default, str) else str(value)
-        json.dumps(value, allow_nan=False)
+        dumps(value, allow_nan=False)
         return value
     except click.ClickException as error:
         raise _Unsupported(f"has a default that is wrong: {error.format_message()}") from error

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import threading
 import time
 from collections.abc import Callable, Iterator, Mapping
@@ -12,6 +11,7 @@ from typing import TypeVar
 from urllib.parse import urlencode, urlsplit
 
 from mfbuild.errors import FetchError
+from mfbuild.foreign import parse_json
 from mfbuild.http.addresses import LOCAL, Login, is_local, origin
 from mfbuild.http.client import Body, HttpClient, Response, StatusError
 from mfbuild.http.parallel import Tick
@@ -176,7 +176,7 @@ class Registry:
                 return None
             data = b""
         try:
-            answer = json.loads(data)
+            answer = parse_json(data)
             return str(answer.get("token") or answer["access_token"])
         except (ValueError, KeyError, AttributeError):
             raise FetchError(f"`{self.host}` has a token server without tokens") from None
@@ -211,7 +211,7 @@ class Registry:
 def _words(body: bytes) -> str:
     """What the registry says of its error (distribution-spec, "Error Codes"), fit to be shown."""
     try:
-        first = json.loads(body)["errors"][0]
+        first = parse_json(body)["errors"][0]
         words = f"{first.get('code')}: {first.get('message')}"
     except (ValueError, LookupError, TypeError, AttributeError):
         return ""

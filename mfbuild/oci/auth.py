@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import base64
 import binascii
-import json
 import re
 import subprocess
 from collections.abc import Callable, Mapping
@@ -13,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from mfbuild.errors import FetchError, UsageError
+from mfbuild.foreign import parse_json
 
 HELPER_SECONDS = 60
 _NOT_FOUND = "credentials not found"
@@ -84,7 +84,7 @@ def docker_credentials(host: str, environ: Mapping[str, str]) -> Credentials | N
 
 def _config(path: Path) -> dict[str, Any]:
     try:
-        value = json.loads(path.read_bytes())
+        value = parse_json(path.read_bytes())
     except (FileNotFoundError, NotADirectoryError):
         return {}
     except (OSError, ValueError) as error:
@@ -134,7 +134,7 @@ def _ask_helper(name: str, host: str) -> Credentials | None:
             return None
         raise FetchError(f"`{program}` failed for `{host}` with exit code `{done.returncode}`")
     try:
-        answer = json.loads(done.stdout)
+        answer = parse_json(done.stdout)
         username, secret = str(answer["Username"]), str(answer["Secret"])
     except (ValueError, KeyError, TypeError):
         raise FetchError(f"`{program}` gave an answer that is not a credential") from None

@@ -121,8 +121,8 @@ def _by_platform(images: Images, digest: Digest, name: str) -> dict[Platform, Di
         }
     config = _config(images, children(media_type, document, name)[0], name)
     try:
-        return {Platform(config["os"], config["architecture"], config.get("variant")): digest}
-    except KeyError as error:
+        return {Platform.of(config): digest}
+    except (KeyError, TypeError) as error:
         raise FetchError(f"the config of `{name}` names no platform") from error
 
 

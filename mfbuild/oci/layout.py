@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-import json
 import os
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import suppress
@@ -14,6 +13,7 @@ from typing import Any
 from mfbuild.engine.model import Blob, Digest, canonical
 from mfbuild.errors import BundleError
 from mfbuild.files import disk_errors, locked, words_of
+from mfbuild.foreign import parse_json
 from mfbuild.oci.types import INDEX_TYPES, MANIFEST_TYPES, Descriptor
 
 MARKER = "oci-layout"
@@ -166,8 +166,8 @@ def reachable(
 def json_object(data: bytes, name: str) -> dict[str, Any]:
     """`data` as a JSON object; BundleError naming `name` if it is anything else."""
     try:
-        value = json.loads(data)
-    except (ValueError, RecursionError) as error:
+        value = parse_json(data)
+    except ValueError as error:
         raise BundleError(f"`{name}` is not JSON: {error}") from error
     if not isinstance(value, dict):
         raise BundleError(f"`{name}` is not a JSON object")
@@ -197,15 +197,18 @@ def write_layout(
     return directory
 
 
-def _in_directory(root: Path, prefix: str = "") -> Iterator[tuple[str, Extent | None]]:
-    for entry in os.scandir(root / prefix):
-        name = prefix + entry.name
-        if entry.is_dir(follow_symlinks=False):
-            yield from _in_directory(root, f"{name}/")
-        elif entry.is_file(follow_symlinks=False):
-            yield name, Extent(Path(entry.path), 0, entry.stat(follow_symlinks=False).st_size)
-        else:
-            yield name, None
+def _in_directory(root: Path) -> Iterator[tuple[str, Extent | None]]:
+    waiting = [""]
+    while waiting:  # not by recursion: a stranger's folders may be as deep as paths can be long
+        prefix = waiting.pop()
+        for entry in os.scandir(root / prefix):
+            name = prefix + entry.name
+            if entry.is_dir(follow_symlinks=False):
+                waiting.append(f"{name}/")
+            elif entry.is_file(follow_symlinks=False):
+                yield name, Extent(Path(entry.path), 0, entry.stat(follow_symlinks=False).st_size)
+            else:
+                yield name, None
 
 
 def _in_tar(path: Path) -> Iterator[tuple[str, Extent | None]]:
@@ -214,7 +217,7 @@ def _in_tar(path: Path) -> Iterator[tuple[str, Extent | None]]:
     try:
         with tarfile.open(path, "r:") as archive:
             members = archive.getmembers()
-    except (tarfile.TarError, ValueError, EOFError) as error:
+    except (tarfile.TarError, ValueError, EOFError, RecursionError) as error:
         raise BundleError(f"`{path}` is not an OCI image layout: it is no tar") from error
     for member in members:
         name = PurePosixPath(member.name)

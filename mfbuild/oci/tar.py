@@ -247,9 +247,27 @@ def _checked(path: str) -> bytes:
     if _CONTROL.search(path) or not _NOWHERE.isdisjoint(path.split("/")):
         raise ActionError(f"`{path}` is not a path inside an image")
     try:
-        return path.encode()
+        encoded = path.encode()
     except UnicodeEncodeError:
         raise ActionError(f"`{path!a}` is not UTF-8") from None
+    if too_long(path):
+        raise ActionError(f"`{shortened(path)}` is too long for any file system")
+    return encoded
+
+
+MAX_NAME, MAX_TARGET = 255, 4095
+"""The bytes of a file's name, and of a path or a link's target (limits.h: NAME_MAX, PATH_MAX)."""
+
+
+def too_long(path: str) -> bool:
+    """Whether no node can lay down a file at `path`, which is relative to the image root."""
+    encoded = path.encode(errors="surrogateescape")
+    return len(encoded) >= MAX_TARGET or any(len(p) > MAX_NAME for p in encoded.split(b"/"))
+
+
+def shortened(path: str) -> str:
+    """The beginning of a path that is too long to be shown."""
+    return path if len(path) <= 80 else f"{path[:80]}…"
 
 
 def _headers(

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, TypeVar
 
 from mfbuild.engine.model import Digest
 
@@ -19,6 +19,9 @@ MANIFEST_TYPES = (IMAGE_MANIFEST, DOCKER_MANIFEST)
 REF_NAME = "org.opencontainers.image.ref.name"
 PACKAGES = "dev.mfbuild.packages"
 """The label of an image config that lists its Python packages: `name==version` words, sorted."""
+
+
+_T = TypeVar("_T")
 
 
 @dataclass(frozen=True, slots=True, order=True)
@@ -36,6 +39,16 @@ class Platform:
         if len(parts) not in (2, 3) or not all(parts):
             raise ValueError(f"`{text}` is not a platform like `linux/amd64`")
         return cls(*parts)
+
+    @classmethod
+    def of(cls, value: Mapping[str, Any]) -> Platform:
+        """Read a descriptor's `platform`, or an image's config; KeyError or TypeError if wrong."""
+        variant = value.get("variant")
+        return cls(
+            _need(value["os"], str, "`os`"),
+            _need(value["architecture"], str, "`architecture`"),
+            variant and _need(variant, str, "`variant`"),
+        )
 
     def __str__(self) -> str:
         return "/".join(p for p in (self.os, self.architecture, self.variant) if p)
@@ -75,18 +88,26 @@ class Descriptor:
     @classmethod
     def parse(cls, value: Mapping[str, Any]) -> Descriptor:
         """Read a JSON object; KeyError, TypeError or ValueError when it is not a descriptor."""
-        where = value.get("platform")
-        platform = (
-            Platform(where["os"], where["architecture"], where.get("variant")) if where else None
-        )
+        annotations = value.get("annotations") or {}
+        for name, text in annotations.items():
+            _need(text, str, f"annotation `{name}`")
+        if type(value["size"]) is not int or value["size"] < 0:
+            raise ValueError(f"`{value['size']}` is not a size")
+        artifact_type = value.get("artifactType")
         return cls(
-            media_type=value["mediaType"],
-            digest=Digest.parse(value["digest"]),
-            size=int(value["size"]),
-            platform=platform,
-            annotations=dict(value.get("annotations") or {}),
-            artifact_type=value.get("artifactType"),
+            media_type=_need(value["mediaType"], str, "`mediaType`"),
+            digest=Digest.parse(_need(value["digest"], str, "`digest`")),
+            size=value["size"],
+            platform=Platform.of(value["platform"]) if value.get("platform") else None,
+            annotations=dict(annotations),
+            artifact_type=artifact_type and _need(artifact_type, str, "`artifactType`"),
         )
+
+
+def _need(value: Any, kind: type[_T], what: str) -> _T:
+    if type(value) is not kind:
+        raise TypeError(f"{what} is not what it should be")
+    return value
 
 
 @dataclass(frozen=True, slots=True)

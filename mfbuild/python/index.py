@@ -16,6 +16,7 @@ from urllib.parse import quote, unquote, urlsplit, urlunsplit
 
 from mfbuild.errors import UsageError
 from mfbuild.files import words_of
+from mfbuild.foreign import has_nul
 from mfbuild.http.addresses import netrc_login, origin
 from mfbuild.http.trust import Trust
 
@@ -149,10 +150,13 @@ def _toml(path: Path) -> Mapping[str, Any]:
     import tomli
 
     try:
-        return tomli.loads(path.read_text(encoding="utf-8"))
+        table = tomli.loads(path.read_text(encoding="utf-8"))
+        if has_nul(table):
+            raise ValueError("it holds the character NUL")
+        return table
     except (FileNotFoundError, NotADirectoryError, PermissionError):
         return {}
-    except (OSError, ValueError) as error:
+    except (OSError, ValueError, RecursionError) as error:
         raise UsageError(f"cannot be read: {words_of(error)}", where=str(path)) from error
 
 
@@ -207,7 +211,10 @@ def _pip_options(environ: Mapping[str, str]) -> Mapping[str, Sequence[str]]:
             raise UsageError(f"cannot be read: {message}", where=str(path)) from error
         for section in ("global", "install"):
             if parser.has_section(section):
-                found.update((k.replace("_", "-"), v.split()) for k, v in parser.items(section))
+                options = dict(parser.items(section))
+                if has_nul(options):
+                    raise UsageError("cannot be read: it holds the character NUL", where=str(path))
+                found.update((k.replace("_", "-"), v.split()) for k, v in options.items())
     names = ("index-url", "extra-index-url", "find-links", "no-index", "cert")
     for name in names:
         value = environ.get("PIP_" + name.upper().replace("-", "_"), "")

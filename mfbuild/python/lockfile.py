@@ -11,6 +11,7 @@ from typing import Any
 from mfbuild.engine.model import Digest, canonical
 from mfbuild.errors import Problem, ResolveError, named
 from mfbuild.files import disk_errors, words_of, write_atomically
+from mfbuild.foreign import parse_json
 from mfbuild.oci.types import Platform
 from mfbuild.python.model import Lock, LockedEnvironment, LockedWheel, Request
 
@@ -69,11 +70,11 @@ def render(lock: Lock) -> str:
 def parse(text: str, where: str) -> Lock:
     """The lock in `text`; `where` is what errors call the file."""
     try:
-        content = json.loads(text)
+        content = parse_json(text)
     except json.JSONDecodeError as error:
         line = f"{where}:{error.lineno}"
         raise ResolveError(f"the lock is not JSON: {error.msg}", where=line, hint=_HINT) from error
-    except (ValueError, RecursionError):  # a number of too many digits, lists in lists in lists
+    except ValueError:  # a number of too many digits, lists in lists in lists
         raise ResolveError("this is not a lock", where=where, hint=_HINT) from None
     if not isinstance(content, dict) or "version" not in content:
         raise ResolveError("this is not a lock", where=where, hint=_HINT)

@@ -10,6 +10,7 @@ from pathlib import Path
 
 from mfbuild.errors import FetchError, Problem
 from mfbuild.files import write_atomically
+from mfbuild.foreign import parse_json
 from mfbuild.oci.types import Platform
 from mfbuild.python.index import IndexSettings, is_url, without_credentials
 from mfbuild.python.model import Lock, LockedWheel, Request
@@ -48,7 +49,7 @@ class UrlCache:
 
     def _read(self) -> dict[str, str]:
         try:
-            found = json.loads(self._path.read_text(encoding="utf-8"))
+            found = parse_json(self._path.read_text(encoding="utf-8"))
         except (OSError, ValueError):
             return {}
         if not isinstance(found, dict):

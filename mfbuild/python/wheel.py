@@ -22,6 +22,7 @@ from pathlib import Path
 from zipfile import ZipFile
 
 from mfbuild.errors import FetchError, Problem
+from mfbuild.oci.tar import shortened, too_long
 from mfbuild.python.archive import ODD, Member, read_members
 
 DAMAGE = (
@@ -162,6 +163,8 @@ class _Wheel:
         laid = list(self.laid_down(scheme))
         counts = Counter(entry.path for entry, _ in laid)
         self.refuse([f"lays down `{path}` twice" for path, n in counts.items() if n > 1])
+        long = [shortened(path) for path in counts if too_long(path)]
+        self.refuse([f"`{path}` is too long for any file system" for path in long])
         record = Entry(f"{scheme.site}/{self.info}/RECORD", 0o644, self.record(laid, scheme))
         entries = [record, *(entry for entry, _ in laid)]
         return tuple(sorted(entries, key=lambda entry: entry.path.encode()))

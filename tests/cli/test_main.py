@@ -51,6 +51,18 @@ def test_every_problem_is_printed_with_place_and_hint(
     )
 
 
+def test_what_a_stranger_named_does_not_steer_the_terminal(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    verb(
+        monkeypatch, BundleError("`a\x1b[31m` is\tone\nof \u202etwo", where="\x9b1m", hint="\r\x7f")
+    )
+    assert main(["verify", "x"]) == 1
+    assert capsys.readouterr().err == (
+        "error: `a\\x1b[31m` is\tone\nof \\u202etwo\n  at \\x9b1m\n  hint: \\r\\x7f\n"
+    )
+
+
 def test_options_may_stand_between_arguments(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -93,6 +93,17 @@ def test_a_path_out_of_the_image_is_refused(path: str) -> None:
     assert refusal(deb("evil", Item(path))) == f"`{path!a}` is not a path inside an image"
 
 
+@pytest.mark.parametrize("path", ["usr/" + "b" * 256, "é" * 128, "d/" * 2047 + "xy"])
+def test_a_path_that_no_file_system_can_hold_is_refused(path: str) -> None:
+    assert refusal(deb("evil", Item(path))).endswith("` is too long for any file system")
+    expected = "`link` links to what is too long for any file system"
+    assert refusal(deb("evil", symlink("link", target="a" * 4096))) == expected
+
+
+def test_a_path_that_is_not_utf8_is_refused_in_a_package() -> None:
+    assert "can't decode byte 0xff" in refusal(deb("evil", Item("a\udcff")))
+
+
 @pytest.mark.parametrize("target", ["../../x", "a/../../../x", "/../x", "", "x\n"])
 def test_a_symlink_out_of_the_image_is_refused(target: str) -> None:
     package = deb("evil", symlink("./usr/link", target=target))

@@ -12,6 +12,7 @@ import pytest
 
 from mfbuild.errors import FlowError, UsageError
 from mfbuild.flow.spec import CodeFile
+from tests.deep import deep_file
 from tests.flow.loading import FLOW, START, STEPS, Loader
 
 GENERATED = [".mf_install", ".mf_meta/CONFIG", ".mf_meta/DIST_INFO", ".mf_meta/INFO"]
@@ -71,6 +72,25 @@ def test_a_pipe_is_refused_and_not_waited_for(loader: Loader) -> None:
     os.mkfifo(loader.workspace / "pipe.py")
     with pytest.raises(FlowError, match=r"`pipe\.py` cannot be packaged: it is no regular file"):
         loader()
+
+
+@pytest.mark.parametrize("name", ["odd\nname.py", "odd\x1b[31m.py", "odd\x7f.py"])
+def test_a_name_with_control_characters_is_refused(loader: Loader, name: str) -> None:
+    tree(loader, name)
+    with pytest.raises(FlowError) as caught:
+        loader()
+    (problem,) = caught.value.problems
+    shown = name.encode("unicode_escape").decode()
+    assert problem.message == (
+        f"the code file `{shown}` cannot be packaged: its name has control characters"
+    )
+    assert problem.where == "flow.py"
+
+
+def test_folders_may_be_as_deep_as_a_path_is_long(loader: Loader) -> None:
+    tree(loader)
+    with deep_file(loader.workspace, "deep.py") as name:
+        assert name in shipped(loader)
 
 
 def test_ignored_files_stay_behind_but_never_the_flow(loader: Loader) -> None:

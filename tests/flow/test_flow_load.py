@@ -213,3 +213,36 @@ load_flow(Path("flow.py"), workspace=Path(), python=Path(sys.executable),
     assert parent.wait() == -signal.SIGINT
     with pytest.raises(ProcessLookupError):
         os.kill(int(pid.read_text()), 0)
+
+
+@pytest.mark.parametrize(
+    "prank",
+    [
+        'json.dumps = lambda *a, **k: "{}"; json.dump = lambda *a, **k: None',
+        "json.loads = lambda *a, **k: {}; json.load = json.loads",
+        "json.JSONEncoder.encode = json.JSONEncoder.iterencode = lambda *a, **k: '{}'",
+    ],
+)
+def test_a_flow_may_replace_what_the_probe_answers_with(loader: Loader, prank: str) -> None:
+    """Libraries do so, to write JSON quicker or with more types."""
+    write(loader, f"import json\n{prank}\n{FLOW}")
+    try:
+        found = loader()
+    except FlowError as error:
+        assert error.problems[0].where
+    else:
+        assert [step.name for step in found.spec.steps] == ["start", "end"]
+
+
+def test_an_answer_of_the_flow_itself_is_told_from_the_probes(loader: Loader) -> None:
+    prank = (
+        "import json, os, pathlib, sys, threading\n"
+        "frame = sys._getframe()\n"
+        "while 'request' not in frame.f_locals: frame = frame.f_back\n"
+        "pathlib.Path(frame.f_locals['request']['answer']).write_text('{}')\n"
+        "os._exit(0)\n"
+    )
+    error = refusal(loader, prank + FLOW)
+    assert isinstance(error, FlowError)
+    assert str(error) == "the flow answers in place of what loads it"
+    assert error.problems[0].where == "flow.py"

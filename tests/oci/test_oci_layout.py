@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
 import io
+import json
 import os
 import tarfile
 import threading
@@ -10,11 +12,15 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from mfbuild.engine.model import Digest
 from mfbuild.errors import BundleError
 from mfbuild.oci.image import image_index
-from mfbuild.oci.layout import Layout, blob_name, write_layout
+from mfbuild.oci.layout import Layout, blob_name, children, write_layout
+from mfbuild.oci.types import IMAGE_INDEX, IMAGE_MANIFEST, Descriptor, Platform
+from tests.deep import deep_file
 
 INDEX = image_index([])
 
@@ -249,6 +255,60 @@ def test_hostile_members_of_a_tar_are_never_read(tmp_path: Path, hostile: tarfil
     layout = Layout.open(tar_of(tmp_path / "t.tar", [member("oci-layout"), hostile]))
     assert set(layout.files) == {"oci-layout"}
     assert layout.strays == (hostile.name,)
+
+
+def test_folders_of_a_layout_may_be_deep(tmp_path: Path) -> None:
+    out = written(tmp_path, b"content")
+    with deep_file(out, "x") as name:
+        assert name in Layout.open(out).files
+
+
+ODD: list[object] = [None, 7, {}, [], True]
+
+
+BAD: dict[str, list[object]] = {
+    "mediaType": ODD,
+    "digest": ODD,
+    "size": [None, -1, "7", 1.5, True, {}],
+    "artifactType": [7, [1], {"a": 1}, True],
+    "annotations": [7, "text", ["a"], {"a": 1}, {"a": {}}],
+    "platform": [
+        *(7, "linux/amd64", ["a"], {"os": "linux"}, {"os": {}, "architecture": "amd64"}),
+        {"os": "linux", "architecture": "arm64", "variant": 8},
+    ],
+}
+
+
+@pytest.mark.parametrize(
+    "change",
+    [{field: odd} for field, values in BAD.items() for odd in values],
+    ids=str,
+)
+def test_an_odd_descriptor_is_no_descriptor(tmp_path: Path, change: dict[str, object]) -> None:
+    good = Descriptor("application/octet-stream", CONTENT, 7, Platform("linux", "amd64")).json()
+    out = written(tmp_path, b"content")
+    (out / "index.json").write_text(json.dumps({"schemaVersion": 2, "manifests": [good]}))
+    assert len(Layout.open(out).index()) == 1
+    (out / "index.json").write_text(json.dumps({"manifests": [good | change]}))
+    with pytest.raises(BundleError, match=r"`index\.json` has no valid `manifests`"):
+        Layout.open(out).index()
+
+
+FIELDS = st.sampled_from(
+    ["mediaType", "digest", "size", "platform", "os", "layers", "config", "manifests"]
+)
+
+
+@given(
+    st.recursive(
+        st.none() | st.booleans() | st.integers() | st.text(),
+        lambda inner: st.lists(inner) | st.dictionaries(FIELDS, inner),
+    )
+)
+def test_any_document_is_read_or_refused(value: object) -> None:
+    for media_type in (IMAGE_INDEX, IMAGE_MANIFEST):
+        with contextlib.suppress(BundleError):
+            children(media_type, json.dumps(value).encode(), "it")
 
 
 def test_links_out_of_a_directory_are_never_read(tmp_path: Path) -> None:

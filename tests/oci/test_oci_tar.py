@@ -212,6 +212,22 @@ def test_paths_that_cannot_be_in_an_image_are_refused(path: str) -> None:
         written(lambda writer: writer.file(path, b""))
 
 
+@pytest.mark.parametrize(
+    "path", ["a/" + "b" * 256, "é" * 128, "a" * 300 + "/b", "d/" * 2047 + "xy"]
+)
+def test_paths_that_no_file_system_can_hold_are_refused(path: str) -> None:
+    with pytest.raises(ActionError, match="is too long for any file system"):
+        written(lambda writer: writer.file(path, b""))
+
+
+@pytest.mark.parametrize(
+    "path", ["a/" + "b" * 255, "é" * 127, "d/" * 1500 + "x", "d/" * 2046 + "x"]
+)
+def test_paths_that_a_file_system_can_hold_are_packed(path: str) -> None:
+    layer, _ = written(lambda writer: writer.file(path, b""))
+    assert path in listed(layer)
+
+
 def test_a_path_that_is_not_utf8_is_refused() -> None:
     with pytest.raises(ActionError) as caught:
         written(lambda writer: writer.file("a\udcff", b""))

@@ -131,6 +131,17 @@ def test_files_that_cannot_be_read_are_named(tmp_path: Path) -> None:
     assert caught.value.problems[0].where == str(tmp_path / "uv.toml")
 
 
+@pytest.mark.parametrize("text", ['index-url = "http://x.invalid/\\u0000"', "a = " + "[" * 5000])
+def test_what_uv_itself_could_not_be_told_is_named(tmp_path: Path, text: str) -> None:
+    (tmp_path / "uv.toml").write_text(text)
+    with pytest.raises(UsageError) as caught:
+        read(tmp_path)
+    assert caught.value.problems[0].where == str(tmp_path / "uv.toml")
+    (tmp_path / "uv.toml").unlink()
+    with pytest.raises(UsageError, match="the character NUL"):
+        read(tmp_path, **pip_conf(tmp_path, "[global]\nindex-url = http://x.invalid/\0\n"))
+
+
 def test_credentials_belong_to_scheme_host_and_port(tmp_path: Path) -> None:
     settings = read(tmp_path, UV_DEFAULT_INDEX="https://me:p%40ss@one.example/simple")
     assert settings.credentials("https://one.example/files/x.whl") == ("me", "p@ss")

@@ -71,6 +71,24 @@ def test_all_bad_names_are_reported(wheel: Path) -> None:
     assert len(refusal(wheel)) == 2
 
 
+@pytest.mark.parametrize(
+    "name",
+    ["demo/" + "a" * 256, "é" * 128, "demo-1.0.data/data/" + "d/" * 2045 + "x", "d/" * 2047 + "x"],
+)
+def test_names_that_no_file_system_can_hold(tmp_path: Path, name: str) -> None:
+    """No node and no Docker could unpack the image."""
+    (message,) = refusal(make_wheel(tmp_path, {name: ""}))
+    assert message.endswith("is too long for any file system")
+    command = "[console_scripts]\n" + "c" * 256 + " = demo:main\n"
+    (message,) = refusal(make_wheel(tmp_path, {}, info={"entry_points.txt": command}))
+    assert message.endswith("is too long for any file system")
+
+
+def test_names_that_a_file_system_can_hold(tmp_path: Path) -> None:
+    names = {"demo/" + "a" * 252 + ".py": "", "d/" * 1500 + "x.py": ""}
+    assert set(names) <= set(baked(make_wheel(tmp_path, names)))
+
+
 @pytest.mark.parametrize("kind", [0o120777, 0o060644, 0o010644, 0o040755])
 def test_links_and_devices(wheel: Path, kind: int) -> None:
     patch_central(wheel, b"demo/aaa", 38, struct.pack("<I", kind << 16))
