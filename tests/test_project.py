@@ -45,6 +45,15 @@ def test_the_dependencies_are_those_that_are_justified() -> None:
     assert [p.name for p in PACKAGES if not (p.when and p.why)] == []
 
 
+def test_every_python_that_is_supported_is_classified() -> None:
+    prefix = "Programming Language :: Python :: 3."
+    said = [c.removeprefix(prefix) for c in PROJECT["project"]["classifiers"] if prefix in c]
+    numbers = [int(number) for number in said]
+    assert numbers == [*range(numbers[0], numbers[-1] + 1)]
+    wanted = f">=3.{numbers[0]},<3.{numbers[-1] + 1}"
+    assert PROJECT["project"]["requires-python"] == wanted
+
+
 def test_every_dependency_is_locked() -> None:
     locked = (ROOT / "requirements.lock").read_text()
     wanted = (ROOT / "requirements.in").read_text().splitlines()
