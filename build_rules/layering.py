@@ -33,7 +33,7 @@ def layering(
     `environments` maps a name to its wheels, `steps` to the number of steps that run in it.
     Small wheels are pooled with those that exactly the same environments use, so that a second
     environment adds only what is its own. What most steps use lies lowest, then the larger, since
-    nodes share prefixes of the stack (images.md .3.3).
+    nodes share prefixes of the stack (docs/design.md).
     """
     users: dict[LockedWheel, frozenset[str]] = {}
     for name, wheels in environments.items():

@@ -6,12 +6,15 @@ import re
 from pathlib import Path
 from typing import Any
 
+import pytest
 import tomli
 
 from mfbuild import config
 from tests import rings
 
 ROOT = Path(__file__).parent.parent
+TOPS = (*rings.FOLDERS,)
+RULES = ROOT / "build_rules"
 PACKAGES = rings.read_packages((ROOT / "docs/dependencies.md").read_text())
 BUILD_TOML = (ROOT / "docs/build-toml.md").read_text()
 EXAMPLE = BUILD_TOML.split("```toml\n")[1].split("```")[0]
@@ -20,9 +23,7 @@ PROJECT = tomli.loads((ROOT / "pyproject.toml").read_text())
 
 
 def test_the_wheel_holds_every_package() -> None:
-    folders = {
-        f.parent for d in ("mfbuild", "metaflow_extensions") for f in ROOT.glob(f"{d}/**/*.py")
-    }
+    folders = {f.parent for top in TOPS for f in ROOT.glob(f"{top}/**/*.py")} - {RULES}
     packages = {".".join(f.relative_to(ROOT).parts) for f in folders}
     packages |= {"metaflow_extensions", "metaflow_extensions.mfbuild"}
     packages |= {*PROJECT["tool"]["setuptools"]["package-dir"]}
@@ -70,14 +71,56 @@ def test_every_verb_is_in_the_readme() -> None:
 
 def test_documents_name_files_that_exist() -> None:
     texts = [*(ROOT / "docs").glob("*.md"), ROOT / "README.md"]
+    folders = "bench|build_rules|docs|examples|images|metaflow_extensions|mfbuild|scripts|tests"
     named = {
         (text.name, name)
         for text in texts
-        for name in re.findall(
-            r"`((?:tests|build_rules|images|examples|bench)/[\w./-]*)`", text.read_text()
-        )
+        for name in re.findall(rf"`((?:{folders})/[\w./-]*)`", text.read_text())
     }
     assert [n for n in sorted(named) if not (ROOT / n[1]).exists()] == []
+
+
+def test_the_design_names_modules_that_exist() -> None:
+    files = [file.as_posix() for file in ROOT.glob("*/**/*.py")]
+    named = re.findall(r"`(\w[\w/]+\.py)`", (ROOT / "docs/design.md").read_text())
+    assert [n for n in named if not any(file.endswith(f"/{n}") for file in files)] == []
+
+
+@pytest.mark.parametrize("top", [*TOPS, "bench", "docs", "examples", "scripts", "tests"])
+def test_references_lead_to_documents_of_ours(top: str) -> None:
+    """Without the number of a section: ours have none."""
+    suffixes = (".md", ".py", ".sh", ".toml", ".yml")
+    files = {f for f in (ROOT / top).rglob("*") if f.suffix in suffixes} - {Path(__file__)}
+    assert [told for file in sorted(files) for told in dangling(file)] == []
+
+
+def dangling(file: Path) -> list[str]:
+    """Each reference of `file` to a document that there is not, or to a number in one."""
+    text = file.read_text()
+    folders = (file.parent, ROOT, ROOT / "docs")
+    names = re.findall(r"(?<!image-spec, )(?<![\w/:.-])((?:[\w-]+/)*[\w-]+\.md)\b", text)
+    lost = [name for name in names if not any((folder / name).exists() for folder in folders)]
+    return [f"{file}: {told}" for told in (*lost, *re.findall(r"\.md\W{1,3}\d[\d.]*", text))]
+
+
+@pytest.mark.parametrize(
+    ("text", "told"),
+    [
+        ("docs/design.md has it, and (design.md)", []),
+        ("[design](../docs/design.md)", []),
+        ("https://github.com/opencontainers/image-spec/blob/main/layer.md", []),
+        ("(image-spec, config.md)", []),
+        ("hashlib.md5(data)", []),
+        ("images.md has it", ["images.md"]),
+        ("docs/images.md", ["docs/images.md"]),
+        ("(design.md \N{SECTION SIGN}9)", [".md \N{SECTION SIGN}9"]),
+        ("(design.md .5)", [".md .5"]),
+        ("design.md, 3.3", [".md, 3.3"]),
+    ],
+)
+def test_what_leads_nowhere_is_found(tmp_path: Path, text: str, told: list[str]) -> None:
+    (tmp_path / "module.py").write_text(text)
+    assert dangling(tmp_path / "module.py") == [f"{tmp_path / 'module.py'}: {t}" for t in told]
 
 
 def test_the_example_of_build_toml_is_right(tmp_path: Path) -> None:
@@ -101,7 +144,7 @@ def test_every_key_of_build_toml_is_in_the_example() -> None:
 
 def test_every_variable_is_documented() -> None:
     """Those of people beside the keys; those of pods in docs/flyte.md."""
-    sources = [f for d in ("mfbuild", "metaflow_extensions") for f in (ROOT / d).glob("**/*.py")]
+    sources = [f for top in TOPS for f in (ROOT / top).glob("**/*.py")]
     read = {name for source in sources for name in _VARIABLE.findall(source.read_text())}
     read |= {f"MFBUILD_{name.upper()}" for name in (*config.VARIABLES, *config.FLYTE_VARIABLES)}
     pods = (ROOT / "docs/flyte.md").read_text()

@@ -67,7 +67,7 @@ def script() -> int:
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Run one command line; returns the exit code (design.md .9)."""
+    """Run one command line; returns the exit code, which EPILOG explains."""
     words = list(sys.argv[1:] if argv is None else argv)
     if sys.platform == "win32":
         print("error: Windows is not supported as a host: use WSL, Linux or macOS", file=sys.stderr)
