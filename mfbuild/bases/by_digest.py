@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from pathlib import Path
 
-from mfbuild.bases.lockfile import foreign_json, parse_foreign
+from mfbuild.bases.lockfile import foreign_json, foreign_of
 from mfbuild.bases.model import Base
 from mfbuild.engine.model import Digest, canonical
 from mfbuild.errors import UsageError
@@ -63,10 +63,9 @@ def _resolved(
     key = Digest.of(canonical([reference, *map(str, platforms)]).encode())
     path = cache_dir / "bases" / f"{key.hex}.json"
     with suppress(OSError, ValueError, KeyError, TypeError, AttributeError):
-        kept = parse_json(path.read_bytes())
-        return {p: parse_foreign(kept[str(p)]) for p in platforms}
+        kept = foreign_of(parse_json(path.read_bytes()))
+        return {p: kept[p] for p in platforms}
     found = resolve(reference, platforms)
-    content = {str(platform): foreign_json(base) for platform, base in found.items()}
     with suppress(OSError):  # a cache that cannot be written only costs time
-        write_atomically(path, canonical(content).encode())
+        write_atomically(path, canonical(foreign_json(found)).encode())
     return found

@@ -12,8 +12,9 @@ from typing import Any
 from mfbuild.debian.model import FoundDebs, LockedDeb
 from mfbuild.engine.model import Digest, canonical
 from mfbuild.errors import ResolveError
+from mfbuild.flow.decode import of
 from mfbuild.foreign import parse_json
-from mfbuild.oci.types import BaseLayer, Descriptor, ForeignBase, Platform
+from mfbuild.oci.types import ForeignBase, Platform
 
 _FORMAT = 1
 _UTC, _DATE = timezone.utc, "%Y-%m-%dT%H:%M:%SZ"
@@ -30,27 +31,26 @@ def debian_lock(digest: Digest, found: FoundDebs) -> str:
 
 
 def foreign_lock(digest: Digest, found: Mapping[Platform, ForeignBase]) -> str:
-    oci = {str(platform): foreign_json(base) for platform, base in found.items()}
-    content = {"digest": str(digest), "format": _FORMAT, "oci": oci}
+    content = {"digest": str(digest), "format": _FORMAT, "oci": foreign_json(found)}
     return json.dumps(content, indent=1, sort_keys=True, ensure_ascii=False) + "\n"
 
 
-def foreign_json(base: ForeignBase) -> dict[str, Any]:
-    """One platform of an OCI image as a JSON value."""
-    layers = [
-        {"descriptor": layer.descriptor.json(), "diff_id": str(layer.diff_id)}
-        for layer in base.layers
-    ]
-    return {"env": list(base.env), "layers": layers, "repository": base.repository}
+def foreign_json(found: Mapping[Platform, ForeignBase]) -> dict[str, Any]:
+    """The platforms of an OCI image as a JSON value, which `foreign_of` reads."""
+    return {
+        str(platform): {
+            "env": list(base.env),
+            "layers": [
+                {"descriptor": layer.descriptor.json(), "diff_id": str(layer.diff_id)}
+                for layer in base.layers
+            ],
+            "repository": base.repository,
+        }
+        for platform, base in found.items()
+    }
 
 
-def parse_foreign(value: Mapping[str, Any]) -> ForeignBase:
-    """What `foreign_json` wrote; KeyError, TypeError or ValueError for anything else."""
-    layers = (
-        BaseLayer(Descriptor.parse(v["descriptor"]), Digest.parse(v["diff_id"]))
-        for v in value["layers"]
-    )
-    return ForeignBase(value["repository"], tuple(layers), tuple(value["env"]))
+foreign_of = of(dict[Platform, ForeignBase])
 
 
 @dataclass(frozen=True, slots=True)
@@ -107,7 +107,7 @@ def _read(path: Path) -> ImageLock:
         Digest.parse(content["digest"]),
         tuple(LockedDeb(**value) for value in content.get("debian", ())),
         {s: _date(d) for s, d in content.get("releases", {}).items()},
-        {Platform.parse(k): parse_foreign(v) for k, v in content.get("oci", {}).items()},
+        foreign_of(content.get("oci", {})),
     )
 
 

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 
 from mfbuild.cli import options, targets
 from mfbuild.errors import UsageError, did_you_mean
+from mfbuild.flyte.names import base_name
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
@@ -103,7 +104,7 @@ def _show_run(args: argparse.Namespace, folder: Path, environ: Mapping[str, str]
 
 def _check_step(name: str, target: PushTarget, id: ExecutionId) -> None:
     """UsageError if an execution that has ended ran no step of this name."""
-    ran = {task.task.rpartition(".")[2] for task in target.backend.executions.tasks(id)}
+    ran = {base_name(task.task) for task in target.backend.executions.tasks(id)}
     if name not in ran:
         hint = did_you_mean(name, sorted(ran)) if ran else None
         raise UsageError(f"no step `{name}` has run in `{id.name}`", hint=hint)

@@ -72,12 +72,12 @@ def perform(
     json_wanted: bool,
 ) -> None:
     """Run what `state` is the record of, as far as it is not done, and print its name."""
-    from mfbuild.local.parameters import given_parameters
+    from mfbuild.local.parameters import parameter_values
     from mfbuild.local.perform import perform as perform_run
     from mfbuild.local.run_source import Given
 
     request, sandbox = entered
-    values = given_parameters(packaged.spec, list(state.info.parameters.items()))
+    values = parameter_values(packaged.spec.parameters, list(state.info.parameters.items()))
     began = time.monotonic()
     given = Given(packaged, values, state.info.prefix)
     perform_run(state, given, request, sandbox, session.reporter)
@@ -105,17 +105,17 @@ def packaged_for(
     from mfbuild.build.load import load_one
     from mfbuild.build.pipeline import build
     from mfbuild.bundle.read import read_bundle
-    from mfbuild.local.parameters import given_parameters
+    from mfbuild.local.parameters import parameter_values
     from mfbuild.local.run_source import from_bundle, without_images
     from mfbuild.oci.archive import host_platform
 
     def accept(flows: Sequence[LoadedFlow]) -> None:
-        given_parameters(flows[0].spec, pairs)
+        parameter_values(flows[0].spec.parameters, pairs)
 
     source = source_of(session, word)
     if options.is_local_bundle(word):
         packaged = from_bundle(read_bundle(source))
-        given_parameters(packaged.spec, pairs)
+        parameter_values(packaged.spec.parameters, pairs)
     elif sandbox == "host":
         flow = load_one(session, str(source))
         accept([flow])

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 from mfbuild.cli import options, targets
 from mfbuild.cli.parameters import parameter_option, parameter_pairs, tell_namesakes
 from mfbuild.errors import RunError, UsageError
+from mfbuild.flyte.names import base_name
 
 if TYPE_CHECKING:
     from mfbuild.flyte.backend import Execution, ExecutionId, LaunchPlan
@@ -72,7 +73,7 @@ def run(args: argparse.Namespace) -> int:
         plan = find_launch_plan(target, to.project, domain, word)
         tell_namesakes(args, session, parameters_of(plan.spec.default_inputs))
         id = _start(args, target, plan, word.step, pairs)
-        flow = plan.id.name.rpartition(".")[2]
+        flow = base_name(plan.id.name)
         pathspec = f"{flow}/flyte-{id.name}"
         session.reporter.note(
             f"started {plan.id.name}@{plan.id.version[:12]} as {id.name} in {to.project}/{domain} "

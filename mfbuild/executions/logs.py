@@ -14,6 +14,7 @@ from mfbuild.errors import FlyteError
 from mfbuild.flow import probe_logs
 from mfbuild.flow.options import value_of
 from mfbuild.flyte.backend import Execution, Executions
+from mfbuild.flyte.names import base_name
 from mfbuild.runtime.run import Run
 
 _PROBE = Path(probe_logs.__file__)
@@ -50,7 +51,7 @@ def logs_of(executions: Executions, execution: Execution, step: str | None = Non
     return Logs(
         flow=execution.flow,
         run=run.id,
-        step=step or execution.of.name.rpartition(".")[2],
+        step=step or base_name(execution.of.name),
         task=run.task.id,
         attempt=run.task.attempt,
         datastore=(kind, root) if kind and root else None,

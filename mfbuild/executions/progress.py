@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from datetime import datetime, timezone
 
 from mfbuild.flyte.backend import Execution, TaskRun
+from mfbuild.flyte.names import base_name
 from mfbuild.report import PlainReporter
 
 _SHOWN = 40
@@ -62,6 +63,6 @@ def duration(began: datetime | None, ended: datetime | None) -> str:
 
 def _name(task: TaskRun) -> str:
     """The step, and the node where that says more: `body[2]`."""
-    step = task.task.rpartition(".")[2]
+    step = base_name(task.task)
     last = task.node.rpartition("/")[2]
     return step if last.replace("-", "_") == step else f"{step} ({task.node})"

@@ -16,6 +16,12 @@ _VALUES = {
 }
 """How many values each has (metaflow/cli.py, `start`; user_configs; @project)."""
 
+BOOLEANS = {
+    **dict.fromkeys(("1", "true", "t", "yes", "y", "on"), True),
+    **dict.fromkeys(("0", "false", "f", "no", "n", "off"), False),
+}
+"""The words that click takes for a flag in a variable, and Metaflow for a Parameter."""
+
 
 @dataclass(frozen=True, slots=True)
 class FlowOption:

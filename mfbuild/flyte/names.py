@@ -34,6 +34,11 @@ def task_name(flow: str, step: str) -> str:
     return f"{flow}.{step}"
 
 
+def base_name(name: str) -> str:
+    """The last part of a name: the step of a task's, the flow of a launch plan's."""
+    return name.rpartition(".")[2]
+
+
 def node_id(step: str) -> str:
     """The id of a step's node.
 

@@ -7,19 +7,11 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from mfbuild.errors import Problem, UsageError, did_you_mean
-from mfbuild.flow.spec import FlowSpec, ParameterSpec
+from mfbuild.flow.options import BOOLEANS
+from mfbuild.flow.spec import ParameterSpec
 
-_BOOLEANS = {
-    **dict.fromkeys(("1", "true", "t", "yes", "y", "on"), True),
-    **dict.fromkeys(("0", "false", "f", "no", "n", "off"), False),
-}
 Value = str | int | float | bool
 _INTEGERS = range(-(2**63), 2**63)
-
-
-def given_parameters(spec: FlowSpec, pairs: Sequence[tuple[str, str]]) -> dict[str, Value]:
-    """The values of `pairs` for the Parameters of `spec`; see `parameter_values`."""
-    return parameter_values(spec.parameters, pairs)
 
 
 def parameter_values(
@@ -61,9 +53,9 @@ def _value(parameter: ParameterSpec, text: str) -> Value:
     if parameter.type == "float":
         return _float(text)
     if parameter.type == "bool":
-        if text.lower() not in _BOOLEANS:
+        if text.lower() not in BOOLEANS:
             raise ValueError(f"must be true or false, not `{text}`")
-        return _BOOLEANS[text.lower()]
+        return BOOLEANS[text.lower()]
     if parameter.type == "json":
         try:
             json.loads(text)

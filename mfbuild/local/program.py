@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
-import hashlib
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
 from flyteidl.admin.launch_plan_pb2 import LaunchPlanSpec
 from flyteidl.core.literals_pb2 import Literal
 
-from mfbuild.engine.model import Digest, canonical
+from mfbuild.engine.model import Blob, Digest, canonical
 from mfbuild.errors import BundleError
 from mfbuild.files import write_atomically
 from mfbuild.flow.spec import FlowSpec
@@ -22,7 +21,7 @@ from mfbuild.local.parameters import Value
 from mfbuild.local.record.state import HERE
 from mfbuild.local.run_source import RunSource, keep_file
 from mfbuild.local.workflow.model import Closure, Library, Values
-from mfbuild.oci.layout import Extent
+from mfbuild.oci.layout import Extent, verified
 from mfbuild.runtime.inputs import input_name
 
 
@@ -94,17 +93,11 @@ def lay(content: Extent, digest: Digest, target: Path) -> Literal:
     """
     path = target.with_name(f"{target.name}-{digest.hex[:16]}")
     if not path.exists():
-        write_atomically(path, _checked(content, digest, target.name), mode=None)
+        message = f"the {target.name} `{digest}` has changed"
+        changed = BundleError(message, where=str(content.path))
+        pieces = verified(content.chunks(), Blob(digest, content.size), changed)
+        write_atomically(path, pieces, mode=None)
     return literal(address(path.as_uri(), digest))
-
-
-def _checked(content: Extent, digest: Digest, name: str) -> Iterator[bytes]:
-    found = hashlib.sha256()
-    for chunk in content.chunks():
-        found.update(chunk)
-        yield chunk
-    if found.hexdigest() != digest.hex:
-        raise BundleError(f"the {name} `{digest}` has changed", where=str(content.path))
 
 
 def _lay_plan(resolved: Resolved, target: Path) -> Literal:

@@ -7,14 +7,9 @@ from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 
 from mfbuild.flow.spec import StepSpec
-from mfbuild.flyte.names import ITERATION, PATH, SPLIT
+from mfbuild.flyte.names import ITERATION, PATH, SPLIT, base_name
 from mfbuild.local.workflow.model import Attempt, AttemptFailure
 from mfbuild.report import PlainReporter
-
-
-def step_of(task: str) -> str:
-    """The step that a task `<Flow>.<step>` runs."""
-    return task.rpartition(".")[2]
 
 
 def position_of(attempt: Attempt) -> str:
@@ -28,7 +23,7 @@ def position_of(attempt: Attempt) -> str:
 
 def label_of(attempt: Attempt) -> str:
     """What people call an attempt: its step, its position, and which iteration it is of a loop."""
-    words = [step_of(attempt.task.id.name), position_of(attempt)]
+    words = [base_name(attempt.task.id.name), position_of(attempt)]
     iteration = attempt.values.get(ITERATION)
     if iteration and iteration.scalar.primitive.integer:
         words.append(f"#{iteration.scalar.primitive.integer}")
@@ -86,7 +81,7 @@ class Progress:
         self._drawn = self.reporter.board(self.tree)
 
     def started(self, attempt: Attempt) -> None:
-        line = self.steps[step_of(attempt.task.id.name)]
+        line = self.steps[base_name(attempt.task.id.name)]
         line.running += 1
         line.began = line.began or self.clock()
         if not self._drawn:
@@ -97,7 +92,7 @@ class Progress:
     def ended(
         self, attempt: Attempt, seconds: float, failure: AttemptFailure | None, again: bool
     ) -> None:
-        line = self.steps[step_of(attempt.task.id.name)]
+        line = self.steps[base_name(attempt.task.id.name)]
         line.running -= 1
         line.ended = self.clock()
         line.done += failure is None

@@ -8,11 +8,10 @@ from dataclasses import dataclass
 
 from mfbuild.engine.model import canonical
 from mfbuild.errors import UsageError
-from mfbuild.flow.options import flow_options, value_of
+from mfbuild.flow.options import BOOLEANS, flow_options, value_of
 from mfbuild.flow.spec import FlowSpec
 
 _WORD = re.compile(r"[a-z0-9_]{1,128}\Z")
-_TRUE = ("1", "true", "t", "yes", "y", "on")  # click's
 
 
 @dataclass(frozen=True, slots=True)
@@ -98,7 +97,7 @@ def branch_of_run(options: Sequence[str], environ: Mapping[str, str]) -> tuple[s
     given = value_of(options, "--branch")
     branch = variable("BRANCH") or None if given is None else given
     production = any(option.name == "--production" for option in flow_options(options))
-    return branch, production or variable("PRODUCTION").lower() in _TRUE
+    return branch, production or BOOLEANS.get(variable("PRODUCTION").lower(), False)
 
 
 def _branch_of(spec: FlowSpec, deployment: Deployment) -> tuple[str | None, bool]:

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 
 from mfbuild.errors import UsageError
 from mfbuild.flyte.backend import LaunchPlan
+from mfbuild.flyte.names import base_name
 from mfbuild.push.deployment import Deployment
 from mfbuild.push.names import FlowWord, find_launch_plan
 from mfbuild.push.push import Pushed, push
@@ -25,7 +26,7 @@ def registered_bundle(target: PushTarget, project: str, domain: str, word: FlowW
 
 def bundle_of(target: PushTarget, plan: LaunchPlan) -> Source:
     """The bundle that a registered launch plan runs; UsageError if it is gone."""
-    flow, version = plan.id.name.rpartition(".")[2], plan.spec.workflow_id.version
+    flow, version = base_name(plan.id.name), plan.spec.workflow_id.version
     found = target.bundles.find(flow, version)
     if found is None:
         raise UsageError(

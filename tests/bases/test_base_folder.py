@@ -212,7 +212,7 @@ def test_an_image_is_no_path(tmp_path: Path, name: str) -> None:
         ({"debian": []}, "does not cover `linux/amd64`, `linux/arm64`"),
         ({"format": 2}, "cannot be read: ValueError('`2` is not a known format')"),
         ({"debian": [{"package": "x"}]}, "cannot be read: TypeError("),
-        ({"oci": 7}, "cannot be read: AttributeError("),
+        ({"oci": 7}, "cannot be read: Malformed("),
         ({"releases": {"bookworm": "today"}}, "cannot be read: ValueError("),
     ],
 )

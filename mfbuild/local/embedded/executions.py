@@ -15,13 +15,12 @@ from flyteidl.core.literals_pb2 import LiteralMap
 from mfbuild.errors import FlyteError
 from mfbuild.files import write_atomically
 from mfbuild.flyte.backend import Execution, ExecutionId, TaskRun
-from mfbuild.flyte.names import RUN
+from mfbuild.flyte.names import RUN, base_name
 from mfbuild.local.embedded.files import explained, make, read
 from mfbuild.local.embedded.process import spawn
 from mfbuild.local.embedded.registrations import EmbeddedRegistrations
 from mfbuild.local.embedded.requests import NAME, REQUEST, begun, encoded, read_request, request_of
 from mfbuild.local.embedded.status import Log, execution_of, logs_of, tasks_of
-from mfbuild.local.progress import step_of
 from mfbuild.local.record import lock as hold
 from mfbuild.local.record.state import (
     ENDED,
@@ -117,7 +116,7 @@ class EmbeddedExecutions:
         """
         self._found(id)
         for log in logs_of(self.runs / id.name):
-            if step is None or step_of(log.task) == step:
+            if step is None or base_name(log.task) == step:
                 yield log
 
     def _found(self, id: ExecutionId) -> Execution:

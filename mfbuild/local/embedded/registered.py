@@ -18,13 +18,12 @@ from mfbuild.engine.model import Digest
 from mfbuild.errors import FlyteError
 from mfbuild.flyte.backend import describe
 from mfbuild.flyte.literals import promise
-from mfbuild.flyte.names import CODE, PLAN, node_id
+from mfbuild.flyte.names import CODE, PLAN, base_name, node_id
 from mfbuild.flyte.templates import environment_of, references
 from mfbuild.local.embedded import bundles
 from mfbuild.local.embedded.files import BLOBS
 from mfbuild.local.embedded.registrations import EmbeddedRegistrations
 from mfbuild.local.program import Program, kept, lay, workflow_inputs
-from mfbuild.local.progress import step_of
 from mfbuild.local.run_source import RunSource, from_bundle
 from mfbuild.local.sandbox.pod import container_of
 from mfbuild.local.workflow.model import Closure, Library, Values
@@ -50,7 +49,7 @@ class RegisteredRun:
 
     @property
     def first_image(self) -> str:
-        steps = {step_of(task.id.name): task for task in self._tasks}
+        steps = {base_name(task.id.name): task for task in self._tasks}
         alone = next(iter(self._tasks))
         return container_of(steps.get(self.packaged.spec.start, alone)).image
 
@@ -119,7 +118,7 @@ def _alone(task: TaskTemplate) -> WorkflowTemplate:
     workflow = WorkflowTemplate(id=task.id)
     workflow.id.resource_type = ResourceType.WORKFLOW
     workflow.interface.inputs.CopyFrom(inputs)
-    step = step_of(task.id.name)
+    step = base_name(task.id.name)
     node = Node(
         id=node_id(step),
         metadata=NodeMetadata(name=step, retries=task.metadata.retries),
@@ -135,7 +134,7 @@ def _packaged(
 ) -> RunSource:
     """The flow as it was packaged, its images under the names that they have in the tasks."""
     tasks = closure.library.tasks.values()
-    images = {container_of(task).image: step_of(task.id.name) for task in tasks}
+    images = {container_of(task).image: base_name(task.id.name) for task in tasks}
     for bundle in _bundles(entity, inputs, registrations):
         steps = bundle.manifest.steps
         if all(s in steps and n.endswith(f"@{steps[s].image.digest}") for n, s in images.items()):
@@ -158,7 +157,7 @@ def _bundles(
     files = registrations.files
     if entity.resource_type == ResourceType.LAUNCH_PLAN:
         plan = _found(registrations.launch_plan(entity), entity)
-        flow = entity.name.rpartition(".")[2]
+        flow = base_name(entity.name)
         found = bundles.find(flow, plan.spec.workflow_id.version, files)
         yield from [found] if found else []
         return

@@ -15,10 +15,11 @@ from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field, replace
 from functools import partial
 from pathlib import Path
-from typing import Any, Literal, get_args
+from typing import Any, Literal
 
 from mfbuild.errors import Interrupted, MfbuildError, RunError, UsageError, did_you_mean
 from mfbuild.files import disk_errors, words_of, write_atomically
+from mfbuild.flow.decode import decode
 from mfbuild.local.record import lock as hold
 
 RUNS = ".mfbuild/runs"
@@ -188,9 +189,8 @@ def read_info(folder: Path) -> RunInfo:
             raise ValueError("it has another format")
         if "place" in value:  # what `sandbox` was once called
             value["sandbox"] = value.pop("place")
-        info = RunInfo(**value)
-        times = (info.began, info.began if info.ended is None else info.ended)
-        if info.phase not in get_args(Phase) or not all(0 <= time < _NO_TIME for time in times):
+        info = decode(RunInfo, value, exact=False)
+        if not all(0 <= time < _NO_TIME for time in (info.began, info.ended or 0)):
             raise ValueError("it is not one that mfbuild has written")
         return info
     except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
