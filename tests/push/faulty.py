@@ -120,7 +120,7 @@ class Faulty:
         settings = Settings(self.double.endpoint, "a test", True, login=COMMAND, command=command)
         client = Client(settings, {}, self._pause, seconds)
         backend = AdminBackend("flyte", client)
-        registry, reporter = self.domains[domain]["registry"], PlainReporter(StringIO())
+        registry, reporter = self.domains[domain].registry, PlainReporter(StringIO())
         bundles = InRegistry(registry, 2, reporter, self._open)
         return PushTarget(backend, bundles, embedded=False, shown=backend.name)
 

@@ -40,7 +40,7 @@ PASSING = grpc_faults()
 def running(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Faulty]:
     with faulty(tmp_path_factory.mktemp("faulty")) as place:
         domain = place.domains["staging"]
-        place.place().bundles.put(place.new, f"{domain['registry']}/trainflow")
+        place.place().bundles.put(place.new, f"{domain.registry}/trainflow")
         place.begin(lambda: place.push(place.new))
         yield place
 
