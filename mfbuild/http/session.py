@@ -14,6 +14,7 @@ from requests.adapters import HTTPAdapter
 from requests.utils import get_environ_proxies
 
 from mfbuild.errors import FetchError
+from mfbuild.files import words_of
 from mfbuild.http.addresses import is_local, origin
 from mfbuild.http.retry import Passing
 
@@ -100,7 +101,8 @@ def _is_about_address(error: Exception) -> bool:
 
 
 def _broken(error: Exception) -> Passing:
-    why = str(getattr(_root_of(error), "strerror", None) or "").lower()
+    root = _root_of(error)  # others than the system's may quote an address
+    why = words_of(root) if isinstance(root, OSError) and root.strerror else ""
     return Passing("could not be reached, or broke the connection", why=why)
 
 

@@ -10,6 +10,7 @@ from urllib.parse import unquote, urlsplit
 from urllib.request import url2pathname
 
 from mfbuild.errors import FetchError
+from mfbuild.files import disk_error
 from mfbuild.http.addresses import Login, basic, login_in
 from mfbuild.http.client import HttpClient, StatusError
 from mfbuild.http.parallel import Tick
@@ -62,7 +63,8 @@ class Downloader:
             where, hint = _shown(url), error.problems[0].hint
             raise type(error)(f"`{name}` {error}", where=where, hint=hint) from error.__cause__
         except OSError as error:
-            raise FetchError(f"`{destination.name}` cannot be written: {error.strerror}") from error
+            what = f"`{destination.name}` cannot be written"
+            raise disk_error(FetchError, what, error, destination) from error
 
     def size(self, url: str) -> int | None:
         """The size in bytes of what `url` holds, as the server tells it; None if it does not."""
