@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from copy import deepcopy
 from itertools import takewhile, zip_longest
 from typing import Any
 
@@ -34,7 +35,7 @@ def differences(sent: Spec, found: Spec) -> list[str]:
     - a launch plan's default inputs say of every workflow input that has neither a default nor
       a fixed value that it is required (flyteadmin's validation/launch_plan_validator.go).
     """
-    here, there = _copy(sent), _copy(found)
+    here, there = deepcopy(sent), deepcopy(found)
     if isinstance(here, LaunchPlanSpec):
         _drop_required(here, there)
     for side in (here, there):
@@ -43,12 +44,6 @@ def differences(sent: Spec, found: Spec) -> list[str]:
     if isinstance(here, WorkflowSpec):
         _rename_arms(here, there)
     return list(_of_messages(here, there, ""))
-
-
-def _copy(spec: Spec) -> Spec:
-    made = type(spec)()
-    made.CopyFrom(spec)
-    return made
 
 
 def _drop_required(sent: LaunchPlanSpec, found: LaunchPlanSpec) -> None:
@@ -104,7 +99,7 @@ def _unify_workflow(template: Any) -> None:
     template.interface.outputs.SetInParent()
     own = [n for n in template.nodes if n.id not in (START, END) or n.WhichOneof("target")]
     if len(own) < len(template.nodes):
-        kept = [_copy(node) for node in own]
+        kept = [deepcopy(node) for node in own]
         del template.nodes[:]
         template.nodes.extend(kept)
 

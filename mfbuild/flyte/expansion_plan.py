@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
+from copy import deepcopy
 from typing import Any
 
 from flyteidl.core.identifier_pb2 import ResourceType
@@ -88,8 +89,7 @@ def _start(regions: Regions, node: Node, values: Mapping[str, str]) -> dict[str,
     rules = {ITERATION: "first", **values}
     inputs = {binding.var: rules.get(binding.var, "same") for binding in node.inputs}
     tasks, workflows = needed([node], regions.parts, regions.flow)
-    bare = Node()
-    bare.CopyFrom(node)
+    bare = deepcopy(node)
     for field in ("id", "inputs", "upstream_node_ids"):
         bare.ClearField(field)
     return {

@@ -8,7 +8,7 @@ from typing import Any
 
 from flyteidl.core.workflow_pb2 import Node
 
-from mfbuild.flyte.templates import Compiled, decode_node
+from mfbuild.flyte.templates import Compiled, decode_node, inner_nodes
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,18 +69,14 @@ class _Outline:
             of = self._task(inner)
             return Box(node.id, "array", of, "once for each split", after)
         if node.HasField("branch_node"):
-            return Box(node.id, "choice", name, "one of", after, self._arms(node, path))
+            arms = self.boxes(tuple(inner_nodes(node)), path)
+            return Box(node.id, "choice", name, "one of", after, arms)
         if node.HasField("workflow_node"):
             reference = node.workflow_node.sub_workflow_ref.name
             part = self.compiled.parts[reference.removeprefix(f"{self.compiled.flow}.")]
             inner_boxes = self.boxes(part.nodes, path)
             return Box(node.id, "workflow", name, "sub-workflow", after, inner_boxes)
         return self._step(node, after, path)
-
-    def _arms(self, node: Node, path: tuple[str, ...]) -> tuple[Box, ...]:
-        choice = node.branch_node.if_else
-        arms = [block.then_node for block in (choice.case, *choice.other)]
-        return self.boxes(arms, path)
 
     def _step(self, node: Node, after: tuple[str, ...], path: tuple[str, ...]) -> Box:
         step = self._task(node)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
+from copy import deepcopy
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -65,7 +66,7 @@ class Resolved:
 
     def with_addresses(self, *, code: str, plan: str, person: str) -> Resolved:
         """The same with the launch plan's fixed inputs."""
-        spec = _copy(self.launch_plan)
+        spec = deepcopy(self.launch_plan)
         spec.fixed_inputs.CopyFrom(fixed_inputs(code, plan, person))
         return replace(self, launch_plan=spec)
 
@@ -82,11 +83,11 @@ def resolve(compiled: Compiled, site: Site, *, version: str) -> Resolved:
     workflow.id.version = version
     _check_names([*ids.values(), workflow.id])
     _, used = needed(compiled.workflow.nodes, compiled.parts, compiled.flow)
-    launch_plan = _copy(compiled.launch_plan)
+    launch_plan = deepcopy(compiled.launch_plan)
     launch_plan.workflow_id.CopyFrom(workflow.id)
     if site.service_account:
         launch_plan.security_context.run_as.k8s_service_account = site.service_account
-    identifier = _copy(workflow.id)
+    identifier = deepcopy(workflow.id)
     identifier.resource_type = ResourceType.LAUNCH_PLAN
     steps = _expansions(compiled.expansions, site, ids)
     return Resolved(
@@ -110,7 +111,7 @@ def closure(resolved: Resolved) -> CompiledWorkflowClosure:
 
 
 def _task(step: str, template: TaskTemplate, site: Site) -> TaskTemplate:
-    task = _copy(template)
+    task = deepcopy(template)
     set_image(task, site.images[step])
     set_environment(task, {**site.environment, **environment_of(task)})
     if site.image_pull_secrets:
@@ -152,7 +153,7 @@ def _inner_first(compiled: Compiled) -> list[str]:
 def _workflow(
     template: WorkflowTemplate, site: Site, ids: Mapping[str, Identifier]
 ) -> WorkflowTemplate:
-    workflow = _copy(template)
+    workflow = deepcopy(template)
     _place(workflow.id, site)
     _point(workflow.nodes, site, ids)
     return workflow
@@ -197,9 +198,3 @@ def _check_names(identifiers: Iterable[Identifier]) -> None:
         name = identifier.name
         if len(name) > LONGEST_NAME:
             raise UsageError(f"the name `{name}` is longer than {LONGEST_NAME} characters")
-
-
-def _copy(message: Any) -> Any:
-    copy = type(message)()
-    copy.CopyFrom(message)
-    return copy

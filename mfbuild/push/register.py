@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Sequence
+from copy import deepcopy
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -83,9 +84,7 @@ def accept(wanted: LaunchPlanSpec, found: LaunchPlan) -> tuple[str, ...]:
 
     Another owner and other addresses of the same content are told: they are in no version.
     """
-    here, there = LaunchPlanSpec(), LaunchPlanSpec()
-    here.CopyFrom(wanted)
-    there.CopyFrom(found.spec)
+    here, there = deepcopy(wanted), deepcopy(found.spec)
     problems, notes = [], []
     for name in (CODE, PLAN):
         what, own, other = name.removeprefix(PREFIX), fixed(wanted, name), fixed(found.spec, name)
