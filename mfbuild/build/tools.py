@@ -21,7 +21,7 @@ def tools(config: Config) -> Mapping[str, Tool]:
     """Every tool by name; a compiler is looked for in the environment of the command."""
     return {
         "debian.layer": _tool(2, "mfbuild.debian.layer:run"),
-        "flyte.compile": _tool(4, "mfbuild.flyte.tool:run"),
+        "flyte.compile": _tool(5, "mfbuild.flyte.tool:run"),
         "oci.copy": _tool(1, "mfbuild.oci.tree:copy"),
         "oci.image": _tool(1, "mfbuild.oci.image:image"),
         "oci.index": _tool(1, "mfbuild.oci.image:index"),

@@ -16,6 +16,7 @@ from mfbuild.errors import FlyteError, UsageError, did_you_mean
 from mfbuild.flyte.backend import ExecutionId, LaunchPlan
 from mfbuild.flyte.literals import literal, none
 from mfbuild.flyte.names import CODE, PERSON, RUN
+from mfbuild.flyte.pod_text import escaped_json
 from mfbuild.flyte.templates import address
 from mfbuild.local.record.state import new_name
 from mfbuild.push.deployment import Deployment, deployment_of
@@ -69,7 +70,7 @@ def start_task(
     spec = target.backend.registrations.get(task)
     if not isinstance(spec, TaskSpec):
         raise FlyteError(f"there is no task `{task.name}@{task.version}`")
-    given = {CODE: code, RUN: canonical(run), PERSON: person}
+    given = {CODE: code, RUN: escaped_json(canonical(run)), PERSON: escaped_json(person)}
     inputs = {
         name: literal(given[name]) if name in given else _blank(variable.type)
         for name, variable in spec.template.interface.inputs.variables.items()

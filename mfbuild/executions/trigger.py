@@ -10,12 +10,14 @@ from pathlib import Path
 
 from flyteidl.core.literals_pb2 import LiteralMap
 
+from mfbuild.engine.model import canonical
 from mfbuild.errors import FlyteError
 from mfbuild.flow.spec import ParameterSpec
 from mfbuild.flyte.backend import Execution, ExecutionId, Executions, LaunchPlan, TaskRun
 from mfbuild.flyte.literals import literal
 from mfbuild.flyte.names import RUN
 from mfbuild.flyte.parameters import parameters_of
+from mfbuild.flyte.pod_text import escaped_json
 from mfbuild.local.parameters import parameter_values
 from mfbuild.local.record.state import new_name
 from mfbuild.push.target import PushTarget
@@ -46,7 +48,8 @@ def trigger(
         for name, value in values.items()
     }
     if run:
-        given[RUN] = literal(run)
+        told = run if "$" not in run or run.startswith("{") else canonical({"id": run})
+        given[RUN] = literal(escaped_json(told))
     id = ExecutionId(plan.id.project, plan.id.domain, name or new_name())
     target.backend.executions.start(id, plan.id, LiteralMap(literals=given))
     return id

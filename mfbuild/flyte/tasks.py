@@ -37,6 +37,7 @@ from mfbuild.flyte.names import (
     task_name,
 )
 from mfbuild.flyte.parameters import parameter_types
+from mfbuild.flyte.pod_text import escaped
 from mfbuild.flyte.pods import container_fields, pod_environment, pod_fields
 from mfbuild.flyte.quantities import GPU, devices, is_guaranteed, mebibytes, requests
 from mfbuild.flyte.secrets import flyte_secrets
@@ -160,7 +161,9 @@ def _environment(spec: FlowSpec, step: StepSpec, options: Sequence[str]) -> list
         "MFBUILD_OPTIONS": json.dumps(list(options)),
     }
     variables = {**step.environment, **pod_environment(step), **own}
-    return [KeyValuePair(key=name, value=variables[name]) for name in sorted(variables)]
+    return [
+        KeyValuePair(key=name, value=escaped(value)) for name, value in sorted(variables.items())
+    ]
 
 
 def _resources(step: StepSpec, asked: Asked) -> Resources:

@@ -16,9 +16,10 @@ from flyteidl.core.workflow_pb2 import Node, WorkflowTemplate
 from google.protobuf.message import Message
 
 from mfbuild.engine.model import Digest, canonical
-from mfbuild.errors import BundleError
+from mfbuild.errors import BundleError, FlyteError
 from mfbuild.flyte.literals import literal
 from mfbuild.flyte.names import CODE, PERSON, PLAN
+from mfbuild.flyte.pod_text import escaped, escaped_json, expanded_environment
 from mfbuild.flyte.quantities import GPU
 
 FORMAT = 1
@@ -136,15 +137,16 @@ def image_of(template: TaskTemplate) -> str:
 
 
 def environment_of(template: TaskTemplate) -> dict[str, str]:
-    """The variables of the template's container."""
+    """The variables of the template's container, as its process will see them."""
     if template.HasField("container"):
-        return {pair.key: pair.value for pair in template.container.env}
-    return {e["name"]: e["value"] for e in template.k8s_pod.pod_spec["containers"][0]["env"]}
+        return expanded_environment({pair.key: pair.value for pair in template.container.env})
+    variables = template.k8s_pod.pod_spec["containers"][0]["env"]
+    return expanded_environment({v["name"]: v["value"] for v in variables})
 
 
 def set_environment(template: TaskTemplate, variables: Mapping[str, str]) -> None:
     """Give the template's container these variables and no others."""
-    ordered = sorted(variables.items())
+    ordered = sorted((name, escaped(value)) for name, value in variables.items())
     if template.HasField("container"):
         del template.container.env[:]
         for name, value in ordered:
@@ -165,12 +167,17 @@ def add_pull_secrets(template: TaskTemplate, names: Sequence[str]) -> None:
 
 def fixed_inputs(code: str, plan: str, person: str) -> LiteralMap:
     """What push fixes: the addresses of the code and of the plan, and the person's JSON."""
-    values = {CODE: code, PLAN: plan, PERSON: person}
+    values = {CODE: code, PLAN: plan, PERSON: escaped_json(person)}
     return LiteralMap(literals={name: literal(value) for name, value in values.items()})
 
 
 def address(url: str, digest: Digest) -> str:
-    """`<url>#sha256=<hex>`: where a blob is, and what it must be (docs/flyte.md)."""
+    """`<url>#sha256=<hex>`: where a blob is, and what it must be (docs/flyte.md).
+
+    FlyteError for an address that Kubernetes would change on its way to a container.
+    """
+    if "$" in url:
+        raise FlyteError(f"an upload is at `{url}`: no container can be told an address with `$`")
     return f"{url}#sha256={digest.hex}"
 
 

@@ -19,6 +19,7 @@ from pathlib import Path
 
 SOURCES = Path(__file__).with_name("go")
 MODULES: Mapping[str, tuple[str, ...]] = {
+    "pods": ("kubelet-expand",),
     "gcs": ("fake-gcs-server",),
     "s3": ("versitygw",),
     "flyte": ("flyteworkflow", "flytepropeller", "container"),

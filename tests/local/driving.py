@@ -14,6 +14,7 @@ from flyteidl.core.errors_pb2 import ErrorDocument
 from flyteidl.core.literals_pb2 import LiteralMap
 
 from mfbuild.engine.store import Store
+from mfbuild.flyte.pod_text import escaped
 from mfbuild.local.drive import Drive
 from mfbuild.local.record.completed import completed
 from mfbuild.local.record.state import RunInfo, RunState
@@ -96,7 +97,9 @@ def run(
 
 
 def shell(name: str, script: str, **more: Any) -> Any:
-    return task(name, ["/bin/sh", "-c", script, "{{.outputPrefix}}", *more.pop("args", ())], **more)
+    return task(
+        name, ["/bin/sh", "-c", escaped(script), "{{.outputPrefix}}", *more.pop("args", ())], **more
+    )
 
 
 def put(folder: Path, name: str, data: bytes) -> str:

@@ -19,6 +19,7 @@ from flyteidl.core.tasks_pb2 import TaskTemplate
 
 from mfbuild.errors import RunError
 from mfbuild.files import write_atomically
+from mfbuild.flyte.pod_text import escaped, expanded, expanded_environment
 from mfbuild.local.sandbox.executor import ProcessJob
 from mfbuild.local.sandbox.render import render
 from mfbuild.local.workflow.bindings import literal_map
@@ -97,9 +98,12 @@ def prepare(attempt: Attempt, execution: PodContext, environ: Mapping[str, str])
     container = container_of(attempt.task)
     if any("tasktemplatepath" in text.lower() for text in container.command):
         write_atomically(folder / "task.pb", attempt.task.SerializeToString())
-    argv = render(container.command, _places(attempt, execution, given), attempt.values)
     secrets = {n: environ[n] for n in _secrets(attempt.task) if n in environ}
-    env = {**secrets, **container.env, **_environment(attempt, execution)}
+    told = {**container.env, **_environment(attempt, execution)}
+    env = secrets | expanded_environment(told)
+    places = {n: escaped(p) for n, p in _places(attempt, execution, given).items()}
+    words = render(container.command, places, attempt.values)
+    argv = tuple(expanded(word, env) for word in words)
     return ProcessJob(f"{attempt.node}/{attempt.number}", container.image, argv, env, folder)
 
 
