@@ -103,6 +103,28 @@ class Reference:
         return self.repository + tag + (f"@{self.digest}" if self.digest else "")
 
 
+def repository_name(name: str) -> str:
+    """How a Python name is spelled as the last part of a repository: one to one, but for case.
+
+    In lower case where that is a valid one, which holds for most. Else what no repository can have
+    there stands between hyphens, which no Python name has: `_Private` is `1u-private` (one
+    underscore), `a___b` is `a-3u-b`, `é` is `233x` (the character's number).
+    """
+    lower = name.lower()
+    if re.fullmatch(_COMPONENT, lower):
+        return lower
+    spelled = _SPELLED.sub(_escaped, lower)
+    return spelled.removeprefix("-").removesuffix("-")
+
+
+_SPELLED = re.compile(r"^_+|_+$|_{3,}|[^a-z0-9_]|(?<=[^a-z0-9_])_+|_+(?=[^a-z0-9_])")
+
+
+def _escaped(match: re.Match[str]) -> str:
+    text = match[0]
+    return f"-{len(text)}u-" if text[0] == "_" else f"-{ord(text)}x-"
+
+
 _REMOTE_FORMS = "write `oci://<host>/<path>:<version>` or `oci://<host>/<path>@sha256:<hex>`"
 _FORMS = "write `<host>/<path>@sha256:<hex>` or `oci:<directory>@sha256:<hex>`"
 

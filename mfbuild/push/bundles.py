@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING, Protocol
 
 from mfbuild.bundle.model import BundleManifest
 from mfbuild.bundle.read import Bundle
-from mfbuild.errors import UsageError
+from mfbuild.errors import BundleError, UsageError
+from mfbuild.oci.reference import repository_name
 from mfbuild.report import PlainReporter
 
 if TYPE_CHECKING:
@@ -64,7 +65,13 @@ class InRegistry:
                 "nothing says which registry has the bundles",
                 hint="set `registry` in BUILD.toml, or MFBUILD_REGISTRY",
             )
-        return find_remote(self._open(f"{self.registry}/{flow.lower()}"), version)
+        found = find_remote(self._open(f"{self.registry}/{repository_name(flow)}"), version)
+        if found and found.manifest.flow != flow:
+            raise BundleError(
+                f"`{found.repository}:{version}` is the bundle of the flow `{found.manifest.flow}`",
+                hint="flows that differ by case alone share a repository, not versions",
+            )
+        return found
 
     def _open(self, repository: str | None) -> Repository:
         from mfbuild.oci.registry import Repository

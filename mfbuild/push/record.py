@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from mfbuild.bundle.model import BundleManifest, DomainRecord
 from mfbuild.errors import Problem, UsageError, did_you_mean
 from mfbuild.flyte.resolve import Site
-from mfbuild.oci.reference import Reference
+from mfbuild.oci.reference import Reference, repository_name
 from mfbuild.push.deployment import Deployment
 
 EMBEDDED = "mfbuild"
@@ -28,7 +28,7 @@ def site_of(manifest: BundleManifest, deployment: Deployment, *, embedded: bool)
     problems = [] if embedded else [*_unregistered(repository, deployment), *_unshared(settings)]
     UsageError.raise_for(problems)
     if embedded:
-        repository = f"{EMBEDDED}/{manifest.flow.lower()}"
+        repository = f"{EMBEDDED}/{repository_name(manifest.flow)}"
     return Site(
         project=deployment.project,
         domain=deployment.domain,
@@ -41,7 +41,7 @@ def site_of(manifest: BundleManifest, deployment: Deployment, *, embedded: bool)
 
 
 def repository_of(manifest: BundleManifest, domain: str) -> str | None:
-    """`<registry>/<flow, in lower case>`; None where the domain has no registry.
+    """`<registry>/<flow, as repository_name spells it>`; None where the domain has no registry.
 
     UsageError if that is no repository.
     """
@@ -49,7 +49,7 @@ def repository_of(manifest: BundleManifest, domain: str) -> str | None:
     if not registry:
         return None
     try:
-        found = Reference.parse(f"{registry}/{manifest.flow.lower()}")
+        found = Reference.parse(f"{registry}/{repository_name(manifest.flow)}")
     except ValueError as error:
         hint = "write it without `https://`" if "://" in registry else None
         raise UsageError(f"the registry of the domain `{domain}`: {error}", hint=hint) from None

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 
 import pytest
@@ -10,7 +11,7 @@ from hypothesis import strategies as st
 
 from mfbuild.engine.model import Digest
 from mfbuild.errors import UsageError
-from mfbuild.oci.reference import Reference
+from mfbuild.oci.reference import Reference, repository_name
 
 PIN = f"sha256:{'ab' * 32}"
 
@@ -88,3 +89,53 @@ def test_whatever_is_read_is_written_the_same(text: str) -> None:
     assert str(found) == text
     assert Reference.parse(str(found)) == found
     assert found.directory is not None or ".." not in found.path.split("/")
+
+
+@pytest.mark.parametrize(
+    ("name", "expected"),
+    [
+        ("TrainFlow", "trainflow"),
+        ("My_Flow", "my_flow"),
+        ("My__Flow2", "my__flow2"),
+        ("My_Flow_", "my_flow-1u"),
+        ("_Private", "1u-private"),
+        ("__Two__", "2u-two-2u"),
+        ("a___b", "a-3u-b"),
+        ("___", "3u"),
+        ("é", "233x"),
+        ("Fl_ßow", "fl-1u--223x-ow"),
+        ("流れ", "27969x--12428x"),
+    ],
+)
+def test_names_of_repositories(name: str, expected: str) -> None:
+    assert repository_name(name) == expected
+    assert Reference.parse(f"localhost/{expected}").path == expected
+
+
+def spelled_back(text: str) -> str:
+    """The Python name, in lower case, that a repository is called after."""
+    literal = not re.match(r"[0-9]", text)  # which no Python name begins with
+    found, rest = "", text
+    while rest:
+        part, _hyphen, rest = rest.partition("-")
+        if literal or not part:
+            found += part
+        elif part[-1] == "u":
+            found += "_" * int(part[:-1])
+        else:
+            found += chr(int(part[:-1]))
+        literal = not literal
+    return found
+
+
+NAMES = st.from_regex(
+    r"[A-Za-z_\u00df-\u00f6\u4e00-\u4e0f][A-Za-z0-9_\u00df-\u00f6]*", fullmatch=True
+)
+
+
+@given(NAMES | st.from_regex(r"[a_]([a0_é]|__|3u|233x)*", fullmatch=True))
+def test_every_name_has_a_repository_of_its_own(name: str) -> None:
+    found = repository_name(name)
+    if len(found) < 200:
+        assert Reference.parse(f"localhost/{found}").path == found
+    assert spelled_back(found) == name.lower()

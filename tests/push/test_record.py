@@ -12,7 +12,7 @@ from mfbuild.bundle.model import DomainRecord
 from mfbuild.errors import UsageError
 from mfbuild.push.deployment import Deployment
 from mfbuild.push.record import repository_of, site_of
-from tests.push.pushing import NO_SETTINGS, make_bundle
+from tests.push.pushing import NO_SETTINGS, make_bundle, train_flow
 
 TO = Deployment("flows", "staging", "alice")
 S3 = {"datastore_sysroot_s3": "s3://bucket/metaflow"}
@@ -69,3 +69,10 @@ def test_a_registry_that_is_none(tmp_path: Path, registry: str) -> None:
     manifest = make_bundle(tmp_path, domains=domain(registry=registry)).manifest
     with pytest.raises(UsageError, match="the registry of the domain `staging`"):
         repository_of(manifest, "staging")
+
+
+@pytest.mark.parametrize(("flow", "path"), [("_Private", "1u-private"), ("My_Flow_", "my_flow-1u")])
+def test_a_flow_whose_name_is_no_repository(tmp_path: Path, flow: str, path: str) -> None:
+    spec = replace(train_flow(), name=flow)
+    manifest = make_bundle(tmp_path, spec=spec, domains=domain(registry="example.com/ml")).manifest
+    assert repository_of(manifest, "staging") == f"example.com/ml/{path}"
