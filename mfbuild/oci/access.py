@@ -49,9 +49,9 @@ class AnswerError(StatusError):
 class Registry:
     """One registry, by its `host[:port]`; it may be shared between threads.
 
-    It is spoken to by https, by http only on this machine. `lookup` gives the credentials for a
-    host, by default those that docker has in `environ`; they go to that host and to the token
-    server that it names, and never along a redirect or to an upload's address elsewhere.
+    It is spoken to by https, by http only on this machine. `lookup` gives the credentials for
+    `host/repository`, by default those that docker has in `environ`; they go to that host and to
+    the token server that it names, and never along a redirect or to an upload's address elsewhere.
     """
 
     def __init__(
@@ -148,7 +148,7 @@ class Registry:
 
         if challenge is None:
             return None
-        known = self._lookup(self.host)
+        known = self._lookup(f"{self.host}/{scope.split(':')[1]}")
         if challenge.scheme == "basic":
             return Login(self._url, known.basic()) if known else None
         named = challenge.parameters.get("realm", "")

@@ -6,7 +6,7 @@ import base64
 import binascii
 import re
 import subprocess
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -62,13 +62,15 @@ class Challenge:
 _CHALLENGE = re.compile(r'(\w+)(?!\w|\s*=)|(\w+)\s*=\s*(?:"((?:[^"\\]|\\.)*)"|([^\s,"]+))')
 
 
-def docker_credentials(host: str, environ: Mapping[str, str]) -> Credentials | None:
-    """Who to be at the registry `host`, from docker's config.json; None for nobody.
+def docker_credentials(name: str, environ: Mapping[str, str]) -> Credentials | None:
+    """Who to be at `name`, `host[:port]` or `host[:port]/repository`; None for nobody.
 
-    `DOCKER_CONFIG` is its folder (default `~/.docker`). A helper for the host goes before the
-    helper for all, and that before what is in the file, as docker does it. UsageError if the file
-    cannot be read, FetchError if a helper fails.
+    `DOCKER_CONFIG` is the folder of docker's config.json (default `~/.docker`). A helper for the
+    host goes before the helper for all, and that before what is in the file, as docker does it;
+    there the longest key that `name` begins with counts (containers-auth.json(5)). UsageError if
+    the file cannot be read, FetchError if a helper fails.
     """
+    host = name.partition("/")[0]
     folder = environ.get("DOCKER_CONFIG") or str(
         Path(environ.get("HOME", "~")).expanduser() / ".docker"
     )
@@ -76,9 +78,11 @@ def docker_credentials(host: str, environ: Mapping[str, str]) -> Credentials | N
     helper = _object(config, "credHelpers").get(host) or config.get("credsStore")
     if helper and (found := _ask_helper(str(helper), host)):
         return found
-    for key, entry in _object(config, "auths").items():
-        if _host_of(key) == host and isinstance(entry, dict):
-            return _entry(entry, host)
+    auths = _object(config, "auths")
+    for key in _keys(name):
+        for spelled in (key, *(k for k in auths if k != key and _plain_key(k) == key)):
+            if isinstance(entry := auths.get(spelled), dict) and entry:
+                return _entry(entry, host)
     return None
 
 
@@ -98,9 +102,16 @@ def _object(config: Mapping[str, Any], name: str) -> Mapping[str, Any]:
     return value if isinstance(value, dict) else {}
 
 
-def _host_of(key: str) -> str:
-    """Keys of `auths` are hosts, or addresses as `https://host/v1/`."""
-    return key.partition("://")[2].partition("/")[0] if "://" in key else key.partition("/")[0]
+def _keys(name: str) -> Iterator[str]:
+    """`host/a/b`, `host/a`, `host`."""
+    while name:
+        yield name
+        name = name.rpartition("/")[0]
+
+
+def _plain_key(key: str) -> str:
+    """Keys of `auths` may be addresses, as `https://host/v1/`: the host, and what is below it."""
+    return re.sub(r"/(v[12]/?)?$", "", key.partition("://")[2] if "://" in key else key)
 
 
 def _entry(entry: Mapping[str, Any], host: str) -> Credentials | None:

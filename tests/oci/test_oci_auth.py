@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import base64
+import contextlib
 import json
 import os
+import tempfile
 from pathlib import Path
 from typing import Any
 
@@ -175,3 +177,51 @@ def test_challenges(header: str, expected: Challenge | None) -> None:
 def test_any_header_is_survived(header: str) -> None:
     found = Challenge.parse(header)
     assert found is None or found.scheme in ("basic", "bearer")
+
+
+FIELDS = [HOST, f"{HOST}/a", "auths", "auth", "username", "password", "credsStore"]
+KEYS = {
+    f"{HOST}/other": "other",
+    f"{HOST}/team": "team",
+    f"{HOST}/team/flows": "flows",
+    HOST: "host",
+    f"https://{HOST}/v1/": "address",
+}
+
+
+@pytest.mark.parametrize("order", [1, -1])
+@pytest.mark.parametrize(
+    ("name", "expected"),
+    [
+        (HOST, "host"),
+        (f"{HOST}/t/f", "host"),
+        (f"{HOST}/other", "other"),
+        (f"{HOST}/others", "host"),
+        (f"{HOST}/team/flow", "team"),
+        (f"{HOST}/team/flows", "flows"),
+        (f"{HOST}/team/flows/train", "flows"),
+    ],
+)
+def test_the_longest_key_counts(tmp_path: Path, name: str, expected: str, order: int) -> None:
+    """As docker and containers-auth.json(5) have it, in whatever order the keys stand."""
+    auths = {key: {"auth": encoded(f"{who}:x")} for key, who in [*KEYS.items()][::order]}
+    environ = configured(tmp_path, {"auths": auths})
+    assert docker_credentials(name, environ) == Credentials(expected, "x")
+
+
+def test_a_key_of_another_repository_is_not_for_the_host(tmp_path: Path) -> None:
+    auths = {f"{HOST}/other": {"auth": encoded("other:x")}}
+    assert docker_credentials(f"{HOST}/t/f", configured(tmp_path, {"auths": auths})) is None
+
+
+@given(
+    st.recursive(
+        st.none() | st.booleans() | st.integers() | st.text(),
+        lambda inner: st.lists(inner) | st.dictionaries(st.sampled_from(FIELDS), inner),
+    )
+)
+def test_any_config_is_read_or_refused(config: Any) -> None:
+    with tempfile.TemporaryDirectory() as folder:
+        environ = {**configured(Path(folder), config), "PATH": "/nonexistent"}
+        with contextlib.suppress(UsageError, FetchError):
+            docker_credentials(f"{HOST}/a/b", environ)
