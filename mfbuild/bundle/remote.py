@@ -7,11 +7,18 @@ import time
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 from mfbuild.bundle.model import ARTIFACT, BUNDLE_JSON, BundleManifest
 from mfbuild.bundle.read import Bundle
-from mfbuild.bundle.write import bundle_index, bundle_is_whole, bundle_path, write_bundle
+from mfbuild.bundle.write import (
+    bundle_artifact,
+    bundle_index,
+    bundle_is_whole,
+    bundle_path,
+    write_bundle,
+)
 from mfbuild.engine.events import How, Reporter
 from mfbuild.engine.model import Blob, Digest
 from mfbuild.errors import BundleError, FetchError, Interrupted
@@ -19,7 +26,7 @@ from mfbuild.files import disk_errors, locked
 from mfbuild.http.parallel import Tick, for_each
 from mfbuild.oci.access import Registry
 from mfbuild.oci.layout import Layout, children, reachable
-from mfbuild.oci.push import push_images
+from mfbuild.oci.push import DocumentRefused, push_images
 from mfbuild.oci.reference import Reference
 from mfbuild.oci.registry import Repository
 from mfbuild.oci.types import (
@@ -57,22 +64,33 @@ def push_bundle(
 ) -> bool:
     """Put a bundle into a repository, as `tag`, its version by default; False if it was there.
 
-    Raises as `push_images` does, which also says what `mount` is for.
+    A registry that takes no index of indexes, or no artifact, gets the images alone, each with a
+    tag of its own, `<version>-<12 digits of its digest>`, and a warning tells so. Raises as
+    `push_images` does, which also says what `mount` is for.
     """
     index = bundle_index(bundle.manifest)
     root = Descriptor(IMAGE_INDEX, Digest.of(index), len(index))
     origin: Origin = (
         bundle.repository if isinstance(bundle, RemoteBundle) else _Indexed(bundle.layout, index)
     )
-    return push_images(
-        origin,
-        [root],
-        repository,
-        tag=tag or bundle.manifest.version,
-        jobs=jobs,
-        reporter=reporter,
-        mount=mount,
-    )
+    push = partial(push_images, origin, jobs=jobs, reporter=reporter, mount=mount)
+    name = tag or bundle.manifest.version
+    try:
+        return push([root], repository, tag=name)
+    except DocumentRefused as refusal:
+        artifact = Digest.of(bundle_artifact(bundle.manifest))
+        if refusal.descriptor.digest not in (root.digest, artifact):
+            raise
+        images = {step.image.digest: step.image for step in bundle.manifest.steps.values()}
+        sent = [
+            push([image], repository, tag=f"{name}-{digest.hex[:12]}")
+            for digest, image in sorted(images.items(), key=lambda item: item[0].hex)
+        ]
+        reporter.warn(
+            f"{refusal}: `{repository}` has the images alone, with a tag each; "
+            "the bundle cannot be pulled or promoted from there"
+        )
+        return any(sent)
 
 
 def find_remote(repository: Repository, version: str) -> RemoteBundle | None:

@@ -37,6 +37,7 @@ def push_images(
     one that is there. `tag` becomes the name of the only root, last of all. Blobs are mounted from
     the repositories `mount` of the same registry, and from `origin` if it is one, where they are
     there. PushError if the registry refuses, lies, or has something else under `tag`;
+    DocumentRefused if it does not take documents of a kind;
     BundleError or FetchError if `origin` does not have what it should; Interrupted after ^C.
     """
     assert len(roots) == 1 or not tag
@@ -51,6 +52,15 @@ def push_images(
         return push.run(roots)
     except KeyboardInterrupt:
         raise Interrupted("interrupted") from None
+
+
+class DocumentRefused(PushError):
+    """A registry does not take an index or a manifest of this kind."""
+
+    def __init__(self, error: AnswerError, descriptor: Descriptor) -> None:
+        [problem] = error.problems
+        super().__init__(problem.message, hint=problem.hint)
+        self.descriptor = descriptor
 
 
 @dataclass(frozen=True, slots=True)
@@ -133,6 +143,15 @@ class _Push:
         try:
             upload = Upload(self.target, self.origin, blob, self.sources, sent)
             how = "pushed" if upload.run(tick) else "mounted"
+        except AnswerError as error:
+            if error.status != 413:
+                raise
+            raise PushError(
+                f"`{self.target.registry.host}` does not take the blob `{blob.digest}` of "
+                f"{blob.size / 1e6:.1f} MB: it is too large",
+                hint="let the registry, or the proxy before it, take larger bodies "
+                "(nginx: `client_max_body_size 0`)",
+            ) from None
         finally:
             self.reporter.finished(label, how, time.monotonic() - began)
 
@@ -151,6 +170,8 @@ class _Push:
                     read=stored_digest,
                 )
             except AnswerError as error:
+                if _is_of_its_kind(error):
+                    raise DocumentRefused(error, document.descriptor) from None
                 if not error.words.startswith("DIGEST_INVALID"):
                     raise
                 # docker-registry reads what another push of the same has begun to write.
@@ -167,6 +188,12 @@ class _Push:
 
 
 _FAILED: How = "failed"
+
+
+def _is_of_its_kind(error: AnswerError) -> bool:
+    """Whether a document was refused for what it is (distribution-spec, "Error Codes")."""
+    said = error.words.startswith(("MANIFEST_INVALID", "UNSUPPORTED"))
+    return error.status == 415 or (error.status in (400, 405, 406, 422) and said)
 
 
 def _is_document(descriptor: Descriptor) -> bool:
