@@ -8,6 +8,7 @@ from __future__ import annotations
 import inspect
 import math
 import os
+import re
 from collections.abc import Callable
 from importlib import import_module
 from pathlib import Path
@@ -25,6 +26,16 @@ def describe(
 ) -> tuple[Json | None, list[Json]]:
     """(flow, []) or (None, problems): `state` is Metaflow's, its decorators are initialised."""
     return _Description(state, request, recorder, sibling).flow()
+
+
+def _own_first(packages: Json, base: Json) -> Json:
+    """`packages` without those of `base` that a step asks for in another spelling (PEP 503)."""
+
+    def normal(name: str) -> str:
+        return re.sub(r"[-_.]+", "-", name).lower()
+
+    own = {normal(name) for name in packages if name not in base}
+    return {n: v for n, v in packages.items() if n not in base or normal(n) not in own}
 
 
 class _Description:
@@ -89,6 +100,13 @@ class _Description:
             "host": host,
         }, []
 
+    def _base_packages(self) -> Json:
+        """What @pypi_base asks for, which Metaflow has merged into every step's @pypi."""
+        found: Json = {}
+        for base in self._state.flow._flow_decorators.get("pypi_base", ()):
+            found.update(base.attributes.get("packages") or {})
+        return found
+
     def _requested(self) -> list[str]:
         """The names of the decorators that `--with` and METAFLOW_DECOSPECS ask for."""
         config = import_module("metaflow.metaflow_config")
@@ -118,7 +136,7 @@ class _Description:
             "matching_join": node.matching_join,
             "split_parents": list(node.split_parents),
             "python": str(used["python"]) if used.get("python") else None,
-            "packages": _strings(used.get("packages") or {}),
+            "packages": _strings(_own_first(used.get("packages") or {}, self._base_packages())),
             "resources": self._resources(node, kubernetes or decorators.get("resources")),
             "image": image or None,
             "kubernetes": {k: v for k, v in chosen.items() if k not in (*_RESOURCES, "image")},

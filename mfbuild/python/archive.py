@@ -58,7 +58,7 @@ def read_members(archive: ZipFile, file: Path, where: str) -> dict[str, Member]:
     """The files of `archive`, which was opened from `file`, by name; directories are left out.
 
     FetchError lists everything that no honest archive has: names that lead elsewhere, are there
-    twice or are files and directories at once, links and devices, encryption, members that share
+    twice or are files and directories at once, devices, encryption, members that share
     bytes or that the central directory and their own header name differently, absurd sizes.
     """
     infos = archive.infolist()
@@ -77,6 +77,8 @@ def read_members(archive: ZipFile, file: Path, where: str) -> dict[str, Member]:
 
 
 def _member(index: int, info: ZipInfo, offset: int) -> Member:
+    """A link is a file that holds the name of its target, as it is for pip and uv."""
+    mode = info.external_attr >> 16
     return Member(
         index=index,
         name=info.orig_filename,
@@ -85,7 +87,7 @@ def _member(index: int, info: ZipInfo, offset: int) -> Member:
         packed=info.compress_size,
         size=info.file_size,
         crc32=info.CRC,
-        executable=bool(info.external_attr >> 16 & 0o111),
+        executable=bool(mode & 0o111) and not stat.S_ISLNK(mode),
     )
 
 
@@ -99,8 +101,10 @@ def _refused(info: ZipInfo) -> str | None:
     if info.flag_bits & (_ENCRYPTED | _PATCH):
         return "is encrypted"
     kind = stat.S_IFMT(info.external_attr >> 16)
-    if kind not in (0, stat.S_IFREG) and not (kind == stat.S_IFDIR and name.endswith("/")):
-        return "is a symbolic link or another special file"
+    if kind not in (0, stat.S_IFREG, stat.S_IFLNK) and not (
+        kind == stat.S_IFDIR and name.endswith("/")
+    ):
+        return "is a device or another special file"
     return None
 
 

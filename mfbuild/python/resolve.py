@@ -131,11 +131,22 @@ def solve(
         except UvFailure as failure:
             if failure.sdist_only <= sources:
                 message = f"packages cannot be resolved: {failure.reason}"
-                raise ResolveError(message, hint=failure.hint) from failure
+                raise ResolveError(message, hint=_hint(failure, platform)) from failure
             sources |= failure.sdist_only
     direct = [Problem(f"`{name}` {_ELSEWHERE}") for name, files in found.items() if not files]
     ResolveError.raise_for(direct)
     return found
+
+
+def _hint(failure: UvFailure, platform: Platform) -> str | None:
+    """What uv advises, and what to do where a package is for another platform alone."""
+    if "matching platform" not in f"{failure.reason} {failure.hint}":
+        return failure.hint
+    ours = (
+        f"to leave `{platform}` out, name the platforms you want: `--platform linux/amd64`, "
+        "or `platforms` in BUILD.toml"
+    )
+    return f"{failure.hint}; {ours}" if failure.hint else ours
 
 
 def _check_requirements(request: Request) -> None:

@@ -220,3 +220,36 @@ def test_every_tutorial_of_metaflow_loads_except_the_one_with_conda(
     assert "playlist.py:80 @conda of step `bonus_movie` is not supported" in refused
     assert all(name.isidentifier() for name in outcomes.values())
     assert len(outcomes) >= 5
+
+
+def test_a_step_wins_over_the_base_in_whatever_spelling(tmp_path: Path) -> None:
+    """PEP 503: `PyCase` and `pycase` are one package; what a step says twice stays wrong."""
+    loader = Loader(tmp_path, tmp_path / "cache")
+    (tmp_path / "flow.py").write_text(SPELLED)
+    steps = {s.name: s.packages for s in loader().spec.steps}
+    assert steps == {
+        "start": {"pycase": "2.0", "other": "1"},
+        "end": {"PyCase": "1.0", "other": "1", "a.b": "1", "a-b": "2"},
+    }
+
+
+SPELLED = """
+from metaflow import FlowSpec, pypi, pypi_base, step
+
+
+@pypi_base(packages={"PyCase": "1.0", "other": "1"})
+class F(FlowSpec):
+    @pypi(packages={"pycase": "2.0"})
+    @step
+    def start(self):
+        self.next(self.end)
+
+    @pypi(packages={"a.b": "1", "a-b": "2"})
+    @step
+    def end(self):
+        pass
+
+
+if __name__ == "__main__":
+    F()
+"""

@@ -236,6 +236,18 @@ def test_a_package_with_wheels_for_other_platforms_only_is_refused(tmp_path: Pat
     assert "no-binary" not in str(caught.value)
 
 
+def test_a_package_for_one_platform_names_the_way_to_leave_the_others_out(tmp_path: Path) -> None:
+    with (
+        serve(wheel("fast", "1.0", tag="cp311-cp311-manylinux_2_17_x86_64")) as index,
+        pytest.raises(ResolveError, match="fast") as caught,
+    ):
+        lock(index, tmp_path, request("fast"), platforms=BOTH)
+    (problem,) = caught.value.problems
+    assert problem.where == "step 1 (linux/arm64)"
+    assert "to leave `linux/arm64` out" in (problem.hint or "")
+    assert "`--platform linux/amd64`, or `platforms` in BUILD.toml" in (problem.hint or "")
+
+
 def test_a_file_that_the_index_replaced_is_noticed(tmp_path: Path) -> None:
     asked, more = request("one"), request("one", "two")
     two = wheel("two", "1.0")

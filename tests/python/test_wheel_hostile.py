@@ -89,10 +89,10 @@ def test_names_that_a_file_system_can_hold(tmp_path: Path) -> None:
     assert set(names) <= set(baked(make_wheel(tmp_path, names)))
 
 
-@pytest.mark.parametrize("kind", [0o120777, 0o060644, 0o010644, 0o040755])
+@pytest.mark.parametrize("kind", [0o060644, 0o010644, 0o040755])
 def test_links_and_devices(wheel: Path, kind: int) -> None:
     patch_central(wheel, b"demo/aaa", 38, struct.pack("<I", kind << 16))
-    assert refusal(wheel) == ["`demo/aaa` is a symbolic link or another special file"]
+    assert refusal(wheel) == ["`demo/aaa` is a device or another special file"]
 
 
 def test_a_directory_that_says_it_is_a_file_is_harmless(tmp_path: Path) -> None:
@@ -228,3 +228,11 @@ def test_any_damage_ends_in_an_error_of_ours(
         assert error.problems[0].where in (wheel.name, None)
     else:
         assert "demo-1.0.dist-info/RECORD" in found
+
+
+def test_a_link_is_a_file_with_the_name_of_its_target(wheel: Path) -> None:
+    """As pip and uv lay it down."""
+    patch_central(wheel, b"demo/aaa", 38, struct.pack("<I", 0o120777 << 16))
+    [entry] = [e for e in read_wheel(wheel, wheel.name, SCHEME) if e.path.endswith("demo/aaa")]
+    assert entry.mode == 0o644
+    assert baked(wheel)["demo/aaa"] == b"spam" * 100
