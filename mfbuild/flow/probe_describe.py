@@ -140,7 +140,7 @@ class _Description:
             "resources": self._resources(node, kubernetes or decorators.get("resources")),
             "image": image or None,
             "kubernetes": {k: v for k, v in chosen.items() if k not in (*_RESOURCES, "image")},
-            "environment": _strings(_attributes(decorators.get("environment")).get("vars") or {}),
+            "environment": _variables(_attributes(decorators.get("environment")).get("vars") or {}),
             "secrets": _plain(_attributes(decorators.get("secrets")).get("sources") or []),
             "retry": _retry(decorators.get("retry")),
             "catch": _catch(decorators.get("catch")),
@@ -275,6 +275,12 @@ def _relative(path: str, workspace: str) -> str:
 
 def _strings(mapping: Any) -> dict[str, str]:
     return {str(k): "" if v is None else str(v) for k, v in mapping.items()}
+
+
+def _variables(given: Any) -> dict[str, str]:
+    """@environment's, whose values Metaflow makes text of; what is no name tells its type."""
+    named = given.items() if hasattr(given, "items") else [(given, "")]
+    return {n if isinstance(n, str) else f"{n} ({type(n).__name__})": str(v) for n, v in named}
 
 
 def _plain(value: Any) -> Any:

@@ -26,6 +26,7 @@ _KUBERNETES = {
 }
 _LABEL = re.compile(r"([A-Za-z0-9]([-A-Za-z0-9_.]{0,61}[A-Za-z0-9])?)?\Z")
 _DOMAIN = re.compile(r"[a-z0-9]([-a-z0-9]*[a-z0-9])?(\.[a-z0-9]([-a-z0-9]*[a-z0-9])?)*\Z")
+_VARIABLE = re.compile(r"(?!\.\.|\.\Z)[-._A-Za-z][-._A-Za-z0-9]*\Z")
 _INTEGERS = range(-(2**63), 2**63)
 
 
@@ -122,8 +123,26 @@ def _of_step(spec: FlowSpec, step: StepSpec) -> Iterator[Problem]:
     except ValueError as error:
         hint = "write `flyte.<group>/<key>`, and a `variable` where the key cannot be one"
         yield Problem(f"@secrets {own}: {error}", where, hint)
+    for problem in _of_environment(step.environment):
+        yield Problem(f"@environment {own}: {problem}", where)
     for problem, advice in _of_kubernetes(step.kubernetes):
         yield Problem(f"@kubernetes {own}: {problem}", where, advice)
+
+
+def _of_environment(variables: Mapping[str, str]) -> Iterator[str]:
+    """What no process or pod can have: IsEnvVarName of Kubernetes, and C's and UTF-8's limits."""
+    for name, value in variables.items():
+        if not _VARIABLE.match(name):
+            yield f"`{name!a}` is not the name of a variable"
+        elif "\0" in value:
+            yield f"the value of `{name}` has a NUL, where it would end"
+        elif not _is_text(value):
+            yield f"the value of `{name}` is no text in UTF-8"
+
+
+def _is_text(value: str) -> bool:
+    """Whether it has no lone surrogates."""
+    return value.encode("utf-8", "ignore").decode() == value
 
 
 def _of_kubernetes(asked: Mapping[str, Any]) -> Iterator[tuple[str, str | None]]:

@@ -117,7 +117,7 @@ def test_decorators(flows: Mapping[str, FlowSpec]) -> None:
     assert start.resources == Resources(cpu=4.0, memory=8000, disk=20000, gpu=1)
     assert start.image == "registry.example.com/base:1"
     assert start.kubernetes == {"labels": {"team": "ml"}}
-    assert start.environment == {"MODE": "test", "LEVEL": "3"}
+    assert start.environment == {"MODE": "test", "LEVEL": "3", "NONE": "None"}
     assert start.secrets == ("aws-secrets-manager.db", {"type": "az-key-vault", "id": "key"})
     assert start.retry == Retry(2, 0.5)
     assert start.timeout_seconds == 3723

@@ -26,7 +26,7 @@ class DecoratedFlow(FlowSpec):
     @secrets(sources=["aws-secrets-manager.db", {"type": "az-key-vault", "id": "key"}])
     @retry(times=2, minutes_between_retries=0.5)
     @timeout(hours=1, minutes=2, seconds=3)
-    @environment(vars={"MODE": "test", "LEVEL": 3})
+    @environment(vars={"MODE": "test", "LEVEL": 3, "NONE": None})
     @resources(cpu=4, memory=8000, gpu=1)
     @kubernetes(image="registry.example.com/base:1", cpu=2, disk=20000, labels={"team": "ml"})
     @pypi(packages={"numpy": "2.0.0", "torch": ""})

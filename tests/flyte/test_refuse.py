@@ -98,6 +98,21 @@ def test_a_parameter_may_have_any_name(name: str) -> None:
     assert inputs.keys() == {*TRAVELLING, input_name(name)}
 
 
+@pytest.mark.parametrize(
+    "name", ["", "A=B", "A B", "2X", "A\0", "é", "..", "..a", "3 (int)", "A\n"]
+)
+def test_variables_that_no_pod_can_have(name: str) -> None:
+    problem = f"@environment of step `start`: `{name!a}` is not the name of a variable"
+    assert of_step(environment={name: "x"}) == [(problem, "train.py:7", None)]
+
+
+def test_values_that_no_process_can_have() -> None:
+    assert of_step(environment={"A": "a\0b", "B": "\udc80", "C": "", "_d.e-f": "é\n$"}) == [
+        (f"@environment of step `start`: the value of `{name}` {what}", "train.py:7", None)
+        for name, what in (("A", "has a NUL, where it would end"), ("B", "is no text in UTF-8"))
+    ]
+
+
 def test_parameters_that_are_no_inputs() -> None:
     parameters = (
         parameter(name="a-b"),
