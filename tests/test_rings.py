@@ -69,6 +69,14 @@ def test_metaflow_finds_its_extension_without_mfbuild() -> None:
     assert [" > ".join(way) for name, way in ways.items() if name.split(".")[0] == "mfbuild"] == []
 
 
+def test_what_is_called_first_leaves_mfbuild_to_what_brings_it_in() -> None:
+    """`installed()` is around the command group, `Launch` and `stand_in`, and no one else."""
+    first = [f"metaflow_extensions.mfbuild.plugins.flyte.{n}" for n in ("claims", "decorators")]
+    first += [f"metaflow_extensions.mfbuild.plugins.flyte.{n}" for n in ("deployed", "deployer")]
+    found = {i.name for module in first for i in OURS[module] if not i.typing}
+    assert [name for name in found if name.split(".")[0] == "mfbuild"] == []
+
+
 def test_no_file_is_longer_than_400_lines() -> None:
     files = [f for d in (*rings.FOLDERS, "tests", "bench") for f in ROOT.glob(f"{d}/**/*.py")]
     assert [f.name for f in files if len(f.read_text().splitlines()) > 400] == []

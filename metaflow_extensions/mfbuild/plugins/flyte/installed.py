@@ -21,7 +21,8 @@ def installed() -> Iterator[None]:
     """Within, `mfbuild` is what was installed with this extension, wherever it lies on sys.path.
 
     A flow's folder comes first there, and a `mfbuild.py` in it before ours. Afterwards the name is
-    the flow's again: it keeps what it has imported, and finds its own where it has not.
+    the flow's again: it keeps what it has imported, and finds its own where it has not. It is for
+    whatever Metaflow or a person calls first: the command group, the decorator, the Deployer.
     """
     if getattr(sys.modules.get(_NAME), "__file__", None) == str(_BESIDE / _NAME / "__init__.py"):
         yield

@@ -29,6 +29,7 @@ class Launch:
     tasks: dict[tuple[str | None, str | None], tuple[Remote, Tasks]] = field(default_factory=dict)
 
     @classmethod
+    @installed()
     def of(cls, flow: Any) -> Launch:
         """Package the flow that runs and register what its steps need, before any of it runs.
 
@@ -42,7 +43,7 @@ class Launch:
         obj.flyte_project = obj.flyte_domain = None
         obj.flyte_words = (*top_level_words(), *shaping(added))
         launch = cls()
-        with installed(), remote_of(obj) as remote:
+        with remote_of(obj) as remote:
             launch._register(remote, remote.package(), flow, obj.flow_datastore)
         return launch
 
@@ -58,6 +59,7 @@ class Launch:
                 )
             self.tasks[where] = (there, push_tasks(bundle, there.deployment, there.target, steps))
 
+    @installed()
     def replace(self, cli_args: Any, step: str, where: tuple[str | None, str | None]) -> None:
         """Let the task of `step` be started on Flyte, instead of here."""
         remote, tasks = self.tasks[where]

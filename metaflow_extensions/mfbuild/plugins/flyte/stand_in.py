@@ -20,6 +20,7 @@ if TYPE_CHECKING:
 _TYPES = {"int": "int", "float": "float", "bool": "bool", "str": "str", "json": "JSONType"}
 
 
+@installed()
 def stand_in(identifier: str) -> Any:
     """The Deployer of a flow that stands in for the deployed one; its files go with it.
 
@@ -27,7 +28,7 @@ def stand_in(identifier: str) -> Any:
     """
     *where, name = identifier.split("/")
     project, domain = where if len(where) == 2 else (None, None)
-    with installed(), _found(project, domain) as (root, target, project, domain):
+    with _found(project, domain) as (root, target, project, domain):
         from mfbuild.flyte.parameters import parameters_of
         from mfbuild.push.deployment import deployment_of
         from mfbuild.push.names import FlowWord, find_launch_plan
@@ -48,9 +49,10 @@ def stand_in(identifier: str) -> Any:
     return deployer
 
 
+@installed()
 def deployed_names() -> list[str]:
     """The names of what is active where flows go by default."""
-    with installed(), _found(None, None) as (_, target, project, domain):
+    with _found(None, None) as (_, target, project, domain):
         from mfbuild.flyte.names import PERSON
 
         active = target.backend.registrations.active(project, domain)
