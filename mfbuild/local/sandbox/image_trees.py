@@ -23,12 +23,15 @@ from mfbuild.bundle.read import Bundle
 from mfbuild.engine.model import Digest
 from mfbuild.engine.store import Store
 from mfbuild.errors import BundleError, RunError
+from mfbuild.files import disk_error
 from mfbuild.oci.layout import blob_name, children, json_object
 from mfbuild.oci.types import IMAGE_INDEX, IMAGE_MANIFEST, Descriptor, Platform
 from mfbuild.oci.validate import inflate
 from mfbuild.report import counted
 
 _WHITEOUT, _OPAQUE = ".wh.", ".wh..wh..opq"
+_NO_NAMES = ("", ".", "..")  # after `.wh.`: `.wh...` would remove the folder above
+_DEEPEST = 200  # what lays out and removes trees recurses
 _LINKED_ELSEWHERE = (errno.EXDEV, errno.EPERM, errno.EMLINK, errno.ENOTSUP)
 
 
@@ -143,15 +146,16 @@ def _unpack(bundle: Bundle, layer: StoredLayer, root: Path) -> None:
     else:
         raise RunError(f"a layer is `{kind}`, which only `--in container` can run")
     stream = _LayerStream(chunks)
+    what = f"layer `{layer.descriptor.digest}` cannot be unpacked"
     try:
         with tarfile.open(fileobj=stream, mode="r|") as archive:
             for member in archive:
                 _place(archive, member, root)
         stream.drain()
-    except (tarfile.TarError, zlib.error, EOFError) as error:
-        raise BundleError(
-            f"layer `{layer.descriptor.digest}` cannot be unpacked: {error}"
-        ) from error
+    except OSError as error:  # a full disk, or a name or a target that no disk takes
+        raise disk_error(BundleError, what, error, root) from error
+    except (tarfile.TarError, zlib.error, EOFError, ValueError, RecursionError) as error:
+        raise BundleError(f"{what}: {error}") from error
     if stream.digest() != layer.diff_id:
         raise BundleError(
             f"layer `{layer.descriptor.digest}` is not the `{layer.diff_id}` it should be"
@@ -191,6 +195,11 @@ def _place(archive: tarfile.TarFile, member: tarfile.TarInfo, root: Path) -> Non
     parts = [part for part in member.name.split("/") if part not in ("", ".")]
     if ".." in parts or "\0" in member.name:
         raise BundleError(f"`{member.name}` leads out of the layer")
+    if any(part.removeprefix(_WHITEOUT) in _NO_NAMES for part in parts):
+        raise BundleError(f"`{member.name}` is a whiteout of no file")
+    if len(parts) > _DEEPEST:
+        shown = f"`{'/'.join(parts)[:80]}…`"
+        raise BundleError(f"{shown} lies in {len(parts) - 1} folders: more than {_DEEPEST}")
     path = root
     for part in parts[:-1]:
         path = path / part

@@ -150,6 +150,12 @@ def test_devices_and_special_bits_are_left_out(laid: LayOut) -> None:
     assert (tree / "su").stat().st_mode & 0o7777 == 0o555
 
 
+def _pax(name: str, kind: bytes, **headers: str) -> tarfile.TarInfo:
+    info = special(name, kind, "x")
+    info.pax_headers = headers
+    return info
+
+
 HOSTILE: dict[str, Sequence[Entry]] = {
     "leads out": [("../evil", b"x")],
     "below what is no directory": [("lib", "/tmp"), ("lib/evil", b"x")],
@@ -158,13 +164,25 @@ HOSTILE: dict[str, Sequence[Entry]] = {
     "link out": [special("a", tarfile.LNKTYPE, "../../etc/passwd")],
     "link through a link": [("out", "/etc"), special("a", tarfile.LNKTYPE, "out/passwd")],
     "link to nothing": [special("a", tarfile.LNKTYPE, "b")],
+    "hard link without a target": [special("a", tarfile.LNKTYPE)],
+    "symlink without a target": [("a", "")],
+    "symlink to NUL": [_pax("a", tarfile.SYMTYPE, linkpath="b\0c")],
+    "name with NUL": [_pax("a", tarfile.REGTYPE, path="b\0c")],
+    "target too long": [("a", "x" * 5000)],
+    "name too long": [("a" * 300, b"x")],
+    "path too long": [("/".join(["d" * 50] * 100), b"x")],
+    "path too deep": [("d/" * 1500 + "x", b"x")],
+    "whiteout of the folder above": [("d/.wh...", b"")],
+    "whiteout of the folder itself": [("d/.wh..", b"")],
+    "whiteout of nothing": [("d/.wh.", b"")],
+    "whiteout that is a folder": [(".wh..", None), (".wh../x", b"")],
 }
 
 
 @pytest.mark.parametrize("name", HOSTILE)
 def test_hostile_layers_are_refused(laid: LayOut, tmp_path: Path, name: str) -> None:
     with pytest.raises(BundleError):
-        laid(HOSTILE[name])
+        laid([("d/kept", b"1")], HOSTILE[name])
     assert not (tmp_path / "evil").exists()
     assert list((tmp_path / "store/tmp").glob("*/")) == []
 
