@@ -114,9 +114,14 @@ def read_config(
     """The Config of the workspace at `root`: flag > MFBUILD_* > BUILD.toml > user file > default.
 
     `flags` holds the values given on the command line (None = not given). UsageError names every
-    unknown key and every value of the wrong kind.
+    unknown key and every value of the wrong kind, and a folder whose path is not UTF-8.
     """
     problems: list[Problem] = []
+    try:
+        str(root).encode()
+    except UnicodeEncodeError:
+        message = f"the path of the workspace, `{str(root)!a}`, is not UTF-8"
+        raise UsageError(message, hint="rename the folder: bundles and keys name it") from None
     tables = [
         _read_table(path, problems) for path in (user_file(env), root / FILE) if path.is_file()
     ]

@@ -191,6 +191,11 @@ def test_toml_that_is_too_much_for_a_parser(tmp_path: Path, text: str) -> None:
     assert caught.value.problems[0].where == str(tmp_path / "BUILD.toml")
 
 
+def test_a_workspace_whose_path_is_not_utf8(tmp_path: Path) -> None:
+    with pytest.raises(UsageError, match=r"the path of the workspace, `.*\\udcff'`, is not UTF-8"):
+        read_config(tmp_path / "a\udcff", {"HOME": str(tmp_path)}, {})
+
+
 @pytest.mark.parametrize(
     ("text", "key"),
     [

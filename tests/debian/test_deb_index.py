@@ -9,6 +9,8 @@ from functools import partial
 from pathlib import Path
 
 import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
 
 from mfbuild.bases.lock import lock_images
 from mfbuild.debian.apt import Mirror, Mirrors
@@ -242,3 +244,37 @@ def test_https_stands_in_for_a_signature(
         secure.redirect = server.url
         with pytest.raises(FetchError, match="redirects to an address that is not https"):
             latest(http(), known, ("bookworm",), ("libc6",), ("amd64",))
+
+
+STANZA = st.dictionaries(
+    st.sampled_from(["Package", "Version", "Architecture", "Filename", "Size", "SHA256", "Other"]),
+    st.sampled_from(
+        ["libc6", "amd64", "1.0", "7", "a" * 64, "pool/x.deb", "../x", "", "-1", "9" * 5000]
+    )
+    | st.text(),
+)
+
+
+@settings(
+    max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
+)
+@given(st.lists(STANZA, min_size=1, max_size=3))
+def test_any_index_is_read_or_refused(
+    server: MirrorServer, archive: Archive, stanzas: list[dict[str, str]]
+) -> None:
+    text = "\n".join("".join(f"{k}: {v}\n" for k, v in fields.items()) for fields in stanzas)
+
+    class Odd(Package):
+        @property
+        def stanza(self) -> str:
+            return text.encode("utf-8", "replace").decode()
+
+    server.publish("bookworm", Odd(OLD.name, OLD.version, OLD.architecture, OLD.data))
+    archive.sign(server)
+    try:
+        found = find(server, archive, "libc6")
+    except (FetchError, ResolveError):
+        return
+    assert [(d.package, d.size >= 0, ".." in d.path.split("/")) for d in found] == [
+        ("libc6", True, False)
+    ]
