@@ -69,12 +69,14 @@ def test_every_verb_is_in_the_readme() -> None:
     assert [v for v in VERBS if f"`mfbuild {v}" not in text] == []
 
 
+DOCUMENTS = [*ROOT.glob("*.md"), *(ROOT / "docs").glob("*.md")]
+
+
 def test_documents_name_files_that_exist() -> None:
-    texts = [*(ROOT / "docs").glob("*.md"), ROOT / "README.md"]
     folders = "bench|build_rules|docs|examples|images|metaflow_extensions|mfbuild|scripts|tests"
     named = {
         (text.name, name)
-        for text in texts
+        for text in DOCUMENTS
         for name in re.findall(rf"`((?:{folders})/[\w./-]*)`", text.read_text())
     }
     assert [n for n in sorted(named) if not (ROOT / n[1]).exists()] == []
@@ -154,3 +156,18 @@ def test_every_variable_is_documented() -> None:
 def test_every_variable_of_a_key_is_beside_it() -> None:
     for name in config.VARIABLES:
         assert re.search(rf"\| `workspace\.{name}` \|.*\| `MFBUILD_{name.upper()}`", BUILD_TOML)
+
+
+def test_links_of_documents_lead_somewhere() -> None:
+    links = {
+        (text, link)
+        for text in DOCUMENTS
+        for link in re.findall(r"\]\(([^):#]+)\)", text.read_text())
+    }
+    assert [(text.name, link) for text, link in links if not (text.parent / link).exists()] == []
+
+
+def test_the_changelog_has_this_version() -> None:
+    from mfbuild import __version__
+
+    assert f"\n## [{__version__}]" in (ROOT / "CHANGELOG.md").read_text()
