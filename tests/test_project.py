@@ -171,3 +171,8 @@ def test_the_changelog_has_this_version() -> None:
     from mfbuild import __version__
 
     assert f"\n## [{__version__}]" in (ROOT / "CHANGELOG.md").read_text()
+
+
+def test_the_rooms_whose_coverage_is_measured_exist() -> None:
+    measured = PROJECT["tool"]["coverage"]["run"]["source"]
+    assert [room for room in measured if not (ROOT / room).is_dir()] == []
