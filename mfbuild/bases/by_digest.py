@@ -12,7 +12,7 @@ from mfbuild.engine.model import Digest, canonical
 from mfbuild.errors import UsageError
 from mfbuild.files import write_atomically
 from mfbuild.foreign import parse_json
-from mfbuild.oci.foreign import ForeignPython, describe_foreign
+from mfbuild.oci.foreign_python import ForeignPython, describe_foreign
 from mfbuild.oci.types import ForeignBase, Platform, Resolve
 
 GLIBC = "2.28"
@@ -48,7 +48,7 @@ def referenced_base(
 
 def _python(reference: str, found: Mapping[Platform, ForeignBase]) -> tuple[str, str]:
     said = {describe_foreign(base) for base in found.values()}
-    one = said.pop() if len(said) == 1 else ForeignPython(None, None)
+    one = said.pop() if len(said) == 1 else ForeignPython(None, None, None)
     if one.python is None or one.interpreter is None:
         raise UsageError(
             f"the base image `{reference}` does not say which Python it holds",

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import re
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 
 from mfbuild.debian.model import LockedDeb
 from mfbuild.engine.model import Digest, canonical
+from mfbuild.oci.foreign_python import describe_foreign
 from mfbuild.oci.types import ForeignBase, Platform
 
 
@@ -26,6 +28,26 @@ class Base:
     env: Mapping[str, str]
     debs: Mapping[Platform, tuple[LockedDeb, ...]]
     foreign: Mapping[Platform, ForeignBase]
+
+    @property
+    def python_release(self) -> str:
+        """The whole version of its Python (`3.11.2`), as its packages or its variables tell it.
+
+        `python` alone where they do not, or platforms differ.
+        """
+        found = {_release(debs, self.python) for debs in self.debs.values()}
+        found |= {describe_foreign(base).release for base in self.foreign.values()}
+        one = found.pop() if len(found) == 1 else None
+        return one if one and one.startswith(f"{self.python}.") else self.python
+
+
+def _release(debs: Iterable[LockedDeb], python: str) -> str | None:
+    """Of Debian's `python3.11-minimal 3.11.2-6+deb12u9`: 3.11.2."""
+    for deb in debs:
+        if deb.package == f"python{python}-minimal":
+            found = re.match(r"(?:\d+:)?(\d+\.\d+\.\d+)(?=[-+]|\Z)", deb.version)
+            return found[1] if found else None
+    return None
 
 
 @dataclass(frozen=True, slots=True)

@@ -91,6 +91,24 @@ def step_needs(
     return needs
 
 
+def other_patches(spec: FlowSpec, needs: Mapping[str, StepNeed]) -> list[Problem]:
+    """The steps that ask for a patch version of Python which is not their base's.
+
+    What it can do is that of the minor version; Metaflow's own @pypi would have it to the patch.
+    """
+    return [
+        Problem(
+            f"step `{step.name}` asks for Python {step.python}, and runs with "
+            f"{needs[step.name].request.python} of its base `{needs[step.name].base.name}`",
+            where=f"{step.file or spec.file}:{step.line}",
+        )
+        for step in spec.steps
+        if step.python
+        and step.python.count(".") > 1
+        and step.python != needs[step.name].request.python
+    ]
+
+
 def _python_problems(spec: FlowSpec, step: StepSpec, base: Base) -> list[Problem]:
     if step.python is None or step.python.split(".")[:2] == base.python.split("."):
         return []
@@ -113,7 +131,7 @@ def _request(spec: FlowSpec, step: StepSpec, base: Base, problems: list[Problem]
         else:
             requirements.append(text)
     return Request(
-        python=base.python,
+        python=base.python_release,
         glibc=base.glibc,
         base=_carried(spec.host.requirements, step.packages),
         requirements=tuple(sorted(requirements)),

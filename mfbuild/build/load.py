@@ -9,7 +9,14 @@ from pathlib import Path
 
 from mfbuild.bases.folder import load_base
 from mfbuild.bases.model import Base
-from mfbuild.build.environments import StepNeed, base_names, check_targets, datastores, step_needs
+from mfbuild.build.environments import (
+    StepNeed,
+    base_names,
+    check_targets,
+    datastores,
+    other_patches,
+    step_needs,
+)
 from mfbuild.build.labels import find_flows, flow_label
 from mfbuild.build.session import Session
 from mfbuild.config import FILE, Config
@@ -71,7 +78,10 @@ def _loaded(session: Session, file: Path, bases: dict[str, Base]) -> LoadedFlow:
     names = base_names(spec, label, config)
     for name in sorted(set(names.values()) - bases.keys()):
         bases[name] = _base(config, name)
-    return LoadedFlow(label, spec, step_needs(spec, names, bases))
+    needs = step_needs(spec, names, bases)
+    for warning in other_patches(spec, needs):
+        session.reporter.warn(f"{warning.message} ({warning.where})")
+    return LoadedFlow(label, spec, needs)
 
 
 def _check(session: Session, spec: FlowSpec) -> None:

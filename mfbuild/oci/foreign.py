@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
-from pathlib import PurePosixPath
 from typing import Any, Protocol
 
 from mfbuild.engine.model import Digest
@@ -43,14 +41,6 @@ class Images(Protocol):
     def manifest(self, digest: Digest) -> bytes: ...
 
     def blob(self, digest: Digest) -> bytes: ...
-
-
-@dataclass(frozen=True, slots=True)
-class ForeignPython:
-    """What a base image says of its Python: `major.minor`, and the interpreter's path in it."""
-
-    python: str | None
-    interpreter: str | None
 
 
 def open_images(reference: Reference, environ: Mapping[str, str]) -> Images:
@@ -91,21 +81,6 @@ def resolve_foreign(
         ]
     )
     return {wanted: _base(images, parsed, digest) for wanted, digest in chosen.items() if digest}
-
-
-def describe_foreign(base: ForeignBase) -> ForeignPython:
-    """What the variables of `base` tell of its Python, as the official images set them.
-
-    PYTHON_VERSION=3.11.9 and PATH=/usr/local/bin:… -> 3.11 and /usr/local/bin/python3.11.
-    """
-    env = dict(entry.partition("=")[::2] for entry in base.env)
-    parts = env.get("PYTHON_VERSION", "").split(".")
-    if len(parts) < 2 or not (parts[0].isdecimal() and parts[1].isdecimal()):
-        return ForeignPython(None, None)
-    python = f"{parts[0]}.{parts[1]}"
-    folder = PurePosixPath(env.get("PATH", "").partition(":")[0])
-    known = folder.is_absolute()
-    return ForeignPython(python, str(folder / f"python{python}") if known else None)
 
 
 def _by_platform(images: Images, digest: Digest, name: str) -> dict[Platform, Digest]:

@@ -13,10 +13,11 @@ from mfbuild.oci.types import Platform
 class Request:
     """What one distinct environment asks for, on every platform.
 
-    `python` is `major.minor` of the image; `glibc` the C library's version in the image
-    (`2.36`), which bounds the manylinux tags (PEP 600); `base` are the exact pins that every
-    environment carries (metaflow and what it needs), `requirements` the step's own, both sorted
-    PEP 508 strings; `without` are packages that are not to be locked since they come from source.
+    `python` is the image's, `3.11.2` or what is known of it, `3.11`; `glibc` the C library's
+    version in the image (`2.36`), which bounds the manylinux tags (PEP 600); `base` are the exact
+    pins that every environment carries (metaflow and what it needs), `requirements` the step's own,
+    both sorted PEP 508 strings; `without` are packages that are not to be locked since they come
+    from source.
     """
 
     python: str

@@ -81,10 +81,11 @@ def export_pylock(lock: Lock, request: Request, urls: Mapping[str, str]) -> str:
         for wheel in environment.wheels[platform]:
             files = users.setdefault((wheel.name, wheel.version), {})
             files.setdefault(wheel, []).append(platform)
+    minor = ".".join(request.python.split(".")[:2])
     lines = [
         'lock-version = "1.0"',
         f"environments = {_array(_marker([platform]) for platform in platforms)}",
-        f"requires-python = {json.dumps(f'=={request.python}.*')}",
+        f"requires-python = {json.dumps(f'=={minor}.*')}",
         'created-by = "mfbuild"',
     ]
     for (name, version), files in sorted(users.items()):

@@ -130,7 +130,9 @@ def solve(
             break
         except UvFailure as failure:
             if failure.sdist_only <= sources:
-                message = f"packages cannot be resolved: {failure.reason}"
+                message = (
+                    f"packages cannot be resolved for Python {request.python}: {failure.reason}"
+                )
                 raise ResolveError(message, hint=_hint(failure, platform)) from failure
             sources |= failure.sdist_only
     direct = [Problem(f"`{name}` {_ELSEWHERE}") for name, files in found.items() if not files]

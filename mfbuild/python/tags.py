@@ -44,19 +44,21 @@ def wheel_tags(python: str, glibc: str, platform: Platform) -> tuple[Tag, ...]:
 def markers(python: str, platform: Platform) -> Environment:
     """The PEP 508 environment of the image.
 
-    The patch version is 0, as uv assumes where only major.minor is asked for.
+    Where `python` is only major.minor the patch version is 0, as uv assumes.
     """
+    minor = ".".join(map(str, _two(python)))
+    full = f"{python}.0" if python == minor else python
     return {
         "implementation_name": "cpython",
-        "implementation_version": f"{python}.0",
+        "implementation_version": full,
         "os_name": "posix",
         "platform_machine": machine(platform),
         "platform_python_implementation": "CPython",
         "platform_release": "",
         "platform_system": "Linux",
         "platform_version": "",
-        "python_full_version": f"{python}.0",
-        "python_version": python,
+        "python_full_version": full,
+        "python_version": minor,
         "sys_platform": "linux",
     }
 
@@ -81,7 +83,7 @@ def _platforms(glibc: str, arch: str) -> list[str]:
 
 
 def _two(version: str) -> tuple[int, int]:
-    major, _, minor = version.partition(".")
+    major, minor = (*version.split("."), "")[:2]
     if not (major.isdecimal() and minor.isdecimal()):
         raise ResolveError(f"`{version}` is not a version like `3.11`")
     return int(major), int(minor)

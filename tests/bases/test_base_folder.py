@@ -168,6 +168,7 @@ def test_a_shipped_image_is_loaded_without_a_workspace_copy(tmp_path: Path) -> N
     for platform in (AMD64, ARM64):
         assert {"libc6", "python3.11-minimal", "tini"} <= {d.package for d in base.debs[platform]}
     assert (base.python, base.interpreter) == ("3.11", "/usr/bin/python3.11")
+    assert base.python_release == "3.11.2"
 
 
 def test_a_shipped_image_is_copied_when_its_lock_is_renewed(tmp_path: Path) -> None:

@@ -10,12 +10,14 @@ from mfbuild.build.environments import (
     base_names,
     check_targets,
     datastores,
+    other_patches,
     requirement,
     step_needs,
 )
 from mfbuild.config import Config, Domain, Target
+from mfbuild.debian.model import LockedDeb
 from mfbuild.errors import FlowError, Problem, UsageError
-from tests.specs import base, flow, step
+from tests.specs import AMD64, ARM64, base, flow, step
 
 CONFIG = Config(root=Path("/w"), store=Path("/s"), jobs=1, environ={})
 PINNED = "registry.example.com/ml@sha256:" + "a" * 64
@@ -93,6 +95,18 @@ def test_steps_that_ask_for_the_same_share_a_request() -> None:
     spec = flow(one, two)
     found = step_needs(spec, {"a": "p", "b": "p"}, {"p": base()})
     assert found["a"].request.digest() == found["b"].request.digest()
+
+
+def test_another_patch_of_python_is_told() -> None:
+    package, version, path = "python3.11-minimal", "3.11.2-6+deb12u9", "pool/main/p/p_1_all.deb"
+    deb = LockedDeb(package, version, "all", "debian", path, 7, "b" * 64)
+    debs = dict.fromkeys((AMD64, ARM64), (deb,))
+    spec = flow(*(step(n, python=p) for n, p in (("a", "3.11"), ("b", "3.11.2"), ("c", "3.11.4"))))
+    found = step_needs(spec, dict.fromkeys("abc", "p"), {"p": base(debs=debs)})
+    assert found["a"].request.python == "3.11.2"
+    assert [p.message for p in other_patches(spec, found)] == [
+        "step `c` asks for Python 3.11.4, and runs with 3.11.2 of its base `python3.11`"
+    ]
 
 
 def test_a_python_that_the_base_lacks_and_a_bad_package_are_told_together() -> None:

@@ -12,7 +12,8 @@ import pytest
 from mfbuild.engine.model import Digest
 from mfbuild.errors import BundleError, FetchError, UsageError
 from mfbuild.oci.archive import host_platform
-from mfbuild.oci.foreign import describe_foreign, foreign_resolver, resolve_foreign
+from mfbuild.oci.foreign import foreign_resolver, resolve_foreign
+from mfbuild.oci.foreign_python import describe_foreign
 from mfbuild.oci.image import image_index
 from mfbuild.oci.layout import write_layout
 from mfbuild.oci.types import IMAGE_INDEX, LAYER_GZIP, REF_NAME, Descriptor, ForeignBase, Platform
@@ -201,6 +202,7 @@ def test_python_is_told_by_the_variables(
 ) -> None:
     found = describe_foreign(ForeignBase("registry.example.com/python", (), tuple(env)))
     assert (found.python, found.interpreter) == expected
+    assert found.release == {"3.11": "3.11.9", "3.13": "3.13.0rc2"}.get(found.python or "")
 
 
 def test_a_reference_without_a_digest_is_refused() -> None:

@@ -159,7 +159,8 @@ def test_every_environment_that_cannot_be_solved_is_named_with_the_reason(tmp_pa
     told = {p.where: p.message for p in caught.value.problems}
     assert list(told) == ["step 2", "step 3", "step 4 (linux/arm64)"]
     assert told["step 2"] == (
-        "packages cannot be resolved: because absent was not found in the package registry and "
+        "packages cannot be resolved for Python 3.11: because absent was not found in the package "
+        "registry and "
         "you require absent, we can conclude that your requirements are unsatisfiable"
     )
     assert "you require one>1 and one<1" in told["step 3"].replace(

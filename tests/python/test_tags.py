@@ -79,6 +79,9 @@ def test_markers_are_those_of_the_image() -> None:
     assert found["python_version"] == "3.12"
     assert found["python_full_version"] == "3.12.0"
     assert found["sys_platform"] == "linux"
+    whole = markers("3.12.4", ARM64)
+    assert [whole["python_version"], whole["python_full_version"]] == ["3.12", "3.12.4"]
+    assert wheel_tags("3.12.4", "2.36", ARM64) == wheel_tags("3.12", "2.36", ARM64)
 
 
 @pytest.mark.parametrize(
