@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import tempfile
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -60,6 +61,21 @@ class Session:
 
 
 @contextmanager
+def _temporary_files_in(store: Store) -> Iterator[None]:
+    """Have the process's temporary files in the store.
+
+    There the next command removes them, where this one is killed.
+    """
+    before = tempfile.tempdir
+    with store.temporary() as folder:
+        tempfile.tempdir = str(folder)
+        try:
+            yield
+        finally:
+            tempfile.tempdir = before
+
+
+@contextmanager
 def open_session(
     config: Config, options: Options, *, progress: str = "auto", quiet: bool = False
 ) -> Iterator[Session]:
@@ -72,7 +88,7 @@ def open_session(
         raise UsageError(f"there is no interpreter `{options.python}`")
     from mfbuild.engine.store import Store
 
-    with Store.open(config.store) as store:
+    with Store.open(config.store) as store, _temporary_files_in(store):
         shown = reporter(progress, quiet=quiet)
         try:
             yield Session(config, options, store, shown)

@@ -31,6 +31,12 @@ def where(parser: argparse.ArgumentParser) -> None:
         "image, by Docker, Podman or runc; host: this interpreter and its packages",
     )
     parser.add_argument(
+        "--network",
+        choices=("host", "none"),
+        default="host",
+        help="host: steps have this machine's network (default); none: a loopback interface alone",
+    )
+    parser.add_argument(
         "--max-workers",
         type=options.positive,
         metavar="N",
@@ -59,6 +65,7 @@ def enter(
         environ=session.config.environ,
         here=here,
         step=getattr(args, "step", None),
+        network=args.network == "host",
     )
     return request, choose_sandbox(packaged, request, folder, session.store, session.reporter)
 

@@ -25,18 +25,20 @@ def ask(
 ) -> Any:
     """The probe's answer to `request`, from a child run by `python` with the environment `env`.
 
-    The child's stdout goes to our stderr; its answer comes in a file. `meanwhile` is called once
-    the child runs. UsageError if it cannot be started; FlowError if it ends without an answer.
+    The child's stdout goes to our stderr; its answer comes in a file without a name, which nobody
+    has to remove. `meanwhile` is called once the child runs. UsageError if it cannot be started;
+    FlowError if it ends without an answer.
     """
-    with tempfile.TemporaryDirectory(prefix="mfbuild-") as scratch:
-        answer = Path(scratch, "answer.json")
-        text = json.dumps({**request, "answer": str(answer)})
+    with tempfile.TemporaryFile() as answer:
+        text = json.dumps({**request, "answer": answer.fileno()})
         try:
             child = subprocess.Popen(
                 [python, _PROBE, text],
-                stdin=subprocess.DEVNULL,
+                # What it reads from ends with this process, however that is ended.
+                stdin=subprocess.PIPE,
                 stdout=2,
                 env=dict(env),
+                pass_fds=(answer.fileno(),),
                 start_new_session=True,
             )
         except OSError as error:
@@ -47,10 +49,14 @@ def ask(
         except BaseException:
             _end(child)
             raise
+        finally:
+            assert child.stdin is not None
+            child.stdin.close()
         where = str(Path(request["flow"]).relative_to(request["workspace"]))
         try:
-            found = parse_json(answer.read_bytes())
-        except (FileNotFoundError, ValueError):  # no answer, or the beginning of one
+            answer.seek(0)
+            found = parse_json(answer.read())
+        except ValueError:  # no answer, or the beginning of one
             raise _no_answer(where, status) from None
         if not isinstance(found, dict) or {*found} != {"flow", "problems", "inputs"}:
             raise FlowError("the flow answers in place of what loads it", where=where)

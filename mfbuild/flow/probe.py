@@ -2,7 +2,8 @@
 
 Run by path with the user's interpreter, 3.8 or newer. The argument is the request:
 {"flow", "workspace", "answer", "options", "datastores"}. The answer, {"flow", "inputs",
-"problems"}, goes into the file that `answer` names, so that nothing the user prints disturbs it.
+"problems"}, goes into the file that is open as `answer`, so that nothing the user prints disturbs
+it. stdin ends with whoever asks; then this process does, with all that the flow has started.
 """
 
 from __future__ import annotations
@@ -18,6 +19,7 @@ import importlib.util
 import json
 import os
 import runpy
+import signal
 from pathlib import Path
 from types import ModuleType
 from typing import Any
@@ -27,7 +29,9 @@ _NEEDED = ("record", "describe", "cli", "explain", "code", "host", "parameters")
 
 
 def main() -> None:
+    _end_with_stdin()
     request = json.loads(sys.argv[1])
+    os.set_inheritable(request["answer"], False)
     flow = request["flow"]
     for name in _NEEDED:  # before the flow can replace what they import
         _sibling(f"probe_{name}")
@@ -51,7 +55,23 @@ def main() -> None:
     except BaseException as error:  # SystemExit is how a flow ends
         problems = loading.problems_of(error)
     answer = {"flow": loading.flow, "problems": problems, "inputs": recorder.result()}
-    _leave(Path(request["answer"]), answer)
+    _leave(request["answer"], answer)
+
+
+def _end_with_stdin() -> None:
+    """Have a process beside this one that ends this group when stdin does.
+
+    It is nobody's child: the flow may wait for all of its own. The flow's stdin is empty.
+    """
+    pid = os.fork()
+    if pid:
+        os.waitpid(pid, 0)
+        os.dup2(os.open(os.devnull, os.O_RDONLY), 0)
+        return
+    if not os.fork():
+        os.read(0, 1)
+        os.killpg(0, signal.SIGKILL)
+    os._exit(0)
 
 
 def _sibling(name: str) -> ModuleType:
@@ -68,10 +88,11 @@ def _sibling(name: str) -> ModuleType:
     return module
 
 
-def _leave(path: Path, answer: dict[str, Any]) -> None:
+def _leave(file: int, answer: dict[str, Any]) -> None:
     """Write the answer and end at once: the user's threads and exit handlers do not matter."""
     try:
-        path.write_text(_encode(answer), encoding="ascii")
+        with os.fdopen(file, "w", encoding="ascii") as opened:
+            opened.write(_encode(answer))
     except OSError:
         os._exit(os.EX_IOERR)
     for stream in (sys.stdout, sys.stderr):

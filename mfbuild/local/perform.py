@@ -33,4 +33,3 @@ def perform(
         from mfbuild.local.run import run
 
         run(state, runnable, request, executor, reporter)
-    sandbox.forget(state.folder)

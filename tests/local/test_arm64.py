@@ -62,11 +62,10 @@ def test_a_step_runs_in_its_image_for_arm64(mfbuild: Runner, tmp_path: Path) -> 
             steps={"image": "start"},
             toolbox=lay_runtime(store),
             binds=(Bind(str(tmp_path), writable=True), Bind(qemu)),
-            scratch=tmp_path / "scratch",
             environ={**os.environ, **settings(tmp_path), "MFBUILD_FLOW_FILE": "flow.py"},
             note=lambda sentence: None,
         )
-        launch = RootfsSandbox(images).launch(images.environment("image"))
+        launch = RootfsSandbox(images).launch(images.environment("image"), {})
         digest = bundle.manifest.code.digest.hex
         code = f"{made['path']}/blobs/sha256/{digest}#sha256={digest}"
         spec = Path(launch.argv[-1])

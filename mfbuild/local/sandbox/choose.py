@@ -33,7 +33,8 @@ class RunOptions:
     """How a run is to be made. `sandbox` is one of SANDBOXES; `python` the caller's interpreter.
 
     `here` is the folder from which Metaflow looks for the local datastore; `step` is the one step
-    that is to run again, on what the run has.
+    that is to run again, on what the run has. Without `network` steps have a loopback interface
+    alone.
     """
 
     sandbox: str
@@ -42,6 +43,7 @@ class RunOptions:
     environ: Mapping[str, str]
     here: Path
     step: str | None = None
+    network: bool = True
 
 
 def default_sandbox() -> str:
@@ -58,6 +60,9 @@ def choose_sandbox(
     datastore = make_datastore(environ)
     toolbox = lay_runtime(store)
     if request.sandbox == "host":
+        if not request.network:
+            hint = "use `--in rootfs` or `--in container`"
+            raise UsageError("`--network none` is not possible with `--in host`", hint=hint)
         _note_pythons(packaged, request, reporter)
         return HostSandbox(request.python, toolbox, environ)
     assert packaged.bundle, "BUG: a flow that was not packaged has no images"
@@ -71,9 +76,9 @@ def choose_sandbox(
         steps=packaged.images,
         toolbox=toolbox,
         binds=(Bind(str(folder), writable=True), Bind(str(datastore), writable=True)),
-        scratch=folder / "launchers",
         environ=environ,
         note=reporter.note,
+        network=request.network,
     )
     if request.sandbox == "rootfs":
         return RootfsSandbox(images)

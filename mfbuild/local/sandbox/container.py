@@ -6,7 +6,7 @@ import json
 import os
 import shutil
 import subprocess
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -16,9 +16,10 @@ from mfbuild.local.sandbox.executor import IMAGE_PYTHON, LauncherStart
 from mfbuild.local.sandbox.image_trees import lay_out
 from mfbuild.local.sandbox.images import StepImages
 from mfbuild.local.sandbox.mounts import Bind, Mount, mounts_of
+from mfbuild.local.sandbox.rootfs import MASKED, READ_ONLY
 from mfbuild.oci.archive import docker_archive, docker_images, image_name
 
-_OF_THE_ENGINE = ("/dev", "/sys", "/etc/resolv.conf", "/etc/hosts")
+_OF_THE_ENGINE = ("/sys", "/etc/resolv.conf", "/etc/hosts")
 _OF_THE_IMAGE = ("PATH",)
 
 
@@ -49,17 +50,20 @@ class Engine:
     def environment(self, image: str) -> str:
         return self.images.environment(image)
 
-    def forget(self, run: Path) -> None:
-        self.images.forget(run)
+    def close(self) -> None:
+        self.images.close()
 
-    def launch(self, environment: str) -> LauncherStart:
+    def launch(self, environment: str, variables: Mapping[str, str]) -> LauncherStart:
         step, image = self.images.find(environment)
         manifest = self.images.bundle.manifest
         name = image_name(manifest.flow, manifest.version, step)
         self._load(step, name)
-        env = {n: v for n, v in self.images.variables(image).items() if n not in _OF_THE_IMAGE}
-        words = [self.engine, "run", "--rm", "-i", "--network=host", *self._user()]
-        for bind in self.images.all_binds(image):
+        found = {**self.images.variables(image), **variables}
+        env = {n: v for n, v in found.items() if n in variables or n not in _OF_THE_IMAGE}
+        network = "host" if self.images.network else "none"
+        words = [self.engine, "run", "--rm", "-i", f"--network={network}", *self._user()]
+        words.append("--security-opt=no-new-privileges")
+        for bind in self.images.all_binds(self.images.scratch()):
             words += _volume(bind)
         # By name alone: values would be on the command line, for everybody to see.
         words += [word for variable in sorted(env) for word in ("-e", variable)]
@@ -89,8 +93,6 @@ class Engine:
 def _volume(bind: Bind) -> list[str]:
     if bind.path in _OF_THE_ENGINE:
         return []
-    if bind.source == "":
-        return ["--tmpfs", f"{bind.path}:mode=0777"]
     return ["-v", f"{bind.source or bind.path}:{bind.path}{'' if bind.writable else ':ro'}"]
 
 
@@ -120,65 +122,65 @@ class Runc:
     def environment(self, image: str) -> str:
         return self.images.environment(image)
 
-    def forget(self, run: Path) -> None:
-        self.images.forget(run)
+    def close(self) -> None:
+        self.images.close()
 
-    def launch(self, environment: str) -> LauncherStart:
+    def launch(self, environment: str, variables: Mapping[str, str]) -> LauncherStart:
         _, image = self.images.find(environment)
         tree = lay_out(self.images.store, self.images.bundle, image, self.images.note)
         name = f"mfbuild-{environment}-{os.urandom(4).hex()}"
-        folder = self.images.scratch / name
-        mounts = mounts_of(tree, self.images.all_binds(image))
+        folder = self.images.scratch()
+        mounts = mounts_of(tree, self.images.all_binds(folder))
         _make_root(folder / "root", mounts)
-        config = runtime_config(mounts, self.images.variables(image), self.images.launcher)
-        (folder / "config.json").write_text(json.dumps(config))
-        argv = (
-            self.program,
-            "--root",
-            f"{self.images.scratch}/runc",
-            "run",
-            "--bundle",
-            str(folder),
-            name,
-        )
+        env = {**self.images.variables(image), **variables}
+        config = runtime_config(mounts, env, self.images.launcher, network=self.images.network)
+        file = folder / "config.json"
+        file.touch(0o600)  # it has values of variables
+        file.write_text(json.dumps(config))
+        argv = (self.program, "--root", f"{folder}/state", "run", "--bundle", str(folder), name)
         return LauncherStart(argv, dict(self.images.environ), IMAGE_PYTHON)
 
 
 def _make_root(root: Path, mounts: Iterable[Mount]) -> None:
     """The places of the mounts. runc would make them itself, but inside what is mounted there."""
     root.mkdir(parents=True)
-    (root / "proc").mkdir()
+    for name in ("proc", "dev"):
+        (root / name).mkdir()
     for mount in mounts:
-        path = root / mount.path.lstrip("/")
+        path = Path(mount.place or f"{root}{mount.path}")
         if mount.kind == "link":
             path.symlink_to(mount.source)
-        elif mount.kind == "bind" and not mount.is_directory:
-            path.touch()
+        elif mount.is_directory:
+            path.mkdir(exist_ok=True)
         else:
-            path.mkdir()
+            path.touch()
 
 
-def runtime_config(mounts: Iterable[Mount], env: dict[str, str], launcher: str) -> dict[str, Any]:
+def runtime_config(
+    mounts: Iterable[Mount], env: dict[str, str], launcher: str, *, network: bool
+) -> dict[str, Any]:
     """The config.json of the OCI runtime-spec for a launcher.
 
-    Inside, the caller is root: whatever steps write is the caller's outside.
+    Inside, the caller is root, without any of root's capabilities: whatever steps write is the
+    caller's outside. The umask is the caller's, as everywhere else; runc's own default is not.
     """
     user = os.geteuid()
-    namespaces = [{"type": kind} for kind in ("pid", "mount")]
+    kinds = ("pid", "mount", "ipc", *(() if network else ("network",)))
+    namespaces = [{"type": kind} for kind in kinds]
     mapping = [] if user == 0 else [{"containerID": 0, "hostID": user, "size": 1}]
     return {
         "ociVersion": "1.0.2",
         "process": {
             "terminal": False,
-            "user": {"uid": 0, "gid": 0},
+            "user": {"uid": 0, "gid": 0, "umask": _umask()},
             "args": [IMAGE_PYTHON, launcher],
             "env": [f"{name}={value}" for name, value in sorted(env.items())],
             "cwd": "/",
             "noNewPrivileges": True,
         },
-        "root": {"path": "root"},
+        "root": {"path": "root", "readonly": True},
         "mounts": [
-            {"destination": "/proc", "type": "proc", "source": "proc"},
+            *_own_mounts(),
             *(
                 {
                     "destination": mount.path,
@@ -194,5 +196,26 @@ def runtime_config(mounts: Iterable[Mount], env: dict[str, str], launcher: str) 
             "namespaces": namespaces + ([{"type": "user"}] if mapping else []),
             "uidMappings": mapping,
             "gidMappings": [{**m, "hostID": os.getegid()} for m in mapping],
+            "maskedPaths": list(MASKED),
+            "readonlyPaths": list(READ_ONLY),
         },
     }
+
+
+def _own_mounts() -> Iterator[dict[str, Any]]:
+    """What the runtime-spec lets every container on Linux have: processes, devices, memory."""
+    for path, kind, options in (
+        ("/proc", "proc", []),
+        ("/dev", "tmpfs", ["nosuid", "mode=755"]),
+        ("/dev/pts", "devpts", ["nosuid", "noexec", "newinstance", "ptmxmode=0666", "mode=0620"]),
+        ("/dev/shm", "tmpfs", ["nosuid", "noexec", "nodev", "mode=1777"]),
+        ("/dev/mqueue", "mqueue", ["nosuid", "noexec", "nodev"]),
+    ):
+        yield {"destination": path, "type": kind, "source": kind, "options": options}
+
+
+def _umask() -> int:
+    """The umask of this process, which can only be read by setting one."""
+    found = os.umask(0o077)
+    os.umask(found)
+    return found

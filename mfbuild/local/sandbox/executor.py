@@ -16,6 +16,7 @@ from typing import IO, Any, Protocol
 
 from mfbuild.errors import RunError
 from mfbuild.files import words_of
+from mfbuild.local.sandbox.environment import read_at_start
 
 IMAGE_PYTHON = "/opt/venv/bin/python"
 """The interpreter of every image that mfbuild bakes."""
@@ -90,12 +91,15 @@ class Sandbox(Protocol):
         """What tells environments apart; images of the same content share one."""
         ...
 
-    def launch(self, environment: str) -> LauncherStart:
-        """How to start a launcher there; RunError if that is not possible here."""
+    def launch(self, environment: str, variables: Mapping[str, str]) -> LauncherStart:
+        """How to start a launcher there that has `variables` from its first moment on.
+
+        RunError if that is not possible here.
+        """
         ...
 
-    def forget(self, run: Path) -> None:
-        """Remove what was kept for the files of the run in the folder `run` alone."""
+    def close(self) -> None:
+        """Remove what was made for launchers; none runs any more."""
         ...
 
 
@@ -156,7 +160,7 @@ class Processes:
     def ahead(self, image: str) -> None:
         """Begin to start a launcher for jobs of `image`, and do not wait until it is there."""
         environment = self._sandbox.environment(image)
-        launch = self._sandbox.launch(environment)
+        launch = self._sandbox.launch(environment, {})
         self._ahead[environment] = _started(launch, self._log(environment)), launch
 
     def start(self, job: ProcessJob) -> None:
@@ -200,6 +204,7 @@ class Processes:
         self._launchers.clear()
         self._ahead.clear()
         self._selector.close()
+        self._sandbox.close()
 
     def _log(self, environment: str) -> Path:
         self._folder.mkdir(parents=True, exist_ok=True)
@@ -209,9 +214,12 @@ class Processes:
         """A launcher for jobs like `job`: warm with the variables that imports can see."""
         environment, imported = key
         log = self._log(environment)
-        begun = self._ahead.pop(environment, None)
-        launch: LauncherStart | None = begun[1] if begun else self._sandbox.launch(environment)
-        while launch:
+        # Its tasks are forks, and have what it was started with: a fresh interpreter's time zone,
+        # locale and flags are those of the variables that the process began with.
+        variables = read_at_start(job.env)
+        begun = None if variables else self._ahead.pop(environment, None)
+        launch = begun[1] if begun else self._sandbox.launch(environment, variables)
+        while True:
             running = begun[0] if begun else _started(launch, log)
             begun = None
             stdout = running.stdout
@@ -225,7 +233,9 @@ class Processes:
             running.hang_up()
             running.ended(_GRACE)
             status = running.process.returncode
-            launch = launch.otherwise if status == NOT_POSSIBLE else None
+            if status != NOT_POSSIBLE or not launch.otherwise:
+                break
+            launch = launch.otherwise
         said = last_lines(log, 5) or f"it ended with status {status}"
         raise RunError(f"the environment `{environment}` cannot be entered: {said}")
 

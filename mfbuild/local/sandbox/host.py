@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
+from mfbuild.local.sandbox.environment import on_host
 from mfbuild.local.sandbox.executor import LauncherStart
 from mfbuild.local.sandbox.runtime_tree import LAUNCHER
 
@@ -22,11 +23,13 @@ class HostSandbox:
     def environment(self, image: str) -> str:
         return "host"
 
-    def forget(self, run: Path) -> None:
-        """Nothing is kept."""
-
-    def launch(self, environment: str) -> LauncherStart:
-        paths = [str(self.toolbox / "lib"), self.environ.get("PYTHONPATH", "")]
-        env = {**self.environ, "PYTHONPATH": os.pathsep.join(filter(None, paths))}
+    def launch(self, environment: str, variables: Mapping[str, str]) -> LauncherStart:
+        env = {**on_host(self.environ), **variables}
+        # The runtime is no package of the caller's.
+        paths = [str(self.toolbox / "lib"), env.get("PYTHONPATH", "")]
+        env["PYTHONPATH"] = os.pathsep.join(filter(None, paths))
         python = str(self.python)
         return LauncherStart((python, str(self.toolbox / LAUNCHER)), env, python)
+
+    def close(self) -> None:
+        """Nothing is kept."""

@@ -2,26 +2,19 @@
 
 from __future__ import annotations
 
-import os
-import shutil
+import tempfile
 from collections.abc import Callable, Mapping
+from contextlib import ExitStack
 from dataclasses import dataclass, field
 from pathlib import Path
 
 from mfbuild.bundle.read import Bundle
 from mfbuild.engine.store import Store
+from mfbuild.local.sandbox.environment import HOME, machine_binds, passed, personal_binds
 from mfbuild.local.sandbox.image_trees import StepImage, step_image
 from mfbuild.local.sandbox.mounts import Bind
 from mfbuild.local.sandbox.runtime_tree import LAUNCHER
 from mfbuild.oci.types import Platform
-
-_ALWAYS = ("/dev", "/sys", "/tmp")
-_NETWORK = ("/etc/resolv.conf", "/etc/hosts")
-# Settings that reach into a step as they would reach a pod of the person's own.
-_PASSED = ("METAFLOW_", "MFBUILD_", "AWS_", "AZURE_", "GOOGLE_", "CLOUDSDK_")
-_PASSED_NAMES = ("HOME", "USER", "LOGNAME", "TZ", "TERM")
-_PROXIES = ("http_proxy", "https_proxy", "no_proxy")
-_SETTINGS = (".metaflowconfig", ".aws", ".azure", ".config/gcloud")
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,7 +22,7 @@ class StepImages:
     """The images that tasks name, and what of this machine steps in them see.
 
     `steps` maps the name in a task's template to the step whose image it is; `binds` are files
-    and folders; `scratch` is a folder of the run for what its sandbox needs.
+    and folders. `network` says whether steps have the machine's.
     """
 
     bundle: Bundle
@@ -38,13 +31,16 @@ class StepImages:
     steps: Mapping[str, str]
     toolbox: Path
     binds: tuple[Bind, ...]
-    scratch: Path
     environ: Mapping[str, str]
     note: Callable[[str], None]
+    network: bool = True
     _known: dict[str, StepImage] = field(default_factory=dict)
+    _scratch: list[Path] = field(default_factory=list)
+    _open: ExitStack = field(default_factory=ExitStack)
 
     @property
     def launcher(self) -> str:
+        """The launcher's script, which lies at the same path in every sandbox."""
         return str(self.toolbox / LAUNCHER)
 
     def environment(self, name: str) -> str:
@@ -56,48 +52,38 @@ class StepImages:
         name = next(name for name in self.steps if self.environment(name) == environment)
         return self.steps[name], self._image(name)
 
-    def bytecode(self, image: StepImage) -> Path:
-        """Where the bytecode of an image's modules is kept, as nobody can write to the image."""
-        folder = self.store.root / "roots/pyc" / image.chain.hex
-        folder.mkdir(parents=True, exist_ok=True)
-        return folder
+    def scratch(self) -> Path:
+        """A new folder that nobody else can look into.
+
+        `close` removes it; where this process is killed, the next that opens the store alone.
+        """
+        if not self._scratch:
+            self._scratch.append(self._open.enter_context(self.store.temporary()))
+        return Path(tempfile.mkdtemp(dir=self._scratch[0]))
+
+    def close(self) -> None:
+        """Remove all scratch folders."""
+        self._open.close()
+        self._scratch.clear()
 
     def variables(self, image: StepImage) -> dict[str, str]:
-        """The environment of a launcher: the image's own, and what the caller passes on."""
-        found = passed(self.environ) | dict(pair.split("=", 1) for pair in image.env)
-        return {**found, "PYTHONPYCACHEPREFIX": str(self.bytecode(image))}
+        """The environment of a launcher: the image's own, and what passes of the caller's."""
+        own = dict(pair.split("=", 1) for pair in image.env)
+        return {**passed(self.environ), "HOME": HOME, **own}
 
-    def all_binds(self, image: StepImage) -> list[Bind]:
-        """Everything of this machine that is seen in a sandbox of `image`."""
-        own = [Bind(str(self.bytecode(image)), writable=True), Bind(str(self.toolbox))]
-        return [*self.binds, *own, *system_binds(self.environ)]
+    def all_binds(self, scratch: Path) -> list[Bind]:
+        """Everything of this machine that is seen in a sandbox.
 
-    def forget(self, run: Path) -> None:
-        """Remove the bytecode of files of this `run`, which no other will have."""
-        for folder in (self.store.root / "roots/pyc").glob("*"):
-            shutil.rmtree(f"{folder}{run}", ignore_errors=True)
+        `/tmp` and the home are folders of `scratch`: on a disk, as in a container, and writable.
+        """
+        own = [Bind(str(self.toolbox))]
+        for path, name in (("/tmp", "tmp"), (HOME, "home")):
+            (scratch / name).mkdir()
+            own.append(Bind(path, writable=True, source=str(scratch / name), holds=True))
+        (scratch / "tmp").chmod(0o1777)
+        return [*self.binds, *own, *machine_binds(), *personal_binds(self.environ)]
 
     def _image(self, name: str) -> StepImage:
         if name not in self._known:
             self._known[name] = step_image(self.bundle, self.steps[name], self.platform)
         return self._known[name]
-
-
-def passed(environ: Mapping[str, str]) -> dict[str, str]:
-    """What of the caller's environment a step sees, whatever its environment is."""
-    return {
-        name: value
-        for name, value in environ.items()
-        if name.startswith(_PASSED) or name in _PASSED_NAMES or name.lower() in _PROXIES
-    }
-
-
-def system_binds(environ: Mapping[str, str]) -> list[Bind]:
-    """Devices, /tmp, name resolution, and the caller's own settings, as far as they are there."""
-    binds = [Bind(path, writable=True) for path in _ALWAYS]
-    binds += [Bind(p, source=os.path.realpath(p)) for p in _NETWORK if Path(p).exists()]
-    if home := environ.get("HOME", ""):
-        binds.append(Bind(home, source=""))
-        settings = (f"{home}/{name}" for name in _SETTINGS)
-        binds += [Bind(p, source=os.path.realpath(p)) for p in settings if Path(p).is_dir()]
-    return binds

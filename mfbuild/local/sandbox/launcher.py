@@ -15,6 +15,7 @@ import contextlib
 import ctypes
 import json
 import os
+import select
 import selectors
 import signal
 import sys
@@ -61,12 +62,7 @@ class Launcher:
     def serve(self, run: Run | None = None) -> None:
         """Answer requests until there are no more; steps are started by `run` if it is given."""
         self._run = run
-        # Else the end of a child would go unseen while this waits for requests.
-        wakeup, waker = os.pipe()
-        for end in (wakeup, waker):
-            os.set_blocking(end, False)
-        signal.signal(signal.SIGCHLD, lambda *_: None)
-        signal.set_wakeup_fd(waker, warn_on_full_buffer=False)
+        wakeup = _wakeup()  # else the end of a child would go unseen while this waits
         selector = selectors.DefaultSelector()
         selector.register(self._requests, selectors.EVENT_READ)
         selector.register(wakeup, selectors.EVENT_READ)
@@ -131,7 +127,8 @@ class Launcher:
         try:
             _leave(request["folder"])
             if self._run and argv[1:3] == _MODULE:
-                signal.signal(signal.SIGPIPE, signal.SIG_IGN)  # as an interpreter begins
+                for number in (signal.SIGPIPE, signal.SIGXFSZ):  # as an interpreter begins
+                    signal.signal(number, signal.SIG_IGN)
                 self._run(argv[3:], env)
             os.chdir(request["folder"])
             os.execvpe(argv[0], argv, env)
@@ -179,14 +176,22 @@ def _leave(folder: str) -> None:
     """Be no part of the launcher any more, and write to a log of one's own."""
     os.setsid()
     signal.set_wakeup_fd(-1)
-    # What is ignored stays so in the program that a process becomes; handlers do not.
-    for number in (signal.SIGCHLD, signal.SIGTERM, signal.SIGPIPE):
+    for number in (signal.SIGCHLD, signal.SIGTERM):
         signal.signal(number, signal.SIG_DFL)
+    ignore_nothing()  # what is ignored stays so in the program that a process becomes
     signal.signal(signal.SIGINT, signal.default_int_handler)
     log = os.open(f"{folder}/log", os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o666)
     os.dup2(log, 1)
     os.dup2(log, 2)
     os.close(log)
+
+
+def ignore_nothing() -> None:
+    """Have the signals of a container's first process: nohup, say, has others."""
+    for number in signal.valid_signals():
+        if signal.getsignal(number) == signal.SIG_IGN:
+            signal.signal(number, signal.SIG_DFL)
+    signal.pthread_sigmask(signal.SIG_SETMASK, ())
 
 
 def _signal_group(pid: int, number: int) -> None:
@@ -212,15 +217,77 @@ def _kill_children() -> None:
 
 
 def main() -> None:
+    """Serve, in a child of a process that sees to the end of all that is started."""
+    ignore_nothing()
+    # Orphans become its children (Linux), which can find and kill them in the end.
+    _adopt_orphans()
+    wakeup = _wakeup()
+    pid = os.fork()
+    if pid:
+        _watch(pid, wakeup)
+    _adopt_orphans()
+    _serve()
+
+
+def _watch(pid: int, wakeup: int) -> NoReturn:
+    """Wait for the launcher; once the runner is gone, also for what hangs in a flow's import.
+
+    A runner that is killed closes the launcher's stdin, which this process has as well, and reads
+    nothing from. In a container it is process 1, and everything ends with it.
+    """
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    signal.signal(signal.SIGTERM, lambda *_: os.kill(pid, signal.SIGTERM))
+    poll = select.poll()
+    poll.register(0, 0)  # hanging up is always told
+    poll.register(wakeup, select.POLLIN)
+    deadline: float | None = None
+    while True:
+        left = None if deadline is None else max(0.0, deadline - time.monotonic()) * 1000
+        events = dict(poll.poll(left))
+        if wakeup in events:
+            os.read(wakeup, 4096)
+        if 0 in events:
+            poll.unregister(0)
+            deadline = time.monotonic() + 2 * _GRACE
+        elif deadline is not None and time.monotonic() >= deadline:
+            os.kill(pid, signal.SIGKILL)
+            deadline = None
+        ended, status = _buried(pid)
+        if ended:
+            _kill_children()
+            os._exit(max(0, os.waitstatus_to_exitcode(status)))
+
+
+def _buried(pid: int) -> tuple[bool, int]:
+    """Whether the child `pid` has ended, and its status; orphans that have are buried."""
+    while True:
+        found, status = os.waitpid(-1, os.WNOHANG)
+        if found in (0, pid):
+            return found == pid, status
+
+
+def _wakeup() -> int:
+    """A descriptor that can be read after each signal that has a handler, as SIGCHLD has."""
+    read, write = os.pipe()
+    for end in (read, write):
+        os.set_blocking(end, False)
+    signal.signal(signal.SIGCHLD, lambda *_: None)
+    signal.set_wakeup_fd(write, warn_on_full_buffer=False)
+    return read
+
+
+def _adopt_orphans() -> None:
+    if sys.platform == "linux":
+        with contextlib.suppress(OSError, AttributeError):
+            ctypes.CDLL(None).prctl(_SUBREAPER, 1, 0, 0, 0)
+
+
+def _serve() -> None:
     """Serve on stdin and stdout, which tasks never get to see."""
     requests, answers = os.dup(0), os.dup(1)
     os.dup2(os.open(os.devnull, os.O_RDONLY), 0)
     os.dup2(2, 1)
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # ^C is for the runner, which hangs up then
-    # Orphans of tasks become children of the launcher, which can find and kill them in the end.
-    if sys.platform == "linux":
-        with contextlib.suppress(OSError, AttributeError):
-            ctypes.CDLL(None).prctl(_SUBREAPER, 1, 0, 0, 0)
     launcher = Launcher(requests, answers)
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(1))
     try:

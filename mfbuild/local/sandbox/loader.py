@@ -17,8 +17,8 @@ _LIBRARIES = ("lib", "usr/lib", "lib64", "usr/lib64")
 _CERTIFICATES = "etc/ssl/certs/ca-certificates.crt"
 _ZONES = "usr/share/zoneinfo"
 _NOTE = (
-    "no namespaces are granted here: steps are run by their image's own loader, "
-    "and see all files of this machine"
+    "no namespaces are granted here: steps are run by their image's own loader, as you: "
+    "nothing walls off this machine's files, processes, /tmp or the store"
 )
 
 

@@ -219,14 +219,14 @@ def test_mounts_split_an_image_s_folder_where_the_machine_s_lies_in_it(tmp_path:
     here = str(Path(__file__).parent)
     binds = [
         Bind("/opt/mine", True, here),
-        Bind("/home/ada", source=""),
+        Bind("/home/ada", writable=True, source=here, holds=True),
         Bind("/home/ada/.aws", source=here),
     ]
     assert mounts_of(tmp_path, binds) == [
         Mount("link", "/bin", "usr/bin"),
         Mount("directory", "/home"),
-        Mount("directory", "/home/ada"),
-        Mount("bind", "/home/ada/.aws", here),
+        Mount("bind", "/home/ada", here, writable=True),
+        Mount("bind", "/home/ada/.aws", here, place=f"{here}/.aws"),
         Mount("directory", "/opt"),
         Mount("bind", "/opt/mine", here, writable=True),
         Mount("bind", "/opt/other", str(tmp_path / "opt/other")),

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import ast
 import json
 import os
 import subprocess
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -25,16 +26,14 @@ from mfbuild.local.sandbox.runtime_tree import lay_runtime
 from mfbuild.oci.archive import host_platform
 from tests.docker import docker_daemon
 from tests.e2e.conftest import Runner
-from tests.local.compared import ours, settings
+from tests.local.compared import artifacts, ours, settings
 from tests.podman import podman
 
 FLOW = """
 import json, os, ssl, subprocess, sys, zoneinfo
-from metaflow import FlowSpec, Parameter, environment, pypi, step
+from metaflow import FlowSpec, environment, pypi, step
 
 class PlaceFlow(FlowSpec):
-    out = Parameter("out")
-
     @pypi(packages={"six": "1.16.0"})
     @environment(vars={"ONLY_HERE": "yes"})
     @step
@@ -64,8 +63,7 @@ class PlaceFlow(FlowSpec):
         # Metaflow needs six itself, by way of boto3, in the version that was newest.
         import six
         self.seen["other_six"] = six.__version__
-        with open(self.out, "w") as file:
-            json.dump(self.seen, file)
+        self.as_json = json.dumps(self.seen)
 
 if __name__ == "__main__":
     PlaceFlow()
@@ -85,13 +83,19 @@ def flow(tmp_path: Path) -> Path:
 
 def seen(mfbuild: Runner, flow: Path, *words: str, **env: str) -> dict[str, object]:
     """What the steps of the flow saw."""
-    out = flow.with_name("seen.json")
-    done = ours(
-        mfbuild, flow, flow.parent, "--out", str(out), "--platform", "linux/amd64", *words, **env
-    )
+    done = ours(mfbuild, flow, flow.parent, "--platform", "linux/amd64", *words, **env)
     assert done.code == 0, done.err
-    found: dict[str, object] = json.loads(out.read_text())
-    assert out.stat().st_uid == os.geteuid()
+    left = [*flow.parent.glob(".m*/**/*")]
+    assert {path.lstat().st_uid for path in left} == {os.geteuid()}
+    assert not [path.name for path in left if path.name == "config.json"]
+    assert [path for path in (mfbuild.store / "tmp").iterdir() if path.is_dir()] == []
+    return told(flow, done.out)
+
+
+def told(flow: Path, run: str) -> dict[str, object]:
+    """What a run of the flow left as its artifact."""
+    (end,) = map(json.loads, artifacts(flow.parent, run.strip())["end"])
+    found: dict[str, object] = json.loads(ast.literal_eval(end["as_json"]))
     assert {name: found[name] for name in IMAGE} == IMAGE
     return found
 
@@ -148,7 +152,7 @@ def test_an_image_that_is_not_there_for_this_machine_is_an_error(
     mfbuild: Runner, flow: Path
 ) -> None:
     other = {"x86_64": "linux/arm64"}.get(os.uname().machine, "linux/amd64")
-    done = ours(mfbuild, flow, flow.parent, "--out", "x", "--platform", other)
+    done = ours(mfbuild, flow, flow.parent, "--platform", other)
     assert done.code == 1
     assert f"is there for `{other}`, not for `linux/" in done.err
 
@@ -157,8 +161,8 @@ def test_an_image_that_is_not_there_for_this_machine_is_an_error(
 def test_each_way_into_a_laid_out_image(
     mfbuild: Runner, flow: Path, tmp_path: Path, fallback: int
 ) -> None:
-    """A user namespace, root's own namespaces, the image's loader: where each is to be had."""
-    if fallback == 1 and os.geteuid() != 0:
+    """Root's own namespaces, those of any user, the image's loader: where each is to be had."""
+    if fallback == 0 and os.geteuid() != 0:
         pytest.skip("only root has namespaces without a user namespace")
     code = "import os, sys, six; print(six.__version__, sys.version_info[:2], os.getuid())"
     notes: list[str] = []
@@ -169,7 +173,8 @@ def test_each_way_into_a_laid_out_image(
         ended = executor.wait(60)
         executor.close()
     assert [e.status for e in ended] == [0], (tmp_path / "log").read_text()
-    user = "65532" if fallback == 0 else str(os.geteuid())
+    user = "65532" if fallback < 2 else str(os.geteuid())
+    assert (tmp_path / "log").stat().st_uid == os.geteuid()
     assert (tmp_path / "log").read_text() == f"1.16.0 (3, 11) {user}\n"
     assert len(notes) == (fallback == 2)
 
@@ -188,10 +193,8 @@ def test_a_machine_without_namespaces_has_the_loader_and_says_so(
     inside = ("unshare", "--user", "--map-root-user", "sh", "-euc", NO_NAMESPACES, "sh")
     if subprocess.run([*inside, "true"], capture_output=True).returncode:
         pytest.skip("there are no user namespaces here that could be without any")
-    out = flow.with_name("seen.json")
     done = subprocess.run(
-        [*inside, sys.executable, "-m", "mfbuild", "run", "flow.py", "--out", out,
-         "--platform", "linux/amd64"],
+        [*inside, sys.executable, "-m", "mfbuild", "run", "flow.py", "--platform", "linux/amd64"],
         cwd=flow.parent,
         env={**os.environ, "MFBUILD_STORE": str(mfbuild.store), **settings(flow.parent)},
         capture_output=True,
@@ -199,9 +202,7 @@ def test_a_machine_without_namespaces_has_the_loader_and_says_so(
     )  # fmt: skip
     assert done.returncode == 0, done.stderr
     assert done.stderr.count("no namespaces are granted here: steps are run by their image's") == 1
-    found = json.loads(out.read_text())
-    assert {name: found[name] for name in IMAGE} == IMAGE
-    assert found["files"] is True
+    assert told(flow, done.stdout)["files"] is True
 
 
 @contextmanager
@@ -216,7 +217,6 @@ def laid_out(mfbuild: Runner, flow: Path, folder: Path) -> Iterator[StepImages]:
             steps={"image": "start"},
             toolbox=lay_runtime(store),
             binds=(Bind(str(folder), writable=True),),
-            scratch=folder / "scratch",
             environ=os.environ,
             note=lambda sentence: None,
         )
@@ -232,12 +232,12 @@ class Way:
     def environment(self, image: str) -> str:
         return self.place.environment(image)
 
-    def forget(self, run: Path) -> None:
-        self.place.forget(run)
+    def close(self) -> None:
+        self.place.close()
 
-    def launch(self, environment: str) -> LauncherStart:
-        found: LauncherStart | None = self.place.launch(environment)
-        for _ in range(self.skipped if os.geteuid() == 0 else self.skipped // 2):
+    def launch(self, environment: str, variables: Mapping[str, str]) -> LauncherStart:
+        found: LauncherStart | None = self.place.launch(environment, variables)
+        for _ in range(self.skipped if os.geteuid() == 0 else self.skipped - 1):
             found = found and found.otherwise
         assert found is not None
         return found
