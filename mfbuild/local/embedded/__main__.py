@@ -7,8 +7,12 @@ it lies, whatever else is called so.
 from __future__ import annotations
 
 import os
+import signal
 import sys
 from pathlib import Path
+
+_PYTHONS = (signal.SIGPIPE, signal.SIGXFSZ)
+"""What Python ignores itself."""
 
 
 def main() -> None:
@@ -16,6 +20,10 @@ def main() -> None:
     if os.fork():
         os._exit(0)  # the one who waits for this process has no child any more
     os.set_inheritable(lock, False)
+    # It goes on without its starter, so nothing of how that was started (nohup, say) is its own.
+    for number in signal.valid_signals():
+        if signal.getsignal(number) == signal.SIG_IGN and number not in _PYTHONS:
+            signal.signal(number, signal.SIG_DFL)
     sys.path[0] = str(Path(__file__).parents[3])
     from mfbuild.local.embedded import process
 
