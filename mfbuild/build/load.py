@@ -17,10 +17,10 @@ from mfbuild.build.environments import (
     other_patches,
     step_needs,
 )
-from mfbuild.build.labels import find_flows, flow_label
+from mfbuild.build.labels import find_flow, find_flows, flow_label
 from mfbuild.build.session import Session
 from mfbuild.config import FILE, Config
-from mfbuild.errors import FlowError, UsageError
+from mfbuild.errors import FlowError
 from mfbuild.flow.load import Loaded, load_flow
 from mfbuild.flow.spec import FlowSpec
 from mfbuild.flyte.refuse import refuse
@@ -62,9 +62,7 @@ def load(session: Session, words: Sequence[str]) -> tuple[LoadedFlow, ...]:
 
 def load_one(session: Session, word: str) -> LoadedFlow:
     """The one flow that `word` names; errors as of `load`, and for several."""
-    flow, *others = load(session, [word])
-    if others:
-        raise UsageError(f"`{word}` is {1 + len(others)} flows, where one is needed")
+    (flow,) = load(session, [str(find_flow(word, session.config.root))])
     return flow
 
 
