@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 import tomli
 
+import mfbuild
 from mfbuild import config
 from tests import rings
 
@@ -176,3 +177,8 @@ def test_the_changelog_has_this_version() -> None:
 def test_the_rooms_whose_coverage_is_measured_exist() -> None:
     measured = PROJECT["tool"]["coverage"]["run"]["source"]
     assert [room for room in measured if not (ROOT / room).is_dir()] == []
+
+
+def test_the_extension_has_the_version_of_mfbuild() -> None:
+    exports = (ROOT / "metaflow_extensions/mfbuild/toplevel/exports.py").read_text()
+    assert f'__version__ = "{mfbuild.__version__}"' in exports

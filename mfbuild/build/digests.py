@@ -6,6 +6,7 @@ from collections.abc import Iterable, Sequence
 from contextlib import suppress
 from pathlib import Path
 
+from mfbuild import __version__
 from mfbuild.build.analyze import FlowInput
 from mfbuild.build.load import LoadedFlow
 from mfbuild.build.session import Session
@@ -14,6 +15,7 @@ from mfbuild.engine.model import Blob, Digest, Source
 from mfbuild.engine.statcache import StatCache
 from mfbuild.errors import FlowError
 from mfbuild.files import words_of
+from mfbuild.flow.probe_host import dist_info
 from mfbuild.flow.spec import CodeFile, FlowSpec, SourcePackage
 from mfbuild.report import human_bytes
 from mfbuild.rules.providers import CodeEntry, SourceTree
@@ -84,10 +86,12 @@ def _runtime() -> SourcePackage:
         file.relative_to(here.parent).as_posix(): file
         for file in (here.parent / "metaflow_extensions/mfbuild").rglob("*.py")
     }
-    files = (
+    files = [
         CodeFile(name, str(path), None, executable=False)
         for name, path in sorted({**runtime, **extension}.items())
-    )
+    ]
+    texts = dist_info("mfbuild", __version__, (), [file.arcname for file in files])
+    files += [CodeFile(name, None, text, executable=False) for name, text in texts.items()]
     return SourcePackage(RUNTIME, tuple(files))
 
 

@@ -77,20 +77,66 @@ def _secret_types(steps: Sequence[Json]) -> set[str]:
     return {str(s.get("type") if isinstance(s, dict) else s).split(".", 1)[0] for s in sources}
 
 
+def dist_info(
+    name: str, version: str, requires: Sequence[str], files: Sequence[str]
+) -> dict[str, str]:
+    """The files that make `files` an installed distribution, by name (packaging.python.org).
+
+    Metaflow tells extensions in one folder apart by them, and loads one after those it requires.
+    """
+    folder = f"{_normal(name).replace('-', '_')}-{version}.dist-info"
+    said = ["Metadata-Version: 2.1", f"Name: {name}", f"Version: {version}"]
+    said += [f"Requires-Dist: {needed}" for needed in requires]
+    tops = sorted({path.split("/", 1)[0] for path in files})
+    record = sorted([*files, *(f"{folder}/{n}" for n in ("METADATA", "RECORD", "top_level.txt"))])
+    lines = {
+        "METADATA": said,
+        "RECORD": [f"{path},," for path in record],
+        "top_level.txt": tops,
+    }
+    return {f"{folder}/{n}": "".join(f"{x}\n" for x in text) for n, text in lines.items()}
+
+
 def _extensions() -> dict[str, list[Json] | None]:
-    """Metaflow's extensions: distribution -> None if it is a wheel, else its module files."""
+    """Metaflow's extensions: distribution -> None if it is a wheel, else its module files.
+
+    What is on PYTHONPATH is loaded last, and so requires all that were before it.
+    """
     support = import_module("metaflow.extension_support")
     found: dict[str, list[Json] | None] = {}
+    before: list[str] = []
     for key, description in support.package_mfext_all_descriptions().items():
         organizations = sorted({path.split("/", 1)[0] for path in description["files"]})
         name = key
         if key.startswith("_pythonpath_"):  # a number of this process
             name = "metaflow_extensions." + "-".join(organizations)
         if _normal(name) == _OWN or organizations == [_OWN]:
+            before.append(_OWN)
             continue
-        files = [_file(path, arcname) for path, arcname in support.package_mfext_package(key)]
-        found[name] = None if _wheel(name) else sorted(files, key=lambda f: str(f["arcname"]))
+        found[name] = None
+        if not _wheel(name):
+            files = [_file(path, arcname) for path, arcname in support.package_mfext_package(key)]
+            requires = sorted(before) if name != key else _requires(name)
+            files += _as_installed(name, description["version"], requires, files)
+            found[name] = sorted(files, key=lambda f: str(f["arcname"]))
+        before.append(name)
     return found
+
+
+def _as_installed(
+    name: str, version: str, requires: Sequence[str], files: Sequence[Json]
+) -> list[Json]:
+    """The generated files of `dist_info`; what no distribution is has the version 0."""
+    known = version if re.match(r"\d[\w.!+-]*\Z", str(version)) else "0"
+    texts = dist_info(name, known, requires, [str(f["arcname"]) for f in files])
+    return [
+        {"arcname": arcname, "path": None, "text": text, "executable": False}
+        for arcname, text in texts.items()
+    ]
+
+
+def _requires(name: str) -> list[str]:
+    return sorted(_name(line) for line in metadata.requires(name) or [] if "extra" not in line)
 
 
 def _file(path: str, arcname: str) -> Json:
