@@ -22,31 +22,20 @@ def arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "flow", metavar="FLOW@VERSION", help="a version may be cut to its first digits"
     )
-    targets.where(parser)
+    targets.arguments(parser)
     options.common(parser)
 
 
 def run(args: argparse.Namespace) -> int:
-    return switch(args, active=True)
-
-
-def switch(args: argparse.Namespace, *, active: bool) -> int:
-    """Make the version that is named active, or the active one inactive."""
     with options.session_of(args, targets.workspace(args.flow)) as session:
-        from mfbuild.push.names import find_launch_plan
+        from mfbuild.push.activation import switch
 
-        word, spec = targets.flow_word(args, session, args.flow)
-        if active and not word.version:
+        target, word = targets.registered(args, session, args.flow)
+        if not word.version:
             raise UsageError(
                 f"`{args.flow}` names no version", hint="`mfbuild versions` lists those there are"
             )
-        target, project, domain = targets.registered(args, session, spec)
-        plan = find_launch_plan(target, project, domain, word)
-        if plan.active != active:
-            target.backend.registrations.set_active(plan.id, active=active)
-        state = "active" if active else "inactive"
-        changed = "" if plan.active != active else " already"
-        session.reporter.note(f"{plan.id.name} is {state}{changed} in {project}/{domain}")
-    shown = f"{plan.id.name}@{plan.id.version}"
-    print(json.dumps({"version": plan.id.version, "active": active}) if args.json else shown)
+        plan = switch(target, word, session.reporter, active=True)
+    told = {"version": plan.id.version, "active": True}
+    print(json.dumps(told) if args.json else f"{plan.id.name}@{plan.id.version}")
     return 0

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import argparse
+import json
 
 from mfbuild.cli import options, targets
-from mfbuild.cli.activate import switch
 
 EPILOG = """\
 examples:
@@ -17,9 +17,16 @@ def arguments(parser: argparse.ArgumentParser) -> None:
     parser.description = "Make the active version of a flow inactive: its schedule starts nothing."
     parser.epilog = EPILOG
     parser.add_argument("flow", metavar="FLOW", help="a registered name, or the flow's file")
-    targets.where(parser)
+    targets.arguments(parser)
     options.common(parser)
 
 
 def run(args: argparse.Namespace) -> int:
-    return switch(args, active=False)
+    with options.session_of(args, targets.workspace(args.flow)) as session:
+        from mfbuild.push.activation import switch
+
+        target, word = targets.registered(args, session, args.flow)
+        plan = switch(target, word, session.reporter, active=False)
+    told = {"version": plan.id.version, "active": False}
+    print(json.dumps(told) if args.json else f"{plan.id.name}@{plan.id.version}")
+    return 0

@@ -7,8 +7,7 @@ import json
 from dataclasses import asdict
 from typing import TYPE_CHECKING
 
-from mfbuild.cli import options, targets
-from mfbuild.cli.push import bundle_at, is_bundle
+from mfbuild.cli import bundles, options, targets
 
 if TYPE_CHECKING:
     from mfbuild.build.session import Session
@@ -31,7 +30,7 @@ def arguments(parser: argparse.ArgumentParser) -> None:
         parser.add_argument(
             name, metavar="FLOW[@VERSION]", help=f"{text} one: registered, or a bundle"
         )
-    targets.where(parser)
+    targets.arguments(parser)
     options.common(parser)
 
 
@@ -51,10 +50,8 @@ def run(args: argparse.Namespace) -> int:
 
 
 def _bundle(args: argparse.Namespace, session: Session, word: str) -> Source:
-    from mfbuild.push.promote import registered_bundle
+    from mfbuild.push.registered import registered_bundle
 
-    if is_bundle(word):
-        return bundle_at(word, session.config.environ)
-    flow, spec = targets.flow_word(args, session, word)
-    target, project, domain = targets.registered(args, session, spec)
-    return registered_bundle(target, project, domain, flow)
+    if bundles.is_bundle(word):
+        return bundles.bundle_at(word, session.config.environ)
+    return registered_bundle(*targets.registered(args, session, word))

@@ -6,8 +6,7 @@ import argparse
 import json
 from pathlib import Path
 
-from mfbuild.cli import options, targets
-from mfbuild.cli.push import arguments_of_bundles, bundles_of
+from mfbuild.cli import bundles, options, targets
 from mfbuild.errors import BundleError, UsageError
 from mfbuild.files import disk_errors, write_atomically
 
@@ -26,7 +25,7 @@ def arguments(parser: argparse.ArgumentParser) -> None:
         "archive for the place that --blobs names. Prints the archive's path."
     )
     parser.epilog = EPILOG
-    arguments_of_bundles(parser)
+    bundles.arguments(parser)
     parser.add_argument(
         "--flytectl", action="store_true", required=True, help="the form of the archive"
     )
@@ -36,8 +35,8 @@ def arguments(parser: argparse.ArgumentParser) -> None:
         metavar="URL",
         help="where the files of FILE.tgz.blobs/ will be: code and plan are not uploaded",
     )
-    targets.where(parser)
-    targets.metaflow(parser)
+    targets.arguments(parser)
+    targets.metaflow_arguments(parser)
     options.building(parser)
     options.cache_flags(parser)
     options.common(parser)
@@ -48,18 +47,16 @@ def run(args: argparse.Namespace) -> int:
     with options.session_of(args, options.workspace_of(flows)) as session:
         from mfbuild.push.export import export
 
-        found = list(bundles_of(args, session))
+        found = list(bundles.bundles_of(args, session))
         if len(found) != 1:
             raise UsageError(f"one bundle is exported at a time, not {len(found)}")
-        ((bundle, spec),) = found
-        domain = targets.domains_of(args, session.config, spec)[0]
-        target = targets.target(args, session, domain, spec)
-        deployment = targets.deployment(args, session, target, domain, spec)
-        made = export(bundle, deployment, None if args.blobs else target, blobs=args.blobs)
-    blobs = args.output.with_name(f"{args.output.name}.blobs")
+        (wanted,), where = found, targets.where_of(args, session.config)
+        target = targets.only_target(where, session, wanted.spec)
+        made = export(wanted.bundle, where.deployment, target, blobs=args.blobs)
+    beside = args.output.with_name(f"{args.output.name}.blobs")
     with disk_errors(BundleError, f"writing `{args.output}`", args.output):
         for name, data in made.blobs.items():
-            write_atomically(blobs / name, data, mode=0o644)
+            write_atomically(beside / name, data, mode=0o644)
         write_atomically(args.output, made.archive, mode=0o644)
     for note in made.notes:
         session.reporter.warn(note)

@@ -48,7 +48,7 @@ def arguments(parser: argparse.ArgumentParser) -> None:
         default=Path(sys.executable),
         help="an interpreter that has Metaflow (default: the one that runs mfbuild)",
     )
-    targets.where(parser)
+    targets.arguments(parser)
     options.common(parser, json=False)
 
 

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import argparse
 import json
+from dataclasses import replace
 
 from mfbuild.cli import options, targets
-from mfbuild.cli.push import result_json, result_lines, tell
 from mfbuild.errors import UsageError
 
 EPILOG = """\
@@ -42,40 +42,37 @@ def arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--production", action="store_true", help="the production branch there, with @project"
     )
-    targets.metaflow(parser)
+    targets.metaflow_arguments(parser)
     parser.add_argument("--activate", action="store_true", help="make it the live version there")
     parser.add_argument("--dry-run", action="store_true", help="print the calls, make none")
     options.common(parser)
 
 
 def run(args: argparse.Namespace) -> int:
-    import time
-
     with options.session_of(args, options.workspace_of([])) as session:
-        from mfbuild.push.dry_run import DryRun
-        from mfbuild.push.promote import promote
+        from mfbuild.push.record import site_of
+        from mfbuild.push.registered import registered_bundle
+        from mfbuild.push.results import push_and_tell
 
         if args.origin == args.target:
             raise UsageError("`--from` and `--to` are the same domain")
-        began = time.monotonic()
+        where = targets.where_of(args, session.config)
         origin, target = (
-            targets.target(args, session, name) for name in (args.origin, args.target)
+            targets.only_target(replace(where, domains=(name,)), session)
+            for name in (args.origin, args.target)
         )
-        source = targets.deployment(args, session, origin, args.origin, None)
-        to = targets.deployment(args, session, target, args.target, None)
-        dry = DryRun(target) if args.dry_run else None
-        pushed = promote(
-            targets.registered_word(args.flow),
-            (origin, source.project, args.origin),
-            dry.whole() if dry else target,
-            to,
-            activate=args.activate or session.config.domains[args.target].activate,
+        bundle = registered_bundle(origin, targets.registered_word(args.flow))
+        result = push_and_tell(
+            bundle,
+            site_of(bundle.manifest, target, where.deployment),
+            target,
+            session.reporter,
+            activate=targets.activates(where, target.domain, session.config),
+            dry_run=args.dry_run,
         )
-        calls = dry.calls if dry else None
-        tell(session.reporter, target, pushed, calls, time.monotonic() - began)
     if args.json:
-        print(json.dumps({"pushed": [result_json(target, pushed, calls)]}))
+        print(json.dumps({"pushed": [result.json()]}))
     else:
-        for line in result_lines(pushed, calls):
+        for line in result.lines():
             print(line)
     return 0

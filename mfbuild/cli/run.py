@@ -120,7 +120,7 @@ def prefix_of(packaged: RunSource, environ: Mapping[str, str]) -> str:
     options = json.loads(environment_of(start)["MFBUILD_OPTIONS"])
     branch, production = branch_of_run(options, environ)
     person = environ.get("METAFLOW_OWNER") or user_of(environ)
-    return Deployment("", "", person, branch=branch, production=production).prefix(spec)
+    return Deployment(person, branch=branch, production=production).prefix(spec)
 
 
 def workspace(word: str) -> Path:

@@ -36,25 +36,23 @@ def arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--wait", action="store_true", help="until it has ended; exit 1 if it failed"
     )
-    targets.where(parser)
+    targets.arguments(parser)
     options.common(parser)
 
 
 def run(args: argparse.Namespace) -> int:
     with options.session_of(args, options.workspace_of([])) as session:
         if not args.execution:
-            target, project, domain = targets.registered(args, session)
-            executions = target.backend.executions
-            listed = list(islice(executions.list(project, domain, args.flow), args.n))
+            target = targets.only_target(targets.where_of(args, session.config), session)
+            latest = target.backend.executions.list(target.project, target.domain, args.flow)
+            listed = list(islice(latest, args.n))
             if args.json:
                 print(json.dumps({"executions": [_json(e, ()) for e in listed]}))
             elif listed:
                 print("\n".join(_line(e) for e in listed))
             else:
                 of = f" of `{args.flow}`" if args.flow else ""
-                session.reporter.note(
-                    f"there is no execution{of} in {project}/{domain} of {target}"
-                )
+                session.reporter.note(f"there is no execution{of} in {target}")
             return 0
         from mfbuild.cli.trigger import ended
         from mfbuild.executions.progress import Board, task_lines

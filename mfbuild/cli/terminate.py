@@ -19,7 +19,7 @@ def arguments(parser: argparse.ArgumentParser) -> None:
     parser.epilog = EPILOG
     parser.add_argument("execution", metavar="EXECUTION", help="its name, or Metaflow's run id")
     parser.add_argument("--cause", default="terminated by mfbuild", help="what Flyte shows of it")
-    targets.where(parser)
+    targets.arguments(parser)
     options.common(parser)
 
 

@@ -54,7 +54,7 @@ def arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--wait", action="store_true", help="until it has ended; exit 1 if it failed"
     )
-    targets.where(parser)
+    targets.arguments(parser)
     options.common(parser)
 
 
@@ -66,18 +66,14 @@ def run(args: argparse.Namespace) -> int:
         from mfbuild.flyte.parameters import parameters_of
         from mfbuild.push.names import find_launch_plan
 
-        word, spec = targets.flow_word(args, session, args.flow, single=True)
-        domain = targets.domains_of(args, session.config, spec)[0]
-        target = targets.target(args, session, domain, spec)
-        to = targets.deployment(args, session, target, domain, spec)
-        plan = find_launch_plan(target, to.project, domain, word)
+        target, word = targets.registered(args, session, args.flow, single=True)
+        plan = find_launch_plan(target, word)
         tell_namesakes(args, session, parameters_of(plan.spec.default_inputs))
         id = _start(args, target, plan, word.step, pairs)
         flow = base_name(plan.id.name)
         pathspec = f"{flow}/flyte-{id.name}"
         session.reporter.note(
-            f"started {plan.id.name}@{plan.id.version[:12]} as {id.name} in {to.project}/{domain} "
-            f"of {target}"
+            f"started {plan.id.name}@{plan.id.version[:12]} as {id.name} in {target}"
         )
         print(json.dumps({"run": pathspec, "name": id.name}) if args.json else pathspec, flush=True)
         if args.wait:

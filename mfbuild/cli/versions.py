@@ -25,7 +25,7 @@ def arguments(parser: argparse.ArgumentParser) -> None:
     )
     parser.epilog = EPILOG
     parser.add_argument("flow", metavar="FLOW", help="a registered name, or the flow's file")
-    targets.where(parser)
+    targets.arguments(parser)
     options.common(parser)
 
 
@@ -33,9 +33,7 @@ def run(args: argparse.Namespace) -> int:
     with options.session_of(args, targets.workspace(args.flow)) as session:
         from mfbuild.push.names import versions_of
 
-        word, spec = targets.flow_word(args, session, args.flow)
-        target, project, domain = targets.registered(args, session, spec)
-        found = versions_of(target, project, domain, word)
+        found = versions_of(*targets.registered(args, session, args.flow))
     told = {"versions": [_json(plan) for plan in found]}
     print(json.dumps(told) if args.json else _table(found))
     return 0

@@ -17,13 +17,14 @@ from mfbuild.flyte.backend import ExecutionId, LaunchPlan
 from mfbuild.flyte.literals import literal, none
 from mfbuild.flyte.names import CODE, PERSON, RUN
 from mfbuild.flyte.pod_text import escaped_json
-from mfbuild.flyte.templates import address
+from mfbuild.flyte.resolve import Site
+from mfbuild.flyte.templates import fixed
 from mfbuild.local.record.state import new_name
-from mfbuild.push.deployment import Deployment, deployment_of
-from mfbuild.push.promote import bundle_of
-from mfbuild.push.push import resolved_of
-from mfbuild.push.record import repository_of
-from mfbuild.push.register import fixed, register_tasks
+from mfbuild.push.deployment import deployment_of
+from mfbuild.push.push import files_of, resolved_of, send_files
+from mfbuild.push.record import site_of
+from mfbuild.push.register import register_tasks
+from mfbuild.push.registered import bundle_of
 from mfbuild.push.target import PushTarget
 
 if TYPE_CHECKING:
@@ -45,22 +46,19 @@ class Tasks:
     code: str
 
 
-def push_tasks(
-    bundle: Source, deployment: Deployment, target: PushTarget, steps: Iterable[str]
-) -> Tasks:
-    """Bring what `steps` need to where `deployment` says: the bundle, the code and their tasks.
+def push_tasks(bundle: Source, site: Site, target: PushTarget, steps: Iterable[str]) -> Tasks:
+    """Bring what `steps` need to `target`: the bundle, the code and their tasks.
 
     Nothing that could be triggered or scheduled is registered. Errors as of `push`.
     """
-    manifest, registrations = bundle.manifest, target.backend.registrations
-    resolved = resolved_of(bundle, deployment, embedded=target.embedded)
-    target.bundles.put(bundle, repository_of(manifest, deployment.domain))
-    code = bundle.read(manifest.code)
-    url = registrations.upload(deployment.project, deployment.domain, "code.tar.gz", code)
+    registrations = target.backend.registrations
+    resolved = resolved_of(bundle, site)
+    target.bundles.put(bundle, site.repository)
+    code, *_ = files_of(bundle, resolved)
+    sent = send_files([code], site, registrations)
     wanted = {step: resolved.tasks[step] for step in steps}
     register_tasks(registrations, [(t.id, TaskSpec(template=t)) for t in wanted.values()])
-    ids = {step: task.id for step, task in wanted.items()}
-    return Tasks(ids, address(url, manifest.code.digest))
+    return Tasks({step: task.id for step, task in wanted.items()}, sent.addresses[CODE])
 
 
 def start_task(
@@ -92,8 +90,9 @@ def start_onto(
 
     UsageError for a step that there is not, and where the version's bundle is not to be had.
     """
-    deployment = deployment_of(plan.id.project, plan.id.domain, plan.id.name)
-    tasks = resolved_of(bundle_of(target, plan), deployment, embedded=target.embedded).tasks
+    bundle = bundle_of(target, plan)
+    site = site_of(bundle.manifest, target, deployment_of(plan.id.name))
+    tasks = resolved_of(bundle, site).tasks
     if step not in tasks:
         raise UsageError(f"there is no step `{step}`", hint=did_you_mean(step, sorted(tasks)))
     onto = {"run": run, "path": list(path)}

@@ -1,20 +1,20 @@
-"""The plan: what the containers of dynamic steps start, each time one node that is ready made."""
+"""The expansion plan: what containers of dynamic steps start, each time one ready-made node."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from copy import deepcopy
 from typing import Any
 
-from flyteidl.core.identifier_pb2 import ResourceType
 from flyteidl.core.tasks_pb2 import TaskTemplate
 from flyteidl.core.workflow_pb2 import Node, WorkflowTemplate
 
+from mfbuild.engine.model import canonical
 from mfbuild.flow.spec import StepSpec
 from mfbuild.flyte.graph import FlowGraph, arms, is_recursive, join_of
 from mfbuild.flyte.names import ITERATION, PATH
 from mfbuild.flyte.regions import Regions
-from mfbuild.flyte.templates import Expansions, encode, references
+from mfbuild.flyte.templates import Expansions, encode, runs
 
 FORMAT = 1
 
@@ -25,24 +25,25 @@ def expansions(graph: FlowGraph, regions: Regions) -> dict[str, Any]:
     return {step.name: _expansion(graph, regions, step) for step in dynamic}
 
 
-def whole_plan(
+def expansion_plan(
     flow: str,
     steps: Expansions,
     tasks: Mapping[str, TaskTemplate],
     parts: Mapping[str, WorkflowTemplate],
-) -> dict[str, Any] | None:
+) -> bytes | None:
     """The plan of resolved `steps`, with the templates that they need; None without steps."""
     if not steps:
         return None
     listed = [expansion for step in steps.values() for expansion in each_expansion(step)]
     wanted = {kind: {n for e in listed for n in e[kind]} for kind in ("tasks", "workflows")}
-    return {
+    plan = {
         "format": FORMAT,
         "flow": flow,
         "steps": steps,
-        "tasks": {name: encode(tasks[name]) for name in sorted(wanted["tasks"])},
-        "workflows": {name: encode(parts[name]) for name in sorted(wanted["workflows"])},
+        "tasks": {name: encode(tasks[name]) for name in wanted["tasks"]},
+        "workflows": {name: encode(parts[name]) for name in wanted["workflows"]},
     }
+    return canonical(plan).encode()
 
 
 def each_expansion(step: Any) -> list[dict[str, Any]]:
@@ -50,24 +51,6 @@ def each_expansion(step: Any) -> list[dict[str, Any]]:
     if "foreach" in step:
         return [step["foreach"]]
     return [expansion for expansion in step["switch"].values() if expansion]
-
-
-def needed(
-    nodes: Iterable[Node], parts: Mapping[str, WorkflowTemplate], flow: str
-) -> tuple[set[str], set[str]]:
-    """The steps whose tasks `nodes` run, and the parts that they run, directly or not."""
-    tasks: set[str] = set()
-    workflows: set[str] = set()
-    pending = list(references(nodes))
-    while pending:
-        reference = pending.pop()
-        name = reference.name.removeprefix(f"{flow}.")
-        if reference.resource_type == ResourceType.TASK:
-            tasks.add(name)
-        elif name not in workflows:
-            workflows.add(name)
-            pending += references(parts[name].nodes)
-    return tasks, workflows
 
 
 def _expansion(graph: FlowGraph, regions: Regions, step: StepSpec) -> dict[str, Any]:
@@ -88,7 +71,8 @@ def _start(regions: Regions, node: Node, values: Mapping[str, str]) -> dict[str,
     """One expansion: the node without its id and inputs, and how the runtime fills these in."""
     rules = {ITERATION: "first", **values}
     inputs = {binding.var: rules.get(binding.var, "same") for binding in node.inputs}
-    tasks, workflows = needed([node], regions.parts, regions.flow)
+    tasks, workflows = runs([node], {part.id.name: part for part in regions.parts.values()})
+    flow = f"{regions.flow}."
     bare = deepcopy(node)
     for field in ("id", "inputs", "upstream_node_ids"):
         bare.ClearField(field)
@@ -96,6 +80,6 @@ def _start(regions: Regions, node: Node, values: Mapping[str, str]) -> dict[str,
         "id": node.id,
         "node": encode(bare),
         "inputs": inputs,
-        "tasks": sorted(tasks),
-        "workflows": sorted(workflows),
+        "tasks": sorted(name.removeprefix(flow) for name in tasks),
+        "workflows": sorted(name.removeprefix(flow) for name in workflows),
     }

@@ -7,8 +7,9 @@ from flyteidl.core.identifier_pb2 import Identifier, ResourceType
 
 from mfbuild.flow.spec import FlowSpec
 from mfbuild.flyte.cron import flyte_cron
+from mfbuild.flyte.names import CODE, PERSON, PLAN
 from mfbuild.flyte.parameters import default_inputs
-from mfbuild.flyte.templates import fixed_inputs
+from mfbuild.flyte.templates import fix
 
 
 def launch_plan(spec: FlowSpec, parallelism: int) -> LaunchPlanSpec:
@@ -19,9 +20,9 @@ def launch_plan(spec: FlowSpec, parallelism: int) -> LaunchPlanSpec:
     plan = LaunchPlanSpec(
         workflow_id=Identifier(resource_type=ResourceType.WORKFLOW, name=spec.name),
         default_inputs=default_inputs(spec),
-        fixed_inputs=fixed_inputs("", "", "{}"),
         max_parallelism=parallelism,
     )
+    fix(plan, {CODE: "", PLAN: "", PERSON: "{}"})
     if spec.schedule:
         cron = flyte_cron(spec.schedule.cron, spec.schedule.timezone)
         plan.entity_metadata.schedule.cron_schedule.schedule = cron

@@ -8,6 +8,8 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from flyteidl.admin.launch_plan_pb2 import LaunchPlanSpec
+from flyteidl.admin.task_pb2 import TaskSpec
+from flyteidl.admin.workflow_pb2 import WorkflowSpec
 from flyteidl.core.compiler_pb2 import CompiledTask, CompiledWorkflow, CompiledWorkflowClosure
 from flyteidl.core.identifier_pb2 import Identifier, ResourceType
 from flyteidl.core.tasks_pb2 import TaskTemplate
@@ -16,16 +18,18 @@ from google.protobuf.message import Message
 
 from mfbuild.engine.model import Digest
 from mfbuild.errors import UsageError
-from mfbuild.flyte.expansion_plan import needed, whole_plan
-from mfbuild.flyte.names import LONGEST_NAME
+from mfbuild.flyte.expansion_plan import expansion_plan
+from mfbuild.flyte.names import LONGEST_NAME, PERSON
+from mfbuild.flyte.pod_text import escaped_json
 from mfbuild.flyte.templates import (
     Compiled,
     add_pull_secrets,
     decode_node,
     encode,
     environment_of,
-    fixed_inputs,
+    fix,
     references,
+    runs,
     set_environment,
     set_image,
 )
@@ -38,8 +42,9 @@ VERSION_DIGITS = 40
 class Site:
     """Where entities are to live, and what shapes them there.
 
-    `images` are references by step, `environment` the METAFLOW_* settings of the domain. `prefix`
-    comes before every name (`<project>.<branch>.` with @project).
+    `images` are references by step, into `repository`; `environment` the METAFLOW_* settings of
+    the domain. `prefix` comes before every name (`<project>.<branch>.` with @project); `person` is
+    in whose name the launch plan runs, as JSON (docs/flyte.md).
     """
 
     project: str
@@ -49,26 +54,58 @@ class Site:
     service_account: str | None = None
     image_pull_secrets: tuple[str, ...] = ()
     prefix: str = ""
+    person: str = "{}"
+    repository: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Entities:
+    """Everything of a flow that is registered, in the order in which that is possible.
+
+    What one of `workflows` runs is in its spec, and comes before it.
+    """
+
+    tasks: tuple[tuple[Identifier, TaskSpec], ...]
+    workflows: tuple[tuple[Identifier, WorkflowSpec], ...]
+    launch_plan: tuple[Identifier, LaunchPlanSpec]
 
 
 @dataclass(frozen=True, slots=True)
 class Resolved:
-    """Entities as Flyte takes them. `tasks` are by step, each with a version of its own;
-    `sub_workflows` are those that `workflow` needs, inner ones first; `plan` is the JSON value of
-    the plan, whose address `with_addresses` takes, or None."""
+    """Templates as Flyte takes them, but for the addresses of the code and the expansion plan.
+
+    `tasks` are by step, each with a version of its own; `sub_workflows` are those that `workflow`
+    needs, inner ones first; `expansion_plan` is the content of the plan, None where no container
+    starts others.
+    """
 
     tasks: Mapping[str, TaskTemplate]
     workflow: WorkflowTemplate
     sub_workflows: tuple[WorkflowTemplate, ...]
     launch_plan_id: Identifier
     launch_plan: LaunchPlanSpec
-    plan: Any | None
+    expansion_plan: bytes | None
 
-    def with_addresses(self, *, code: str, plan: str, person: str) -> Resolved:
-        """The same with the launch plan's fixed inputs."""
+    def with_addresses(self, addresses: Mapping[str, str]) -> Resolved:
+        """The same with a launch plan that fixes where the code and the plan are, by input."""
         spec = deepcopy(self.launch_plan)
-        spec.fixed_inputs.CopyFrom(fixed_inputs(code, plan, person))
+        fix(spec, addresses)
         return replace(self, launch_plan=spec)
+
+    def entities(self, addresses: Mapping[str, str]) -> Entities:
+        """What is registered, with a launch plan that has these addresses."""
+        launch_plan = self.with_addresses(addresses).launch_plan
+        parts = {part.id.name: part for part in self.sub_workflows}
+        workflows = []
+        for workflow in (*self.sub_workflows, self.workflow):
+            _, used = runs(workflow.nodes, parts)
+            inner = [part for name, part in parts.items() if name in used]
+            workflows.append((workflow.id, WorkflowSpec(template=workflow, sub_workflows=inner)))
+        return Entities(
+            tasks=tuple((task.id, TaskSpec(template=task)) for task in self.tasks.values()),
+            workflows=tuple(workflows),
+            launch_plan=(self.launch_plan_id, launch_plan),
+        )
 
 
 def resolve(compiled: Compiled, site: Site, *, version: str) -> Resolved:
@@ -82,9 +119,10 @@ def resolve(compiled: Compiled, site: Site, *, version: str) -> Resolved:
     workflow = _workflow(compiled.workflow, site, ids)
     workflow.id.version = version
     _check_names([*ids.values(), workflow.id])
-    _, used = needed(compiled.workflow.nodes, compiled.parts, compiled.flow)
+    _, used = runs(workflow.nodes, {part.id.name: part for part in parts.values()})
     launch_plan = deepcopy(compiled.launch_plan)
     launch_plan.workflow_id.CopyFrom(workflow.id)
+    fix(launch_plan, {PERSON: escaped_json(site.person)})
     if site.service_account:
         launch_plan.security_context.run_as.k8s_service_account = site.service_account
     identifier = deepcopy(workflow.id)
@@ -93,10 +131,10 @@ def resolve(compiled: Compiled, site: Site, *, version: str) -> Resolved:
     return Resolved(
         tasks=tasks,
         workflow=workflow,
-        sub_workflows=tuple(part for name, part in parts.items() if name in used),
+        sub_workflows=tuple(part for part in parts.values() if part.id.name in used),
         launch_plan_id=identifier,
         launch_plan=launch_plan,
-        plan=whole_plan(compiled.flow, steps, tasks, parts),
+        expansion_plan=expansion_plan(compiled.flow, steps, tasks, parts),
     )
 
 
@@ -116,7 +154,7 @@ def _task(step: str, template: TaskTemplate, site: Site) -> TaskTemplate:
     set_environment(task, {**site.environment, **environment_of(task)})
     if site.image_pull_secrets:
         add_pull_secrets(task, site.image_pull_secrets)
-    _place(task.id, site)
+    _name(task.id, site)
     task.id.version = own_version(task)
     return task
 
@@ -154,13 +192,13 @@ def _workflow(
     template: WorkflowTemplate, site: Site, ids: Mapping[str, Identifier]
 ) -> WorkflowTemplate:
     workflow = deepcopy(template)
-    _place(workflow.id, site)
+    _name(workflow.id, site)
     _point(workflow.nodes, site, ids)
     return workflow
 
 
 def _expansions(steps: Mapping[str, Any], site: Site, ids: Mapping[str, Identifier]) -> Any:
-    """The plan's `steps` with nodes that refer to resolved templates."""
+    """The expansion plan's `steps` with nodes that refer to resolved templates."""
 
     def resolved(expansion: Mapping[str, Any] | None) -> dict[str, Any] | None:
         if expansion is None:
@@ -183,7 +221,7 @@ def _point(nodes: Iterable[Node], site: Site, ids: Mapping[str, Identifier]) -> 
         reference.CopyFrom(ids[f"{site.prefix}{reference.name}"])
 
 
-def _place(identifier: Identifier, site: Site) -> None:
+def _name(identifier: Identifier, site: Site) -> None:
     identifier.project, identifier.domain = site.project, site.domain
     identifier.name = f"{site.prefix}{identifier.name}"
 

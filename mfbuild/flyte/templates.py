@@ -9,8 +9,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from flyteidl.admin.launch_plan_pb2 import LaunchPlanSpec
-from flyteidl.core.identifier_pb2 import Identifier
-from flyteidl.core.literals_pb2 import LiteralMap
+from flyteidl.core.identifier_pb2 import Identifier, ResourceType
 from flyteidl.core.tasks_pb2 import Container, Resources, TaskTemplate
 from flyteidl.core.workflow_pb2 import Node, WorkflowTemplate
 from google.protobuf.message import Message
@@ -18,8 +17,7 @@ from google.protobuf.message import Message
 from mfbuild.engine.model import Digest, canonical
 from mfbuild.errors import BundleError, FlyteError
 from mfbuild.flyte.literals import literal
-from mfbuild.flyte.names import CODE, PERSON, PLAN
-from mfbuild.flyte.pod_text import escaped, escaped_json, expanded_environment
+from mfbuild.flyte.pod_text import escaped, expanded_environment
 from mfbuild.flyte.quantities import GPU
 
 FORMAT = 1
@@ -129,13 +127,6 @@ def set_image(template: TaskTemplate, image: str) -> None:
         template.k8s_pod.pod_spec["containers"][0]["image"] = image
 
 
-def image_of(template: TaskTemplate) -> str:
-    """The image of the template's container."""
-    if template.HasField("container"):
-        return str(template.container.image)
-    return str(template.k8s_pod.pod_spec["containers"][0]["image"])
-
-
 def environment_of(template: TaskTemplate) -> dict[str, str]:
     """The variables of the template's container, as its process will see them."""
     if template.HasField("container"):
@@ -165,10 +156,34 @@ def add_pull_secrets(template: TaskTemplate, names: Sequence[str]) -> None:
     secrets.extend({"name": name} for name in names if name not in had)
 
 
-def fixed_inputs(code: str, plan: str, person: str) -> LiteralMap:
-    """What push fixes: the addresses of the code and of the plan, and the person's JSON."""
-    values = {CODE: code, PLAN: plan, PERSON: escaped_json(person)}
-    return LiteralMap(literals={name: literal(value) for name, value in values.items()})
+def runs(nodes: Iterable[Node], parts: Mapping[str, WorkflowTemplate]) -> tuple[set[str], set[str]]:
+    """The names of the tasks and of the workflows that `nodes` run, directly or not.
+
+    `parts` are the workflows that there are, by name.
+    """
+    tasks: set[str] = set()
+    workflows: set[str] = set()
+    pending = list(references(nodes))
+    while pending:
+        reference = pending.pop()
+        if reference.resource_type == ResourceType.TASK:
+            tasks.add(reference.name)
+        elif reference.name not in workflows:
+            workflows.add(reference.name)
+            pending += references(parts[reference.name].nodes)
+    return tasks, workflows
+
+
+def fix(launch_plan: LaunchPlanSpec, texts: Mapping[str, str]) -> None:
+    """Fix inputs of a launch plan."""
+    for name, text in texts.items():
+        launch_plan.fixed_inputs.literals[name].CopyFrom(literal(text))
+
+
+def fixed(launch_plan: LaunchPlanSpec, name: str) -> str:
+    """A text that a launch plan fixes; "" where it does not."""
+    literals = launch_plan.fixed_inputs.literals
+    return literals[name].scalar.primitive.string_value if name in literals else ""
 
 
 def address(url: str, digest: Digest) -> str:

@@ -9,7 +9,7 @@ from pathlib import Path
 from flyteidl.admin.launch_plan_pb2 import LaunchPlanSpec
 from flyteidl.core.literals_pb2 import Literal
 
-from mfbuild.engine.model import Blob, Digest, canonical
+from mfbuild.engine.model import Blob, Digest
 from mfbuild.errors import BundleError
 from mfbuild.files import write_atomically
 from mfbuild.flow.spec import FlowSpec
@@ -101,9 +101,9 @@ def lay(content: Extent, digest: Digest, target: Path) -> Literal:
 
 
 def _lay_plan(resolved: Resolved, target: Path) -> Literal:
-    if resolved.plan is None:
+    plan = resolved.expansion_plan
+    if plan is None:
         return literal("")
-    plan = canonical(resolved.plan).encode()
     path = target.with_name(f"{target.name}-{Digest.of(plan).hex[:16]}")
     write_atomically(path, plan)
     return literal(address(path.as_uri(), Digest.of(plan)))

@@ -24,13 +24,13 @@ if TYPE_CHECKING:
 class Bundles(Protocol):
     """The bundles that were pushed to one domain."""
 
-    def put(self, bundle: Source, repository: str | None) -> bool:
+    def put(self, bundle: Source, repository: str) -> bool:
         """Keep a whole bundle, its images as `repository`; False, after one call, if it is there.
 
         PushError, and what reading the bundle raises.
         """
 
-    def has(self, manifest: BundleManifest, repository: str | None) -> bool:
+    def has(self, manifest: BundleManifest, repository: str) -> bool:
         """Whether the bundle is there."""
 
     def find(self, flow: str, version: str) -> Source | None:
@@ -49,12 +49,12 @@ class InRegistry:
     reporter: PlainReporter
     open: Callable[[str], Registry]
 
-    def put(self, bundle: Source, repository: str | None) -> bool:
+    def put(self, bundle: Source, repository: str) -> bool:
         from mfbuild.bundle.remote import push_bundle
 
         return push_bundle(bundle, self._open(repository), jobs=self.jobs, reporter=self.reporter)
 
-    def has(self, manifest: BundleManifest, repository: str | None) -> bool:
+    def has(self, manifest: BundleManifest, repository: str) -> bool:
         return self._open(repository).find(manifest.version) is not None
 
     def find(self, flow: str, version: str) -> Source | None:
@@ -73,10 +73,9 @@ class InRegistry:
             )
         return found
 
-    def _open(self, repository: str | None) -> Repository:
+    def _open(self, repository: str) -> Repository:
         from mfbuild.oci.registry import Repository
 
-        assert repository, "BUG: where a real Flyte runs there is a registry"
         host, _, path = repository.partition("/")
         return Repository(self.open(host), path)
 
@@ -89,7 +88,7 @@ class Embedded:
     jobs: int
     reporter: PlainReporter
 
-    def put(self, bundle: Source, repository: str | None) -> bool:
+    def put(self, bundle: Source, repository: str) -> bool:
         if self.has(bundle.manifest, repository):
             return False
         if isinstance(bundle, Bundle):
@@ -98,7 +97,7 @@ class Embedded:
             self._pull(bundle)
         return True
 
-    def has(self, manifest: BundleManifest, repository: str | None) -> bool:
+    def has(self, manifest: BundleManifest, repository: str) -> bool:
         return self.backend.keeps_bundle(manifest.flow, manifest.version)
 
     def find(self, flow: str, version: str) -> Source | None:

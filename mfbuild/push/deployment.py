@@ -1,4 +1,4 @@
-"""A deployment: what belongs to a person or a place, and so to no version (docs/push.md)."""
+"""A deployment: what belongs to a person, and so to no version (docs/push.md)."""
 
 from __future__ import annotations
 
@@ -16,14 +16,12 @@ _WORD = re.compile(r"[a-z0-9_]{1,128}\Z")
 
 @dataclass(frozen=True, slots=True)
 class Deployment:
-    """Where a flow goes, and in whose name.
+    """In whose name a flow is registered.
 
     `branch` and `production` are @project's; `namespace`, `tags` and `production_token` Metaflow's
     own. `owner` is the person's name as Metaflow has it; without one, the steps run as `flyte`.
     """
 
-    project: str
-    domain: str
     owner: str | None
     namespace: str | None = None
     tags: tuple[str, ...] = ()
@@ -79,10 +77,10 @@ def read_branch(name: str) -> tuple[str | None, str | None, bool]:
     )
 
 
-def deployment_of(project: str, domain: str, name: str) -> Deployment:
+def deployment_of(name: str) -> Deployment:
     """The deployment that gives a flow its name, `[<project>.<branch>.]<Flow>`: what that says."""
     owner, branch, production = read_branch(name.rpartition(".")[0].partition(".")[2])
-    return Deployment(project, domain, owner, branch=branch, production=production)
+    return Deployment(owner, branch=branch, production=production)
 
 
 def branch_of_run(options: Sequence[str], environ: Mapping[str, str]) -> tuple[str | None, bool]:

@@ -33,7 +33,7 @@ class DryRun:
     _lock: threading.Lock = field(default_factory=threading.Lock)
 
     def whole(self) -> PushTarget:
-        """The place to push to in place of the real one."""
+        """The target to push to in place of the real one."""
         return replace(self.target, backend=self, bundles=self)
 
     @property
@@ -48,15 +48,15 @@ class DryRun:
     def executions(self) -> Executions:
         return self.target.backend.executions
 
-    def put(self, bundle: Source, repository: str | None) -> bool:
+    def put(self, bundle: Source, repository: str) -> bool:
         if self.has(bundle.manifest, repository):
             return False
         images = len({step.image.digest for step in bundle.manifest.steps.values()})
-        where = repository or self.name
+        where = self.name if self.target.embedded else repository
         self._say(f"push {counted(images, 'image')}, the code and the templates to {where}")
         return True
 
-    def has(self, manifest: BundleManifest, repository: str | None) -> bool:
+    def has(self, manifest: BundleManifest, repository: str) -> bool:
         return self.target.bundles.has(manifest, repository)
 
     def find(self, flow: str, version: str) -> Source | None:

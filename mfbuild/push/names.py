@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
 from dataclasses import dataclass
+from itertools import islice
 
 from flyteidl.core.identifier_pb2 import Identifier, ResourceType
 
@@ -39,19 +39,19 @@ class FlowWord:
         return cls(name, version or None, step or None)
 
 
-def find_launch_plan(target: PushTarget, project: str, domain: str, word: FlowWord) -> LaunchPlan:
+def find_launch_plan(target: PushTarget, word: FlowWord) -> LaunchPlan:
     """The registered version that `word` means: without a version the active one, else the newest.
 
     UsageError if there is none, or more than one that begins with these digits.
     """
     registrations = target.backend.registrations
     if word.version and len(word.version) == _WHOLE:
-        found = registrations.launch_plan(launch_plan_id(project, domain, word.name, word.version))
+        found = registrations.launch_plan(launch_plan_id(target, word.name, word.version))
         versions = [found] if found else []
     else:
-        versions = list(registrations.launch_plans(project, domain, word.name))
+        versions = list(registrations.launch_plans(target.project, target.domain, word.name))
     if not versions:
-        raise _unknown(target, project, domain, word)
+        raise _unknown(target, word)
     if word.version is None:
         return next((plan for plan in versions if plan.active), versions[0])
     matching = [plan for plan in versions if plan.id.version.startswith(word.version)]
@@ -62,62 +62,59 @@ def find_launch_plan(target: PushTarget, project: str, domain: str, word: FlowWo
     return matching[0]
 
 
-def versions_of(target: PushTarget, project: str, domain: str, word: FlowWord) -> list[LaunchPlan]:
+def versions_of(target: PushTarget, word: FlowWord) -> list[LaunchPlan]:
     """Every registered version that `word` means, newest first; UsageError if there is none."""
-    found = [
-        plan
-        for plan in target.backend.registrations.launch_plans(project, domain, word.name)
-        if plan.id.version.startswith(word.version or "")
-    ]
+    plans = target.backend.registrations.launch_plans(target.project, target.domain, word.name)
+    found = [plan for plan in plans if plan.id.version.startswith(word.version or "")]
     if not found:
-        raise _unknown(target, project, domain, word)
+        raise _unknown(target, word)
     return found
 
 
-def launch_plan_id(project: str, domain: str, name: str, version: str) -> Identifier:
+def launch_plan_id(target: PushTarget, name: str, version: str) -> Identifier:
     """The identifier of a launch plan."""
     return Identifier(
         resource_type=ResourceType.LAUNCH_PLAN,
-        project=project,
-        domain=domain,
+        project=target.project,
+        domain=target.domain,
         name=name,
         version=version,
     )
 
 
-def find_execution(target: PushTarget, project: str, domain: str, word: str) -> Execution:
+def find_execution(target: PushTarget, word: str) -> Execution:
     """An execution by its name, or by the run id that Metaflow has for it (`[Flow/]flyte-…`).
 
     UsageError if there is none, with one that is called alike.
     """
     name = word.rpartition("/")[2].removeprefix("flyte-")
     executions = target.backend.executions
-    if found := executions.get(ExecutionId(project, domain, name)):
+    if found := executions.get(ExecutionId(target.project, target.domain, name)):
         return found
-    recent = [execution.id.name for execution in _some(executions.list(project, domain))]
-    hint = did_you_mean(name, recent) if recent else "nothing has run there yet"
-    raise UsageError(f"there is no execution `{name}` in {project}/{domain} of {target}", hint=hint)
+    recent = islice(executions.list(target.project, target.domain), 20)
+    names = [execution.id.name for execution in recent]
+    hint = did_you_mean(name, names) if names else "nothing has run there yet"
+    raise UsageError(f"there is no execution `{name}` in {target}", hint=hint)
 
 
-def check_project(target: PushTarget, project: str, domain: str) -> None:
-    """UsageError, with those that there are, if a project or a domain of it is not there."""
+def check_project(target: PushTarget) -> None:
+    """UsageError, with those that there are, if the project or its domain is not there."""
     known = target.backend.registrations.projects()
+    project, domain = target.project, target.domain
     if project not in known:
         hint = did_you_mean(project, sorted(known)) if known else None
-        raise UsageError(f"there is no project `{project}` at {target}", hint=hint)
+        raise UsageError(f"there is no project `{project}` at {target.shown}", hint=hint)
     if domain not in known[project]:
         hint = did_you_mean(domain, sorted(known[project]))
-        raise UsageError(f"the project `{project}` has no domain `{domain}` at {target}", hint=hint)
+        raise UsageError(
+            f"the project `{project}` has no domain `{domain}` at {target.shown}", hint=hint
+        )
 
 
-def _unknown(target: PushTarget, project: str, domain: str, word: FlowWord) -> UsageError:
-    check_project(target, project, domain)
+def _unknown(target: PushTarget, word: FlowWord) -> UsageError:
+    check_project(target)
     what = f"`{word.name}@{word.version}`" if word.version else f"`{word.name}`"
     return UsageError(
-        f"nothing is registered as {what} in {project}/{domain} of {target}",
-        hint=f"register it first: mfbuild push --domain {domain}",
+        f"nothing is registered as {what} in {target}",
+        hint=f"register it first: mfbuild push --domain {target.domain}",
     )
-
-
-def _some(executions: Iterator[Execution], count: int = 20) -> list[Execution]:
-    return [execution for execution, _ in zip(executions, range(count), strict=False)]

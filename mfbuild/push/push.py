@@ -1,22 +1,20 @@
-"""The stages of a push: images, blobs, registrations, activation (docs/push.md)."""
+"""A push, from a bundle to a live version: its six stages (docs/push.md)."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from flyteidl.core.identifier_pb2 import Identifier
 
-from mfbuild.engine.model import Digest, canonical
+from mfbuild.engine.model import Digest
 from mfbuild.flyte.backend import LaunchPlan, Registrations, describe
 from mfbuild.flyte.names import CODE, PLAN
-from mfbuild.flyte.resolve import Resolved, resolve
-from mfbuild.flyte.templates import Compiled, address, image_of
-from mfbuild.push.deployment import Deployment
-from mfbuild.push.entities import entities
-from mfbuild.push.record import EMBEDDED, repository_of, site_of
-from mfbuild.push.register import accept, fixed, register
+from mfbuild.flyte.resolve import Resolved, Site, resolve
+from mfbuild.flyte.templates import Compiled, address, fixed
+from mfbuild.push.record import EMBEDDED
+from mfbuild.push.register import register
 from mfbuild.push.target import PushTarget
 
 if TYPE_CHECKING:
@@ -44,93 +42,93 @@ class Pushed:
         return tuple(image for image in found if not image.startswith(f"{EMBEDDED}/"))
 
 
-def push(bundle: Source, deployment: Deployment, target: PushTarget, *, activate: bool) -> Pushed:
-    """Bring `bundle` to where `deployment` says, as far as it is not there, and activate it.
+def push(bundle: Source, site: Site, target: PushTarget, *, activate: bool) -> Pushed:
+    """Bring `bundle` to `target`, as far as it is not there; `site` is its place there (`site_of`).
 
-    The launch plan is registered last: where it is there, so is everything else; the images are
-    asked for once all the same, since a registry may have lost them, and so are the code and the
-    plan where they are files that anybody may remove. UsageError for what is missing for that
-    place; PushError and FlyteError for what cannot be sent or is another there.
+    The launch plan is registered last: where it is `found`, so is everything else. The images are
+    asked for once all the same, since a registry may have lost them, and so are the files, where
+    anybody may remove them. PushError and FlyteError for what cannot be sent or is another there.
     """
+    registrations = target.backend.registrations
 
-    def upload(name: str, data: bytes) -> str:
-        return registrations.upload(deployment.project, deployment.domain, name, data)
-
-    manifest, registrations = bundle.manifest, target.backend.registrations
-    repository = repository_of(manifest, deployment.domain)
-    resolved = resolved_of(bundle, deployment, embedded=target.embedded)
+    resolved = resolved_of(bundle, site)
     found = registrations.launch_plan(resolved.launch_plan_id)
-    sent_images = target.bundles.put(bundle, repository)
-    if found is None:
-        registered = register(
-            registrations, entities(addressed(bundle, resolved, deployment, upload))
-        )
-        sent, notes = registered.sent, registered.notes
-    else:
-        sent, notes = (), _known(bundle, resolved, deployment, found)
-        if not _is_kept(bundle, resolved, registrations):
-            addressed(bundle, resolved, deployment, upload)
-            notes += (f"the code of {describe(found.id)} was lost, and was sent again",)
-        if sent_images:
-            notes += (f"the images of {describe(found.id)} were lost, and were sent again",)
+
+    sent_images = target.bundles.put(bundle, site.repository)
+
+    files = send_files(files_of(bundle, resolved), site, registrations, found)
+
+    registered = register(registrations, resolved.entities(files.addresses), found)
+
     active = found is not None and found.active
     if activate and not active:
         registrations.set_active(resolved.launch_plan_id, active=True)
+
     return Pushed(
         launch_plan=resolved.launch_plan_id,
-        images={step: image_of(task) for step, task in resolved.tasks.items()},
-        sent=sent,
+        images=site.images,
+        sent=registered.sent,
         sent_images=sent_images,
         active=active or activate,
-        notes=notes,
+        notes=(*registered.notes, *_lost(found, code=files.sent, images=sent_images)),
     )
 
 
-def resolved_of(bundle: Source, deployment: Deployment, *, embedded: bool) -> Resolved:
-    """The entities of a bundle for one deployment, their launch plan without addresses yet."""
-    site = site_of(bundle.manifest, deployment, embedded=embedded)
+def resolved_of(bundle: Source, site: Site) -> Resolved:
+    """The entities of a bundle at its site, their launch plan without addresses yet."""
     templates = Compiled.decode(bundle.read(bundle.manifest.flyte))
     return resolve(templates, site, version=bundle.manifest.version)
 
 
-def addressed(
-    bundle: Source, resolved: Resolved, deployment: Deployment, upload: Callable[[str, bytes], str]
-) -> Resolved:
-    """`resolved` with its fixed inputs; `upload` gives the URL of the code and of the plan."""
+@dataclass(frozen=True, slots=True)
+class File:
+    """What tasks download: `input` is the launch plan's that has its address."""
 
-    def address_of(name: str, data: bytes) -> str:
-        return address(upload(name, data), Digest.of(data))
-
-    plan = _plan(resolved)
-    return resolved.with_addresses(
-        code=address_of("code.tar.gz", bundle.read(bundle.manifest.code)),
-        plan=address_of("plan.json", plan) if plan else "",
-        person=deployment.person(),
-    )
+    input: str
+    name: str
+    digest: Digest
+    size: int
+    read: Callable[[], bytes]
 
 
-def _plan(resolved: Resolved) -> bytes | None:
-    """The bytes of the plan; None where no container starts others."""
-    return None if resolved.plan is None else canonical(resolved.plan).encode()
+def files_of(bundle: Source, resolved: Resolved) -> tuple[File, ...]:
+    """The code of a bundle, and its expansion plan where it has one."""
+    code, plan = bundle.manifest.code, resolved.expansion_plan
+    found = File(CODE, "code.tar.gz", code.digest, code.size, lambda: bundle.read(code))
+    if plan is None:
+        return (found,)
+    return found, File(PLAN, "plan.json", Digest.of(plan), len(plan), lambda: plan)
 
 
-def _is_kept(bundle: Source, resolved: Resolved, registrations: Registrations) -> bool:
-    """Whether the code and the plan are where a push has brought them."""
-    code, plan = bundle.manifest.code, _plan(resolved)
-    return registrations.keeps(code.digest, code.size) and (
-        plan is None or registrations.keeps(Digest.of(plan), len(plan))
-    )
+@dataclass(frozen=True, slots=True)
+class SentFiles:
+    """The address of each file, and whether any was sent."""
+
+    addresses: Mapping[str, str]
+    sent: bool
 
 
-def _known(
-    bundle: Source, resolved: Resolved, deployment: Deployment, found: LaunchPlan
-) -> tuple[str, ...]:
-    """What to tell of the version that is there; nothing is uploaded to compare it."""
-    there = {name: fixed(found.spec, name).partition("#")[0] for name in (CODE, PLAN)}
-    plan = _plan(resolved)
-    expected = resolved.with_addresses(
-        code=address(there[CODE], bundle.manifest.code.digest),
-        plan=address(there[PLAN], Digest.of(plan)) if plan else "",
-        person=deployment.person(),
-    )
-    return accept(expected.launch_plan, found)
+def send_files(
+    files: Sequence[File], site: Site, registrations: Registrations, found: LaunchPlan | None = None
+) -> SentFiles:
+    """Upload `files`; those of a launch plan that is `found` only where they were lost."""
+    addresses, sent = {}, False
+    for file in files:
+        url = fixed(found.spec, file.input).partition("#")[0] if found else None
+        if url is None or not registrations.keeps(file.digest, file.size):
+            uploaded = registrations.upload(site.project, site.domain, file.name, file.read())
+            url, sent = url or uploaded, True
+        addresses[file.input] = address(url, file.digest)
+    return SentFiles(addresses, sent)
+
+
+def _lost(found: LaunchPlan | None, *, code: bool, images: bool) -> tuple[str, ...]:
+    """What to tell of a version that is there, of which something had to be sent."""
+    if found is None:
+        return ()
+    plan = describe(found.id)
+    told = {
+        f"the code of {plan} was lost, and was sent again": code,
+        f"the images of {plan} were lost, and were sent again": images,
+    }
+    return tuple(sentence for sentence, is_so in told.items() if is_so)

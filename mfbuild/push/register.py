@@ -18,8 +18,9 @@ from mfbuild.errors import FlyteError, Problem
 from mfbuild.flyte.backend import LaunchPlan, Registrations, describe
 from mfbuild.flyte.compare import differences
 from mfbuild.flyte.names import CODE, PERSON, PLAN
+from mfbuild.flyte.resolve import Entities
+from mfbuild.flyte.templates import fixed
 from mfbuild.http.parallel import for_each
-from mfbuild.push.entities import Entities
 from mfbuild.runtime.inputs import PREFIX
 
 if TYPE_CHECKING:
@@ -42,16 +43,21 @@ class Registered:
     notes: tuple[str, ...]
 
 
-def register(registrations: Registrations, wanted: Entities) -> Registered:
+def register(
+    registrations: Registrations, wanted: Entities, found: LaunchPlan | None
+) -> Registered:
     """Register what is not there yet: tasks at once, then workflows, then the launch plan.
 
-    FlyteError, with everything that differs, where something else has one of the identifiers.
+    Nothing is sent where the launch plan is `found`. FlyteError, with everything that differs,
+    where something else has one of the identifiers.
     """
-    outcomes = register_tasks(registrations, wanted.tasks)
-    for identifier, spec in wanted.workflows:
-        outcomes.append(_register(registrations, identifier, spec))
-        _raise(outcomes)
     identifier, launch_plan = wanted.launch_plan
+    if found is not None:
+        return Registered((), accept(launch_plan, found))
+    outcomes = register_tasks(registrations, wanted.tasks)
+    for workflow, spec in wanted.workflows:
+        outcomes.append(_register(registrations, workflow, spec))
+        _raise(outcomes)
     notes: tuple[str, ...] = ()
     sent = registrations.create(identifier, launch_plan)
     if not sent:
@@ -101,12 +107,6 @@ def accept(wanted: LaunchPlanSpec, found: LaunchPlan) -> tuple[str, ...]:
     if problems:
         raise _another(found.id, problems)
     return tuple(notes)
-
-
-def fixed(spec: LaunchPlanSpec, name: str) -> str:
-    """A text that a launch plan fixes; "" where it does not."""
-    literals = spec.fixed_inputs.literals
-    return literals[name].scalar.primitive.string_value if name in literals else ""
 
 
 def person(spec: LaunchPlanSpec) -> dict[str, Any]:

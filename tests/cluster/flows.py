@@ -12,6 +12,7 @@ from flyteidl.core.literals_pb2 import LiteralMap
 from mfbuild.bundle.read import Bundle, read_bundle
 from mfbuild.engine.model import Digest
 from mfbuild.flyte.literals import literal
+from mfbuild.flyte.names import CODE, PLAN
 from mfbuild.flyte.resolve import Resolved, Site, closure, resolve
 from mfbuild.flyte.templates import Compiled
 from mfbuild.runtime.storage import S3
@@ -77,11 +78,12 @@ def push(bundle: Bundle, engine: Engine) -> Resolved:
     settings = manifest.domains[DOMAIN].metaflow
     environment = {f"METAFLOW_{name.upper()}": value for name, value in settings.items()}
     templates = Compiled.decode(layout.blob(manifest.flyte.digest))
-    site = Site(PROJECT, DOMAIN, images, environment)
+    person = json.dumps({"user": USER})
+    site = Site(PROJECT, DOMAIN, images, environment, person=person)
     resolved = resolve(templates, site, version=manifest.version)
     code = upload(layout.blob(manifest.code.digest), engine)
-    plan = upload(json.dumps(resolved.plan).encode(), engine) if resolved.plan else ""
-    return resolved.with_addresses(code=code, plan=plan, person=json.dumps({"user": USER}))
+    plan = upload(resolved.expansion_plan, engine) if resolved.expansion_plan else ""
+    return resolved.with_addresses({CODE: code, PLAN: plan})
 
 
 def upload(data: bytes, engine: Engine) -> str:

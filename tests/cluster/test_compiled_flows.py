@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import os
 import sys
 from collections.abc import Iterator
@@ -84,7 +83,8 @@ def workflow_spec(made: CompiledWorkflowClosure) -> WorkflowSpec:
 
 def expansions(resolved: Resolved) -> Iterator[CompiledWorkflowClosure]:
     """The workflow of each futures.pb that a step of the plan can write."""
-    plan = ExpansionPlan.from_json(json.dumps(resolved.plan).encode()) if resolved.plan else None
+    content = resolved.expansion_plan
+    plan = ExpansionPlan.from_json(content) if content else None
     for name, started in (plan.steps if plan else {}).items():
         interface = resolved.tasks[name].interface
         arguments = parse([name, "--run", "r", "--path", "0"], {})

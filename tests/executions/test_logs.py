@@ -12,6 +12,7 @@ from mfbuild.executions.logs import Logs, logs_of
 from mfbuild.executions.single_steps import push_tasks, start_onto, start_task
 from mfbuild.executions.trigger import trigger
 from mfbuild.flyte.backend import Execution, ExecutionId
+from mfbuild.push.record import site_of
 from tests.push.conftest import Target
 from tests.push.pushing import make_bundle
 from tests.push.test_push import send
@@ -57,7 +58,8 @@ def test_the_task_of_a_local_run_writes_into_that(
     target: Target, tmp_path: Path, options: list[str], datastore: tuple[str, str] | None
 ) -> None:
     bundle, place = make_bundle(tmp_path / "a", domains=target.domains), target.place()
-    tasks = push_tasks(bundle, target.deployment(), place, ["fit"])
+    site = site_of(bundle.manifest, place, target.deployment())
+    tasks = push_tasks(bundle, site, place, ["fit"])
     task: dict[str, Any] = {"id": "3", "inputs": "1/start/2", "attempt": 1, "options": options}
     run = {"id": "17", "task": task}
     id = start_task(place, tasks.ids["fit"], code=tasks.code, run=run, person="{}")

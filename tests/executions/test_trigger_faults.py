@@ -14,7 +14,6 @@ from mfbuild.flyte.admin.failures import Refusal
 from mfbuild.push.names import FlowWord, find_launch_plan
 from tests.flyteadmin.faults import Call, answer, cut
 from tests.push.faulty import Faulty, grpc_faults, problem_of
-from tests.push.pushing import PROJECT
 
 pytestmark = pytest.mark.tools
 
@@ -36,7 +35,7 @@ def soon(seconds: float) -> None:
 def run(place: Faulty) -> None:
     """Start the active version, and wait until it has ended."""
     there = place.place()
-    plan = find_launch_plan(there, PROJECT, "staging", FlowWord("TrainFlow"))
+    plan = find_launch_plan(there, FlowWord("TrainFlow"))
     assert (plan.active, plan.id.version) == (True, place.old.manifest.version)
     id = trigger(there, plan, [], name=NAME)
     ended = wait(there.backend.executions, id, sleep=soon)
@@ -90,10 +89,8 @@ def test_a_token_that_expires_while_something_is_started(place: Faulty, rpc: str
 def test_another_ones_execution_of_that_name_is_not_taken_for_ones_own(place: Faulty) -> None:
     place.push(place.new)
     there = place.place()
-    old = find_launch_plan(
-        there, PROJECT, "staging", FlowWord("TrainFlow", place.old.manifest.version)
-    )
-    new = find_launch_plan(there, PROJECT, "staging", FlowWord("TrainFlow"))
+    old = find_launch_plan(there, FlowWord("TrainFlow", place.old.manifest.version))
+    new = find_launch_plan(there, FlowWord("TrainFlow"))
     id = trigger(there, old, [], name=NAME)
     place.double.faults.add("CreateExecution", cut(after=True))
     with pytest.raises(FlyteError, match=f"an execution `{NAME}` of something else is there"):

@@ -6,6 +6,7 @@ nothing may begin before its parents are done.
 
 from __future__ import annotations
 
+import json
 import re
 from base64 import b64decode
 from collections import defaultdict
@@ -198,7 +199,8 @@ class Flyte:
         if step.type == "split-switch":
             known = {"choice": chosen(self.spec, task)}
         outputs = {name: known[name] for name in template.interface.outputs.variables}
-        planned = (self.resolved.plan or {"steps": {}})["steps"].get(task.step)
+        plan = json.loads(self.resolved.expansion_plan or b'{"steps": {}}')
+        planned = plan["steps"].get(task.step)
         if not planned:
             return outputs, done
         assert "choice" not in outputs and "splits" not in outputs
@@ -207,7 +209,7 @@ class Flyte:
         else:
             started = [(planned["switch"][chosen(self.spec, task)], 0)]
         nodes = [self._expanded(e, given, index) for e, index in started if e]
-        templates = _Templates.of(self.resolved.plan, [e for e, _ in started if e])
+        templates = _Templates.of(plan, [e for e, _ in started if e])
         return outputs, self._workflow(nodes, {}, templates, done)
 
     def _expanded(self, expansion: Any, given: Mapping[str, Any], index: int) -> Node:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from base64 import b64decode
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any
@@ -29,9 +30,10 @@ def faults(spec: FlowSpec, resolved: Resolved) -> list[str]:
     tasks = list(resolved.tasks.values())
     subs = list(resolved.sub_workflows)
     found = list(_of_workflows([resolved.workflow, *subs], tasks, subs))
-    for step, planned in (resolved.plan or {"steps": {}})["steps"].items():
+    plan = json.loads(resolved.expansion_plan or b'{"steps": {}}')
+    for step, planned in plan["steps"].items():
         for expansion in _expansions(planned):
-            found += [f"{step}: {fault}" for fault in _of_expansion(expansion, resolved.plan)]
+            found += [f"{step}: {fault}" for fault in _of_expansion(expansion, plan)]
     steps = set(_steps(resolved))
     found += [f"`{step.name}` is nowhere" for step in spec.steps if step.name not in steps]
     return found
@@ -173,7 +175,7 @@ def _cycles(nodes: Iterable[Node]) -> Iterator[str]:
 def _steps(resolved: Resolved) -> Iterator[str]:
     """The steps whose tasks some node runs."""
     names = {_key(task.id): step for step, task in resolved.tasks.items()}
-    plan = resolved.plan or {"steps": {}, "workflows": {}}
+    plan = json.loads(resolved.expansion_plan or b'{"steps": {}, "workflows": {}}')
     parts = [WorkflowTemplate.FromString(b64decode(t)) for t in plan["workflows"].values()]
     nodes = [n for w in [resolved.workflow, *resolved.sub_workflows, *parts] for n in w.nodes]
     for planned in plan["steps"].values():

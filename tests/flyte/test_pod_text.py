@@ -18,7 +18,7 @@ from mfbuild.engine.model import Digest
 from mfbuild.errors import FlyteError
 from mfbuild.flyte.compile import compile_flow
 from mfbuild.flyte.literals import literal
-from mfbuild.flyte.names import RUN
+from mfbuild.flyte.names import CODE, PLAN, RUN
 from mfbuild.flyte.pod_text import escaped_json, expanded
 from mfbuild.flyte.resolve import Site, resolve
 from mfbuild.flyte.templates import address, environment_of
@@ -48,10 +48,10 @@ def test_every_string_arrives(
 ) -> None:
     spec = flow(replace(step(kind="end"), environment=variables))
     secrets = ("pull",) if pod else ()
-    site = Site("p", "d", {"start": "image"}, settings, image_pull_secrets=secrets)
-    resolved = resolve(compile_flow(spec, options=options), site, version="f" * 40)
     person = json.dumps({"tags": tags})
-    fixed = resolved.with_addresses(code="c", plan="p", person=person).launch_plan.fixed_inputs
+    site = Site("p", "d", {"start": "image"}, settings, image_pull_secrets=secrets, person=person)
+    resolved = resolve(compile_flow(spec, options=options), site, version="f" * 40)
+    fixed = resolved.with_addresses({CODE: "c", PLAN: "p"}).launch_plan.fixed_inputs
     task = resolved.tasks["start"]
     run = json.dumps({"id": folder})
     values = {**dict(fixed.literals), RUN: literal(escaped_json(run))}

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from base64 import b64decode
 from collections.abc import Callable, Mapping
 from dataclasses import replace
@@ -119,26 +120,24 @@ def test_the_plan_depends_on_no_version_but_its_templates_own(loaded: Load) -> N
     compiled = compile_flow(spec)
     first = resolve(compiled, site(spec), version="1" * 40)
     second = resolve(compiled, site(spec), version="2" * 40)
-    assert first.plan == second.plan
+    assert first.expansion_plan == second.expansion_plan
     assert first.workflow != second.workflow
 
 
 def test_the_plan_holds_what_is_registered(loaded: Load) -> None:
     resolved = entities(loaded("tests/flows/recursive_in_foreach.py"))
-    assert resolved.plan is not None
-    for name, text in resolved.plan["tasks"].items():
+    plan = json.loads(resolved.expansion_plan or b"")
+    for name, text in plan["tasks"].items():
         assert TaskTemplate.FromString(b64decode(text)) == resolved.tasks[name]
-    (part,) = (
-        WorkflowTemplate.FromString(b64decode(t)) for t in resolved.plan["workflows"].values()
-    )
+    (part,) = (WorkflowTemplate.FromString(b64decode(t)) for t in plan["workflows"].values())
     registered = {t.id.SerializeToString() for t in resolved.tasks.values()}
     assert {n.task_node.reference_id.SerializeToString() for n in part.nodes} <= registered
-    assert set(resolved.plan["tasks"]) == {"begin", "loop", "leave"}
+    assert set(plan["tasks"]) == {"begin", "loop", "leave"}
 
 
 def test_push_fixes_the_addresses(loaded: Load) -> None:
-    resolved = entities(loaded("tests/flows/linear.py"))
-    fixed = resolved.with_addresses(code="s3://c#sha256=1", plan="", person='{"user":"a"}')
+    resolved = entities(loaded("tests/flows/linear.py"), person='{"user":"a"}')
+    fixed = resolved.with_addresses({CODE: "s3://c#sha256=1", PLAN: ""})
     literals = fixed.launch_plan.fixed_inputs.literals
     assert {n: v.scalar.primitive.string_value for n, v in literals.items()} == {
         CODE: "s3://c#sha256=1",

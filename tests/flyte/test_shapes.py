@@ -86,13 +86,13 @@ DYNAMIC = {
 
 @pytest.mark.parametrize("name", STATIC)
 def test_what_flyte_can_show_is_static(name: str) -> None:
-    assert check(whole(STATIC[name])).plan is None
+    assert check(whole(STATIC[name])).expansion_plan is None
 
 
 @pytest.mark.parametrize("name", DYNAMIC)
 def test_what_flyte_cannot_show_is_expanded_by_containers(name: str) -> None:
     entities = check(whole(DYNAMIC[name]))
-    assert entities.plan is not None
+    assert entities.expansion_plan is not None
 
 
 def test_a_flow_of_one_step() -> None:
@@ -104,7 +104,7 @@ def test_a_flow_of_one_step() -> None:
 
 def test_a_switch_that_has_no_choice_is_a_plain_step() -> None:
     entities = check(whole(sequence(switch(None, None), plain)))
-    assert [entities.plan, len(entities.workflow.nodes)] == [None, 4]
+    assert [entities.expansion_plan, len(entities.workflow.nodes)] == [None, 4]
 
 
 def test_nodes_of_ours_are_not_called_like_steps() -> None:

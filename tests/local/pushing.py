@@ -16,6 +16,7 @@ from mfbuild.bundle.write import write_bundle
 from mfbuild.config import Config
 from mfbuild.engine.model import Digest, canonical
 from mfbuild.engine.store import Store
+from mfbuild.flyte.names import CODE, PLAN
 from mfbuild.flyte.resolve import Resolved, Site, resolve
 from mfbuild.flyte.templates import Compiled
 from mfbuild.local.embedded.backend import EmbeddedBackend
@@ -63,15 +64,15 @@ def push(
         name: f"mfbuild/{manifest.flow.lower()}@{step.image.digest}"
         for name, step in manifest.steps.items()
     }
-    site = Site("local", "staging", images, environment=settings or {}, prefix=prefix)
+    name = canonical(dict(person or {}))
+    site = Site("local", "staging", images, settings or {}, prefix=prefix, person=name)
     templates = Compiled.decode(bundle.layout.blob(manifest.flyte.digest))
     found = resolve(templates, site, version=manifest.version)
-    plan = canonical(found.plan).encode() if found.plan is not None else b""
-    found = found.with_addresses(
-        code=_uploaded(backend, bundle.layout.blob(manifest.code.digest)),
-        plan=_uploaded(backend, plan) if plan else "",
-        person=canonical(dict(person or {})),
-    )
+    code = bundle.layout.blob(manifest.code.digest)
+    addresses = {CODE: _uploaded(backend, code)}
+    if found.expansion_plan:
+        addresses[PLAN] = _uploaded(backend, found.expansion_plan)
+    found = found.with_addresses(addresses)
     backend.keep_bundle(bundle)
     for entity in entities(found):
         registrations.create(*entity)

@@ -22,6 +22,7 @@ from mfbuild.bundle.read import read_bundle
 from mfbuild.engine.store import Store
 from mfbuild.errors import MfbuildError
 from mfbuild.flow.spec import Resources
+from mfbuild.flyte import names
 from mfbuild.flyte.backend import Spec
 from mfbuild.flyte.compile import compile_flow
 from mfbuild.flyte.resolve import Resolved, Site, resolve
@@ -62,7 +63,7 @@ def resolved(version: str = FIRST, prefix: str = "", memory: int = 100, code: st
     images = {s.name: f"mfbuild/trainflow@sha256:{'0' * 64}" for s in spec.steps}
     site = Site("local", "staging", images, environment={}, prefix=prefix)
     found = resolve(compile_flow(spec), site, version=version)
-    return found.with_addresses(code=code or "file:///code#sha256=0", plan="", person="{}")
+    return found.with_addresses({names.CODE: code or "file:///code#sha256=0", names.PLAN: ""})
 
 
 def entities(found: Resolved) -> Iterator[tuple[Identifier, Spec]]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import ExitStack
 from dataclasses import dataclass, replace
 from io import StringIO
@@ -11,6 +11,7 @@ from typing import Any
 
 import pytest
 
+from mfbuild.bundle.model import DomainRecord
 from mfbuild.config import Config, read_config
 from mfbuild.engine.store import Store
 from mfbuild.push.deployment import Deployment
@@ -28,14 +29,14 @@ class Target:
 
     config: Config
     store: Store
-    domains: Any
+    domains: Mapping[str, DomainRecord]
     double: Double | None
 
     def place(self, domain: str = "staging") -> PushTarget:
         return target_of(domain, self.config, self.store, PlainReporter(StringIO()))
 
-    def deployment(self, domain: str = "staging", **changes: Any) -> Deployment:
-        return Deployment(**{"project": PROJECT, "domain": domain, "owner": "alice", **changes})
+    def deployment(self, **changes: Any) -> Deployment:
+        return Deployment(**{"owner": "alice", **changes})
 
 
 @pytest.fixture(params=["local", pytest.param("flyteadmin", marks=pytest.mark.tools)])

@@ -7,17 +7,17 @@ import shutil
 import tempfile
 import time
 import traceback
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field, replace
 from io import StringIO
 from pathlib import Path
-from typing import Any
 
 import pytest
 from flyteidl.admin.launch_plan_pb2 import ACTIVE
 from grpc import StatusCode
 
+from mfbuild.bundle.model import DomainRecord
 from mfbuild.bundle.read import Bundle
 from mfbuild.errors import MfbuildError
 from mfbuild.flyte.admin.backend import AdminBackend
@@ -28,8 +28,8 @@ from mfbuild.oci.auth import Credentials
 from mfbuild.push.bundles import InRegistry
 from mfbuild.push.deployment import Deployment
 from mfbuild.push.names import FlowWord
-from mfbuild.push.promote import promote
-from mfbuild.push.push import Pushed, push
+from mfbuild.push.push import Pushed
+from mfbuild.push.registered import registered_bundle
 from mfbuild.push.target import PushTarget
 from mfbuild.report import PlainReporter
 from tests.flyteadmin.bucket import LoopbackBucket, Object
@@ -39,7 +39,7 @@ from tests.flyteadmin.script import Script
 from tests.flyteadmin.state import Row, Table
 from tests.proxy import Fault as Broken
 from tests.proxy import Proxy, proxied
-from tests.push.pushing import DOMAINS, PROJECT, S3, make_bundle
+from tests.push.pushing import DOMAINS, PROJECT, S3, make_bundle, push_to
 from tests.pushes import state
 from tests.registry import PASSWORD, USER, Answer, docker_registry
 
@@ -86,7 +86,7 @@ class Faulty:
     folder: Path
     double: Double
     proxy: Proxy
-    domains: Any
+    domains: Mapping[str, DomainRecord]
     waited: list[float] = field(default_factory=list)
 
     def __post_init__(self) -> None:
@@ -115,26 +115,31 @@ class Faulty:
         written.rename(self.tokens)
 
     def place(self, domain: str = "staging", *, seconds: float = 10.0) -> PushTarget:
-        """The place as `place_of` makes it, whose clients hardly wait before they try again."""
+        """The place as `target_of` makes it, whose clients hardly wait before they try again."""
         command = ("cat", str(self.tokens))
         settings = Settings(self.double.endpoint, "a test", True, login=COMMAND, command=command)
         client = Client(settings, {}, self._pause, seconds)
         backend = AdminBackend("flyte", client)
         registry, reporter = self.domains[domain].registry, PlainReporter(StringIO())
         bundles = InRegistry(registry, 2, reporter, self._open)
-        return PushTarget(backend, bundles, embedded=False, shown=backend.name)
+        return PushTarget(
+            project=PROJECT,
+            domain=domain,
+            backend=backend,
+            bundles=bundles,
+            embedded=False,
+            shown=backend.name,
+        )
 
     def push(self, bundle: Bundle, domain: str = "staging", *, seconds: float = 10.0) -> Pushed:
         """Push and activate."""
         place = self.place(domain, seconds=seconds)
-        return push(bundle, Deployment(PROJECT, domain, "alice"), place, activate=True)
+        return push_to(place, bundle, Deployment("alice"), activate=True)
 
     def promote(self) -> Pushed:
         """Promote the version that is active in staging, and activate it."""
-        origin = (self.place(), PROJECT, "staging")
-        deployment = Deployment(PROJECT, "production", "robot")
-        word = FlowWord("TrainFlow")
-        return promote(word, origin, self.place("production"), deployment, activate=True)
+        bundle = registered_bundle(self.place(), FlowWord("TrainFlow"))
+        return push_to(self.place("production"), bundle, Deployment("robot"), activate=True)
 
     def restore(self) -> None:
         """Bring all back to where it began; nothing fails."""

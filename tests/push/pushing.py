@@ -8,7 +8,7 @@ import tarfile
 from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from mfbuild.bundle.model import BundleImage, DomainRecord, assemble
 from mfbuild.bundle.read import Bundle, read_bundle
@@ -17,8 +17,15 @@ from mfbuild.engine.model import Blob, Digest
 from mfbuild.flow.spec import FlowSpec
 from mfbuild.flyte.compile import compile_flow
 from mfbuild.oci.types import PACKAGES
+from mfbuild.push.deployment import Deployment
+from mfbuild.push.push import Pushed, push
+from mfbuild.push.record import site_of
+from mfbuild.push.target import PushTarget
 from tests.layouts import AMD64, Store, layer, store_image
 from tests.specs import flow, step
+
+if TYPE_CHECKING:
+    from mfbuild.push.bundles import Source
 
 PROJECT = "flows"
 S3 = {"datastore_sysroot_s3": "s3://bucket/metaflow"}
@@ -83,6 +90,13 @@ def make_bundle(
         domains=domains,
     )
     return read_bundle(write_bundle(manifest, store.blobs, folder / "dist"))
+
+
+def push_to(
+    target: PushTarget, bundle: Source, deployment: Deployment, *, activate: bool
+) -> Pushed:
+    """Push a bundle that has its site resolved for this alone."""
+    return push(bundle, site_of(bundle.manifest, target, deployment), target, activate=activate)
 
 
 def tarball(files: Mapping[str, bytes]) -> bytes:

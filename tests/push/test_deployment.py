@@ -15,7 +15,7 @@ from mfbuild.flow.spec import DecoratorSpec, Project
 from mfbuild.push.deployment import Deployment, branch_of_run
 from tests.push.pushing import train_flow
 
-PLAIN = Deployment("flows", "staging", "alice")
+PLAIN = Deployment("alice")
 
 
 def in_project(**attributes: Any) -> Any:
@@ -86,7 +86,7 @@ def test_the_branch_of_a_run_is_that_of_metaflow(
 
 
 def test_the_person_is_what_is_set() -> None:
-    whole = Deployment("p", "d", "bob", "user:bob", ("b", "a"), "x", True, "token")
+    whole = Deployment("bob", "user:bob", ("b", "a"), "x", True, "token")
     assert json.loads(whole.person()) == {
         "user": "bob",
         "namespace": "user:bob",

@@ -17,22 +17,22 @@ from mfbuild.engine.model import Digest
 from mfbuild.errors import FlyteError, PushError
 from mfbuild.flow.spec import FlowSpec
 from mfbuild.flyte.names import CODE, PERSON
+from mfbuild.flyte.templates import fixed
 from mfbuild.push.dry_run import DryRun
 from mfbuild.push.names import FlowWord, find_launch_plan
-from mfbuild.push.promote import promote
-from mfbuild.push.push import Pushed, push, resolved_of
-from mfbuild.push.register import fixed
+from mfbuild.push.push import Pushed, resolved_of
+from mfbuild.push.record import site_of
+from mfbuild.push.registered import registered_bundle
 from tests.flyte.shapes import foreach, plain, whole
 from tests.push.conftest import Target
-from tests.push.pushing import PROJECT, make_bundle, train_flow
+from tests.push.pushing import PROJECT, make_bundle, push_to, train_flow
 
 STEPS = ("start", "fit", "end")
 
 
 def send(target: Target, bundle: Bundle, domain: str = "staging", **options: Any) -> Pushed:
     activate = options.pop("activate", False)
-    deployment = target.deployment(domain, **options)
-    return push(bundle, deployment, target.place(domain), activate=activate)
+    return push_to(target.place(domain), bundle, target.deployment(**options), activate=activate)
 
 
 def kinds(pushed: Pushed) -> list[str]:
@@ -85,8 +85,8 @@ def test_what_the_embedded_backend_has_lost_is_sent_again(
         if damage == "cut":
             file.write_bytes(content[:-1])
         dry = DryRun(target.place())
-        push(bundle, target.deployment(), dry.whole(), activate=False)
-        assert [call.split()[0] for call in dry.calls] in (["push"], ["upload", "upload"])
+        push_to(dry.whole(), bundle, target.deployment(), activate=False)
+        assert [call.split()[0] for call in dry.calls] in (["push"], ["upload"])
         again = send(target, bundle)
         assert (again.sent, again.launch_plan) == ((), first.launch_plan)
         (note,) = again.notes
@@ -209,7 +209,7 @@ def test_another_content_under_the_same_version_is_refused(target: Target, tmp_p
 
 def test_what_differs_of_a_registered_task_is_told(target: Target, tmp_path: Path) -> None:
     bundle = make_bundle(tmp_path / "a", domains=target.domains)
-    wanted = resolved_of(bundle, target.deployment(), embedded=target.double is None)
+    wanted = resolved_of(bundle, site_of(bundle.manifest, target.place(), target.deployment()))
     other = TaskSpec(template=wanted.tasks["fit"])
     other.template.container.args.append("--more")
     assert target.place().backend.registrations.create(wanted.tasks["fit"].id, other)
@@ -227,7 +227,7 @@ def test_what_differs_of_a_registered_task_is_told(target: Target, tmp_path: Pat
 def test_a_dry_run_changes_nothing_and_names_the_calls(target: Target, tmp_path: Path) -> None:
     bundle = make_bundle(tmp_path / "a", domains=target.domains)
     dry = DryRun(target.place())
-    push(bundle, target.deployment(), dry.whole(), activate=True)
+    push_to(dry.whole(), bundle, target.deployment(), activate=True)
     version = bundle.manifest.version
     assert sorted(call.split()[0] for call in dry.calls) == [
         *["CreateLaunchPlan", *["CreateTask"] * 3, "CreateWorkflow", "UpdateLaunchPlan"],
@@ -237,7 +237,7 @@ def test_a_dry_run_changes_nothing_and_names_the_calls(target: Target, tmp_path:
     assert states(target) == {}
     assert send(target, bundle).sent_images
     dry = DryRun(target.place())
-    push(bundle, target.deployment(), dry.whole(), activate=False)
+    push_to(dry.whole(), bundle, target.deployment(), activate=False)
     assert dry.calls == []
 
 
@@ -255,14 +255,9 @@ def test_the_calls_of_a_dry_run_have_one_order(target: Target) -> None:
 def test_a_version_is_promoted_as_it_is(target: Target, tmp_path: Path) -> None:
     bundle = make_bundle(tmp_path / "a", domains=target.domains)
     version = send(target, bundle, activate=True).launch_plan.version
-    to = target.deployment("production", owner="robot")
-    pushed = promote(
-        FlowWord.parse(f"TrainFlow@{version[:8]}"),
-        (target.place(), PROJECT, "staging"),
-        target.place("production"),
-        to,
-        activate=True,
-    )
+    found = registered_bundle(target.place(), FlowWord.parse(f"TrainFlow@{version[:8]}"))
+    robot = target.deployment(owner="robot")
+    pushed = push_to(target.place("production"), found, robot, activate=True)
     assert kinds(pushed) == ALL
     assert states(target, "production") == {version: True}
     assert states(target) == {version: True}
@@ -277,9 +272,7 @@ def test_project_prefixes_every_name(target: Target, tmp_path: Path) -> None:
     }
     other = send(target, bundle, production=True)
     assert other.launch_plan.name == "recsys.prod.TrainFlow"
-    found = find_launch_plan(
-        target.place(), PROJECT, "staging", FlowWord("recsys.test.exp.TrainFlow")
-    )
+    found = find_launch_plan(target.place(), FlowWord("recsys.test.exp.TrainFlow"))
     assert '"branch":"exp"' in fixed(found.spec, PERSON)
 
 

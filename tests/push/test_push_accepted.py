@@ -14,13 +14,13 @@ from mfbuild.engine.store import Store
 from mfbuild.executions.trigger import trigger
 from mfbuild.push.deployment import Deployment
 from mfbuild.push.names import FlowWord, find_launch_plan
-from mfbuild.push.push import Pushed, push
+from mfbuild.push.push import Pushed
 from mfbuild.push.target import PushTarget, target_of
 from mfbuild.report import PlainReporter
 from tests.flyteadmin.fixtures import Place as Flyte
 from tests.flyteadmin.fixtures import flyte_place as flyte_place
 from tests.push.conftest import configured
-from tests.push.pushing import DOMAINS, S3, make_bundle, train_flow
+from tests.push.pushing import DOMAINS, S3, make_bundle, push_to, train_flow
 from tests.registry import docker_registry
 
 pytestmark = pytest.mark.tools
@@ -45,8 +45,7 @@ def test_registered_changed_activated_promoted_and_started(
             return target_of(domain, config, store, PlainReporter(StringIO()))
 
         def send(bundle: Bundle, domain: str, *, activate: bool) -> Pushed:
-            deployment = Deployment(flyte_place.project, domain, "alice")
-            return push(bundle, deployment, place(domain), activate=activate)
+            return push_to(place(domain), bundle, Deployment("alice"), activate=activate)
 
         def bundle(code: bytes) -> Bundle:
             spec = train_flow(name=flow)
@@ -57,7 +56,7 @@ def test_registered_changed_activated_promoted_and_started(
         assert send(bundle(b"one"), "staging", activate=True).sent == ()
         second = send(bundle(b"two"), "staging", activate=False)
         assert len(second.sent) == 2
-        found = find_launch_plan(place("staging"), flyte_place.project, "staging", FlowWord(flow))
+        found = find_launch_plan(place("staging"), FlowWord(flow))
         assert (found.id.version, found.active) == (first.launch_plan.version, True)
         send(bundle(b"two"), "staging", activate=True)
         plans = place("staging").backend.registrations.launch_plans(
@@ -66,7 +65,7 @@ def test_registered_changed_activated_promoted_and_started(
         assert [plan.id.version for plan in plans if plan.active] == [second.launch_plan.version]
         assert len(send(bundle(b"two"), "production", activate=False).sent) == 5
 
-        found = find_launch_plan(place("staging"), flyte_place.project, "staging", FlowWord(flow))
+        found = find_launch_plan(place("staging"), FlowWord(flow))
         started = trigger(place("staging"), found, [])
         execution = place("staging").backend.executions.get(started)
         assert execution is not None

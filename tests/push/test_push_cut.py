@@ -17,10 +17,9 @@ from typing import Any
 import pytest
 
 from mfbuild.flyte.backend import Spec
-from mfbuild.push.push import push
 from tests.flyteadmin.faults import Call
 from tests.push.conftest import Target
-from tests.push.pushing import PROJECT, make_bundle
+from tests.push.pushing import PROJECT, make_bundle, push_to
 from tests.push.test_push import send, states
 
 
@@ -88,7 +87,7 @@ def test_a_push_goes_on_from_wherever_it_stopped(
         )
         stopping = Stopping(target, number, after)
         with pytest.raises(Stop):
-            push(bundle, target.deployment(), stopping.place(), activate=True)
+            push_to(stopping.place(), bundle, target.deployment(), activate=True)
         assert sum(states(target).values()) == 1
         assert send(target, bundle, activate=True).active
         assert [v for v, active in states(target).items() if active] == [bundle.manifest.version]

@@ -12,7 +12,7 @@ from grpc import StatusCode
 
 from mfbuild.errors import FlyteError, PushError
 from mfbuild.flyte.names import CODE
-from mfbuild.push.register import fixed
+from mfbuild.flyte.templates import fixed
 from mfbuild.runtime import code
 from mfbuild.runtime.errors import NonRecoverable
 from tests.flyteadmin.faults import answer, lie

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import time
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
@@ -23,13 +22,12 @@ def deploy(
     A version is a bundle's. Where it was registered in another name (another token, other tags),
     that stays as it is, and a launch plan for the same workflow is registered beside it.
     """
-    from mfbuild.cli.push import tell
-    from mfbuild.push.push import push
+    from mfbuild.push.record import site_of
+    from mfbuild.push.results import push_and_tell
 
-    began = time.monotonic()
-    pushed = push(bundle, remote.deployment, remote.target, activate=False)
-    tell(remote.session.reporter, remote.target, pushed, None, time.monotonic() - began)
-    plan = _in_this_name(remote, pushed.launch_plan, max_workers)
+    site = site_of(bundle.manifest, remote.target, remote.deployment)
+    result = push_and_tell(bundle, site, remote.target, remote.session.reporter, activate=False)
+    plan = _in_this_name(remote, result.pushed.launch_plan, max_workers)
     if activate:
         remote.target.backend.registrations.set_active(plan.id, active=True)
     return plan
@@ -37,16 +35,17 @@ def deploy(
 
 def _in_this_name(remote: Remote, pushed: Identifier, max_workers: int | None) -> LaunchPlan:
     """`pushed`, or the launch plan of the same workflow that has this person and these workers."""
-    from mfbuild.flyte.literals import literal
     from mfbuild.flyte.names import PERSON
+    from mfbuild.flyte.pod_text import escaped_json
     from mfbuild.flyte.resolve import own_version
+    from mfbuild.flyte.templates import fix
 
     registrations = remote.target.backend.registrations
     found = registrations.launch_plan(pushed)
     assert found, "BUG: a push ends with a launch plan"
     spec = type(found.spec)()
     spec.CopyFrom(found.spec)
-    spec.fixed_inputs.literals[PERSON].CopyFrom(literal(remote.deployment.person()))
+    fix(spec, {PERSON: escaped_json(remote.deployment.person())})
     if max_workers is not None:
         spec.max_parallelism = max_workers
     if spec == found.spec:

@@ -1,4 +1,4 @@
-"""How the steps of a local run are started on Flyte: packaged once, registered once per place."""
+"""How the steps of a local run are started on Flyte: packaged once, registered once per target."""
 
 from __future__ import annotations
 
@@ -49,6 +49,7 @@ class Launch:
 
     def _register(self, remote: Remote, bundle: Bundle, flow: Any, datastore: Any) -> None:
         from mfbuild.executions.single_steps import push_tasks
+        from mfbuild.push.record import site_of
 
         for where, steps in _steps(flow).items():
             there = elsewhere(remote, *where)
@@ -57,13 +58,14 @@ class Launch:
                     "@flyte needs a datastore that pods reach: --datastore=s3, "
                     "--datastore=azure or --datastore=gs."
                 )
-            self.tasks[where] = (there, push_tasks(bundle, there.deployment, there.target, steps))
+            site = site_of(bundle.manifest, there.target, there.deployment)
+            self.tasks[where] = (there, push_tasks(bundle, site, there.target, steps))
 
     @installed()
     def replace(self, cli_args: Any, step: str, where: tuple[str | None, str | None]) -> None:
         """Let the task of `step` be started on Flyte, instead of here."""
         remote, tasks = self.tasks[where]
-        to = remote.deployment
+        to = remote.target
         cli_args.entrypoint[0] = sys.executable
         cli_args.commands = [
             *("flyte", f"--project={to.project}", f"--domain={to.domain}", "step"),

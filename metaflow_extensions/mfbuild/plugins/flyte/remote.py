@@ -79,18 +79,16 @@ class Remote:
         """The deployed version: the active one, else the newest; UsageError if there is none."""
         from mfbuild.push.names import FlowWord, find_launch_plan
 
-        to = self.deployment
-        return find_launch_plan(self.target, to.project, to.domain, FlowWord(self.name))
+        return find_launch_plan(self.target, FlowWord(self.name))
 
     def execution(self, run: str) -> Execution:
         """The execution of a run of this flow (and branch), by its run id or pathspec."""
         from mfbuild.errors import UsageError
         from mfbuild.push.names import find_execution
 
-        to = self.deployment
         if not run.rpartition("/")[2].startswith(PREFIX):
             raise UsageError(f"`{run}` is no run of Flyte: their ids begin with `{PREFIX}`")
-        found = find_execution(self.target, to.project, to.domain, run)
+        found = find_execution(self.target, run)
         if found.of.name != self.name:
             raise UsageError(
                 f"the run `{run}` belongs to `{found.of.name}`, not to `{self.name}`",
@@ -115,39 +113,36 @@ def session_of(
 def remote_of(obj: Any, **deployment: Any) -> Iterator[Remote]:
     """The counterpart of Metaflow's CLI state `obj`; errors within are told as Metaflow's own.
 
-    `deployment` is what else the deployment has, beside its place and its owner.
+    `deployment` is what else the deployment has, beside its owner and its branch.
     """
     from mfbuild.errors import MfbuildError
 
     file = Path(os.path.abspath(sys.argv[0]))  # noqa: PTH100 - keeps symlinks, as Metaflow does
     try:
         with session_of([str(file)], tuple(obj.flyte_words), quiet=obj.is_quiet) as session:
-            target, found = _place(obj, session, deployment)
+            target, found = _target(obj, session), _deployment(deployment)
             name = current.get("project_flow_name") or obj.flow.name
             yield Remote(session, target, found, file, obj.flow.name, name)
     except MfbuildError as error:
         raise FlyteException.of(error) from None
 
 
-def _place(obj: Any, session: Session, more: dict[str, Any]) -> tuple[PushTarget, Deployment]:
-    from mfbuild.push.deployment import Deployment, read_branch
-    from mfbuild.push.destination import choose_domain
-    from mfbuild.push.target import project_of, target_of
+def _target(obj: Any, session: Session) -> PushTarget:
+    """What the command line, @flyte, the branch and BUILD.toml say."""
+    from mfbuild.push.target import choose_domain, target_of
 
-    said, branch = destination_of(obj.flow), current.get("branch_name")
-    domain = choose_domain(obj.flyte_domain, said, branch, session.config)
-    wanted = obj.flyte_project or (said.project if said else None)
-    target = target_of(domain, session.config, session.store, session.reporter, wanted)
-    project = project_of(wanted, session.config, target)
-    owner, given, production = read_branch(branch or "")
-    return target, Deployment(
-        project=project,
-        domain=domain,
-        owner=owner or get_username(),
-        branch=given,
-        production=production,
-        **more,
-    )
+    said = destination_of(obj.flow)
+    domain = choose_domain(obj.flyte_domain, said, current.get("branch_name"), session.config)
+    project = obj.flyte_project or (said.project if said else None)
+    return target_of(domain, session.config, session.store, session.reporter, project)
+
+
+def _deployment(more: dict[str, Any]) -> Deployment:
+    """@project's branch as Metaflow has it, and whose it is."""
+    from mfbuild.push.deployment import Deployment, read_branch
+
+    owner, branch, production = read_branch(current.get("branch_name") or "")
+    return Deployment(owner or get_username(), branch=branch, production=production, **more)
 
 
 def destination_of(flow: Any) -> Destination | None:
@@ -163,14 +158,12 @@ def elsewhere(remote: Remote, project: str | None, domain: str | None) -> Remote
     """The same flow in another project or domain, where these are given."""
     from mfbuild.push.target import target_of
 
-    to, session = remote.deployment, remote.session
-    deployment = replace(to, project=project or to.project, domain=domain or to.domain)
-    if deployment == to:
+    to, session = remote.target, remote.session
+    project, domain = project or to.project, domain or to.domain
+    if (project, domain) == (to.project, to.domain):
         return remote
-    target = target_of(
-        deployment.domain, session.config, session.store, session.reporter, deployment.project
-    )
-    return replace(remote, deployment=deployment, target=target)
+    target = target_of(domain, session.config, session.store, session.reporter, project)
+    return replace(remote, target=target)
 
 
 def top_level_words() -> tuple[str, ...]:

@@ -143,8 +143,9 @@ def status(obj: Any, run_id: str) -> None:
 def list_runs(obj: Any, max_runs: int = _LISTED, as_json: bool = False) -> None:
     """Newest first."""
     with remote_of(obj) as remote:
-        to, executions = remote.deployment, remote.target.backend.executions
-        listed = list(islice(executions.list(to.project, to.domain, remote.name), max_runs))
+        to = remote.target
+        found = to.backend.executions.list(to.project, to.domain, remote.name)
+        listed = list(islice(found, max_runs))
     runs = [
         {
             "run_id": f"{PREFIX}{e.id.name}",

@@ -28,14 +28,14 @@ def stand_in(identifier: str) -> Any:
     """
     *where, name = identifier.split("/")
     project, domain = where if len(where) == 2 else (None, None)
-    with _found(project, domain) as (root, target, project, domain):
+    with _found(project, domain) as (root, target):
         from mfbuild.flyte.parameters import parameters_of
         from mfbuild.push.deployment import deployment_of
         from mfbuild.push.names import FlowWord, find_launch_plan
 
-        plan = find_launch_plan(target, project, domain, FlowWord(name))
+        plan = find_launch_plan(target, FlowWord(name))
         parameters = parameters_of(plan.spec.default_inputs)
-        to = deployment_of(project, domain, name)
+        to = deployment_of(name)
     before, _, flow = name.rpartition(".")
     folder = tempfile.TemporaryDirectory(prefix="mfbuild-deployed-")
     file = Path(folder.name, f"{flow.lower()}.py")
@@ -44,7 +44,7 @@ def stand_in(identifier: str) -> Any:
     of_project = {"branch": to.branch, "production": to.production}
     chosen: dict[str, Any] = {name: value for name, value in of_project.items() if value}
     stands_in: Any = Deployer(str(file), env=env, **chosen)
-    deployer = stands_in.flyte(project=project, domain=domain)
+    deployer = stands_in.flyte(project=target.project, domain=target.domain)
     deployer.name, deployer.flow_name, deployer.folder = name, flow, folder
     return deployer
 
@@ -52,26 +52,25 @@ def stand_in(identifier: str) -> Any:
 @installed()
 def deployed_names() -> list[str]:
     """The names of what is active where flows go by default."""
-    with _found(None, None) as (_, target, project, domain):
+    with _found(None, None) as (_, target):
         from mfbuild.flyte.names import PERSON
 
-        active = target.backend.registrations.active(project, domain)
+        active = target.backend.registrations.active(target.project, target.domain)
         ours = [plan for plan in active if PERSON in plan.spec.fixed_inputs.literals]
         return sorted(plan.id.name for plan in ours)
 
 
 @contextmanager
-def _found(project: str | None, domain: str | None) -> Iterator[tuple[Path, PushTarget, str, str]]:
-    """The workspace of the current folder, and its place, project and domain."""
+def _found(project: str | None, domain: str | None) -> Iterator[tuple[Path, PushTarget]]:
+    """The workspace of the current folder, and its target."""
     from mfbuild.errors import MfbuildError
-    from mfbuild.push.destination import choose_domain
-    from mfbuild.push.target import project_of, target_of
+    from mfbuild.push.target import choose_domain, target_of
 
     try:
         with session_of([], quiet=True) as session:
             domain = choose_domain(domain, None, None, session.config)
             target = target_of(domain, session.config, session.store, session.reporter, project)
-            yield session.config.root, target, project_of(project, session.config, target), domain
+            yield session.config.root, target
     except MfbuildError as error:
         raise FlyteException.of(error) from None
 

@@ -62,7 +62,7 @@ def _start(remote: Remote, step: str, code: str, version: str, task: dict[str, A
 
     from mfbuild.executions.single_steps import start_task
 
-    to = remote.deployment
+    to = remote.target
     identifier = Identifier(
         resource_type=ResourceType.TASK,
         project=to.project,
@@ -81,7 +81,9 @@ def _start(remote: Remote, step: str, code: str, version: str, task: dict[str, A
             "options": task["options"],
         },
     }
-    return start_task(remote.target, identifier, code=code, run=run, person=to.person())
+    return start_task(
+        remote.target, identifier, code=code, run=run, person=remote.deployment.person()
+    )
 
 
 def _options(ctx: Any) -> list[str]:

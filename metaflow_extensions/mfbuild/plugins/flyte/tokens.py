@@ -38,7 +38,7 @@ class Holder:
 def holder_of(plan: LaunchPlan) -> Holder:
     """The holder of a registered version."""
     from mfbuild.flyte.names import PERSON
-    from mfbuild.push.register import fixed
+    from mfbuild.flyte.templates import fixed
 
     person = json.loads(fixed(plan.spec, PERSON) or "{}")
     return Holder(person.get("user"), person.get("production_token"))
@@ -49,8 +49,8 @@ def deployed(remote: Remote) -> LaunchPlan | None:
 
     One without a token is not meant: it was pushed, or run by somebody who deployed nothing.
     """
-    to = remote.deployment
-    plans = remote.target.backend.registrations.launch_plans(to.project, to.domain, remote.name)
+    to = remote.target
+    plans = to.backend.registrations.launch_plans(to.project, to.domain, remote.name)
     held = [plan for plan in plans if holder_of(plan).token]
     return next((plan for plan in held if plan.active), held[0] if held else None)
 

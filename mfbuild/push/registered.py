@@ -1,4 +1,4 @@
-"""A version that is in one domain, brought to another: no build, no source tree."""
+"""The bundle of what is registered: what `promote` pushes, `diff` compares, a single step needs."""
 
 from __future__ import annotations
 
@@ -7,21 +7,19 @@ from typing import TYPE_CHECKING
 from mfbuild.errors import UsageError
 from mfbuild.flyte.backend import LaunchPlan
 from mfbuild.flyte.names import base_name
-from mfbuild.push.deployment import Deployment
 from mfbuild.push.names import FlowWord, find_launch_plan
-from mfbuild.push.push import Pushed, push
 from mfbuild.push.target import PushTarget
 
 if TYPE_CHECKING:
     from mfbuild.push.bundles import Source
 
 
-def registered_bundle(target: PushTarget, project: str, domain: str, word: FlowWord) -> Source:
-    """The bundle of a version that is registered in a domain.
+def registered_bundle(target: PushTarget, word: FlowWord) -> Source:
+    """The bundle of a version that is registered at `target`.
 
     UsageError if it is not registered there; of what is registered, but whose bundle is gone, too.
     """
-    return bundle_of(target, find_launch_plan(target, project, domain, word))
+    return bundle_of(target, find_launch_plan(target, word))
 
 
 def bundle_of(target: PushTarget, plan: LaunchPlan) -> Source:
@@ -35,15 +33,3 @@ def bundle_of(target: PushTarget, plan: LaunchPlan) -> Source:
             hint="package and push the same sources again: it gets the same version",
         )
     return found
-
-
-def promote(
-    word: FlowWord,
-    origin: tuple[PushTarget, str, str],
-    target: PushTarget,
-    deployment: Deployment,
-    *,
-    activate: bool,
-) -> Pushed:
-    """Push the version that `word` means in `origin` (place, project, domain) to `target`."""
-    return push(registered_bundle(*origin, word), deployment, target, activate=activate)
