@@ -2,16 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+import json
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from pathlib import Path
 
 from mfbuild.bases.lockfile import foreign_json, foreign_of
 from mfbuild.bases.model import Base
+from mfbuild.engine.kept import Damaged, read_kept, write_kept
 from mfbuild.engine.model import Digest, canonical
 from mfbuild.errors import UsageError
-from mfbuild.files import write_atomically
-from mfbuild.foreign import parse_json
 from mfbuild.oci.foreign_python import ForeignPython, describe_foreign
 from mfbuild.oci.types import ForeignBase, Platform, Resolve
 
@@ -26,13 +26,15 @@ def referenced_base(
     platforms: Sequence[Platform],
     cache_dir: Path,
     resolve: Resolve,
+    warn: Callable[[str], None],
 ) -> Base:
     """The OCI image `reference` as a base; its Python is what its PYTHON_VERSION and PATH say.
 
-    What a digest names never changes, so the answer is kept below `cache_dir`. UsageError if the
-    image does not say which Python it has; FetchError if it cannot be read.
+    What a digest names never changes, so the answer is kept below `cache_dir`; `warn` is told where
+    that is damaged. UsageError if the image does not say which Python it has; FetchError if it
+    cannot be read.
     """
-    found = _resolved(reference, platforms, cache_dir, resolve)
+    found = _resolved(reference, platforms, cache_dir, resolve, warn)
     python, interpreter = _python(reference, found)
     return Base(
         name=reference,
@@ -58,14 +60,22 @@ def _python(reference: str, found: Mapping[Platform, ForeignBase]) -> tuple[str,
 
 
 def _resolved(
-    reference: str, platforms: Sequence[Platform], cache_dir: Path, resolve: Resolve
+    reference: str,
+    platforms: Sequence[Platform],
+    cache_dir: Path,
+    resolve: Resolve,
+    warn: Callable[[str], None],
 ) -> Mapping[Platform, ForeignBase]:
     key = Digest.of(canonical([reference, *map(str, platforms)]).encode())
     path = cache_dir / "bases" / f"{key.hex}.json"
-    with suppress(OSError, ValueError, KeyError, TypeError, AttributeError):
-        kept = foreign_of(parse_json(path.read_bytes()))
+    try:
+        kept = foreign_of(json.loads(read_kept(path)))
         return {p: kept[p] for p in platforms}
+    except Damaged:
+        warn(f"`{path}` is damaged: the image is looked up again")
+    except OSError:
+        pass
     found = resolve(reference, platforms)
     with suppress(OSError):  # a cache that cannot be written only costs time
-        write_atomically(path, canonical(foreign_json(found)).encode())
+        write_kept(path, canonical(foreign_json(found)).encode())
     return found

@@ -13,8 +13,11 @@ from mfbuild.bundle.write import bundle_is_whole, bundle_path, write_bundle
 from mfbuild.config import Config, Domain
 from mfbuild.engine.model import Blob, Output
 from mfbuild.engine.run import Results
+from mfbuild.engine.seal import seal
+from mfbuild.oci.layout import Hashed
 
 DIST = ".mfbuild/dist"
+SEALS = ".mfbuild/seals"
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,7 +38,13 @@ def bundle(session: Session, analysis: Analysis, results: Results) -> tuple[Buil
 
     BlobCorrupted for a blob of the store that is not what its digest says.
     """
-    made = tuple(Built(flow, _write(session, flow, results)) for flow in analysis.flows)
+    made = tuple(Built(flow, _path(session, flow, results)) for flow in analysis.flows)
+    fresh = [b for b in made if not bundle_is_whole(b.path, b.version, _seal_of(session, b))]
+    for built in fresh:
+        _write(session, built, results)
+    # Bundles share files, and what was just linked to looks new in the others as well.
+    for built in made if fresh else ():
+        seal(built.path, _seal_of(session, built))
     for flow in analysis.flows:
         _warn_of_imports(session, flow, results)
     return made
@@ -50,17 +59,25 @@ def _blob(output: Output, results: Results) -> Blob:
     return results[output.label].outputs[output.name]
 
 
-def _write(session: Session, flow: FlowTarget, results: Results) -> Path:
-    manifest, dist = manifest_of(flow, results, session.config), session.config.root / DIST
-    path = bundle_path(manifest.flow, manifest.version, dist)
-    if not bundle_is_whole(path, manifest.version):
-        from concurrent.futures import ThreadPoolExecutor
+def _path(session: Session, flow: FlowTarget, results: Results) -> Path:
+    manifest = manifest_of(flow, results, session.config)
+    return bundle_path(manifest.flow, manifest.version, session.config.root / DIST)
 
-        blobs = {_blob(o, results) for o in flow.goals()}
-        with ThreadPoolExecutor(session.config.jobs) as pool:  # hashing lets other threads run
-            files = dict(zip(blobs, pool.map(session.store.verified, blobs), strict=True))
-        write_bundle(manifest, {b.digest: file for b, file in files.items()}, dist)
-    return path
+
+def _seal_of(session: Session, built: Built) -> Path:
+    return session.config.root / SEALS / built.path.name
+
+
+def _write(session: Session, built: Built, results: Results) -> None:
+    from concurrent.futures import ThreadPoolExecutor
+
+    if built.path.exists():
+        session.reporter.warn(f"the bundle `{built.path}` is damaged: it is made again")
+    blobs = {_blob(o, results) for o in built.flow.goals()}
+    with ThreadPoolExecutor(session.config.jobs) as pool:  # hashing lets other threads run
+        files = dict(zip(blobs, pool.map(session.store.verified, blobs), strict=True))
+    hashed = {blob.digest: Hashed(file) for blob, file in files.items()}
+    write_bundle(manifest_of(built.flow, results, session.config), hashed, built.path.parent)
 
 
 def _warn_of_imports(session: Session, flow: FlowTarget, results: Results) -> None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from contextlib import suppress
 from pathlib import Path
 
@@ -32,7 +32,7 @@ def read_digests(session: Session, flows: Sequence[LoadedFlow]) -> tuple[FlowInp
     config, options = session.config, session.options.flow_options
     inputs = []
     for flow in flows:
-        code, sources = read_sources(flow.spec, config.store / "stat.json")
+        code, sources = read_sources(flow.spec, config.store / "stat.json", session.reporter.warn)
         _warn_of_size(session, flow.label, code)
         compilers = _compilers(flow, config) if config.pyc else {}
         inputs.append(
@@ -61,14 +61,17 @@ def _warn_of_size(session: Session, label: str, code: Sequence[CodeEntry]) -> No
 
 
 def read_sources(
-    spec: FlowSpec, stat_cache: Path
+    spec: FlowSpec, stat_cache: Path, warn: Callable[[str], None]
 ) -> tuple[tuple[CodeEntry, ...], tuple[SourceTree, ...]]:
     """The code tarball's entries and the source packages of `spec`, with digests and sizes.
 
     To the source packages comes the runtime that runs a step, `mfbuild_runtime` in an image.
-    `stat_cache` is a file that remembers digests between runs. FlowError if a file is gone.
+    `stat_cache` is a file that remembers digests between runs; `warn` is told where it is damaged.
+    FlowError if a file is gone.
     """
     cache = StatCache.load(stat_cache)
+    if cache.damaged:
+        warn(f"`{stat_cache}` is damaged: the files of the flow are hashed again")
     code = tuple(_entries(spec.code, cache))
     packages = (*spec.host.sources, _runtime())
     sources = tuple(SourceTree(p.name, tuple(_entries(p.files, cache))) for p in packages)

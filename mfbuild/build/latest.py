@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -11,12 +10,12 @@ from typing import Any
 from mfbuild.build.bundle import Built, manifest_of
 from mfbuild.build.pipeline import plan
 from mfbuild.build.session import Session
+from mfbuild.engine.kept import kept_json, parse_kept_json
 from mfbuild.engine.model import ActionResult
 from mfbuild.engine.plan import Status
 from mfbuild.errors import BundleError, ResolveError, UsageError
 from mfbuild.files import disk_errors, words_of, write_atomically
 from mfbuild.flow.spec import FlowSpec
-from mfbuild.foreign import parse_json
 
 LATEST = ".mfbuild/latest.json"
 
@@ -36,7 +35,7 @@ def note_latest(session: Session, built: Sequence[Built]) -> None:
     A workspace may be moved: the paths in it begin at its root.
     """
     root = session.config.root
-    value = [
+    bundles = [
         {
             "label": made.flow.label,
             "path": str(made.path.relative_to(root)),
@@ -45,13 +44,13 @@ def note_latest(session: Session, built: Sequence[Built]) -> None:
         for made in built
     ]
     with disk_errors(BundleError, f"writing `{root / LATEST}`", root / LATEST):
-        write_atomically(root / LATEST, json.dumps(value, indent=1).encode())
+        write_atomically(root / LATEST, kept_json(LATEST, {"bundles": bundles}, indent=1).encode())
 
 
 def read_latest(root: Path) -> tuple[Latest, ...]:
     """What was packaged last; UsageError if nothing was, or if it is gone."""
     try:
-        value = parse_json((root / LATEST).read_bytes())
+        value = parse_kept_json(LATEST, (root / LATEST).read_bytes())["bundles"]
         found = tuple(Latest(v["label"], root / v["path"], v["policy"]) for v in value)
     except FileNotFoundError:
         found = ()

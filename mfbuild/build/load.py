@@ -19,7 +19,7 @@ from mfbuild.build.environments import (
 )
 from mfbuild.build.labels import find_flow, find_flows, flow_label
 from mfbuild.build.session import Session
-from mfbuild.config import FILE, Config
+from mfbuild.config import FILE
 from mfbuild.errors import FlowError
 from mfbuild.flow.load import Loaded, load_flow
 from mfbuild.flow.spec import FlowSpec
@@ -75,7 +75,7 @@ def _loaded(session: Session, file: Path, bases: dict[str, Base]) -> LoadedFlow:
     check_targets(spec, label, config)
     names = base_names(spec, label, config)
     for name in sorted(set(names.values()) - bases.keys()):
-        bases[name] = _base(config, name)
+        bases[name] = _base(session, name)
     needs = step_needs(spec, names, bases)
     for warning in other_patches(spec, needs):
         session.reporter.warn(f"{warning.message} ({warning.where})")
@@ -91,13 +91,14 @@ def _check(session: Session, spec: FlowSpec) -> None:
     FlowError.raise_for(problems)
 
 
-def _base(config: Config, name: str) -> Base:
+def _base(session: Session, name: str) -> Base:
+    config = session.config
     if "@sha256:" in name:
         from mfbuild.bases.by_digest import referenced_base
         from mfbuild.oci.foreign import foreign_resolver
 
         resolve = foreign_resolver(config.environ)
-        return referenced_base(name, config.platforms, config.store, resolve)
+        return referenced_base(name, config.platforms, config.store, resolve, session.reporter.warn)
     return load_base(name, config.root, config.platforms)
 
 

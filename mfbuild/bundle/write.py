@@ -8,6 +8,8 @@ from pathlib import Path, PurePosixPath
 
 from mfbuild.bundle.model import ARTIFACT, BUNDLE_CONFIG, BUNDLE_JSON, BundleManifest
 from mfbuild.engine.model import Digest
+from mfbuild.engine.seal import is_sealed
+from mfbuild.engine.seal import seal as seal_folder
 from mfbuild.errors import BundleError
 from mfbuild.oci.image import image_index, image_manifest
 from mfbuild.oci.layout import (
@@ -16,6 +18,7 @@ from mfbuild.oci.layout import (
     MARKER,
     MARKER_JSON,
     Extent,
+    Hashed,
     Layout,
     blob_name,
     reachable,
@@ -30,7 +33,7 @@ def bundle_path(flow: str, version: str, dist: Path) -> Path:
 
 
 def write_bundle(
-    manifest: BundleManifest, blobs: Mapping[Digest, Path | Extent], dist: Path
+    manifest: BundleManifest, blobs: Mapping[Digest, Path | Extent | Hashed], dist: Path
 ) -> Path:
     """Write the bundle below `dist`, from local copies of its blobs; its path.
 
@@ -41,7 +44,8 @@ def write_bundle(
 
     def read(descriptor: Descriptor) -> bytes:
         source = _source(blobs, descriptor)
-        data = source.read_bytes() if isinstance(source, Path) else b"".join(source.chunks())
+        file = source.path if isinstance(source, Hashed) else source
+        data = file.read_bytes() if isinstance(file, Path) else b"".join(file.chunks())
         if Digest.of(data) != descriptor.digest:
             raise BundleError(f"blob `{descriptor.digest}` has changed")
         return data
@@ -68,10 +72,11 @@ def copy_bundle(manifest: BundleManifest, layout: Layout, dist: Path) -> Path:
     return write_bundle(manifest, blobs, dist)
 
 
-def bundle_is_whole(path: Path, version: str) -> bool:
-    """Whether the bundle of this version is at `path` with every file in its size.
+def bundle_is_whole(path: Path, version: str, seal: Path | None = None) -> bool:
+    """Whether the bundle of this version is at `path`, every byte of it.
 
-    Meant to be cheap: no blob but the manifests is read, and nothing is hashed.
+    Where its files look as the file `seal` says, none but the small ones is read; else, and without
+    one, all are hashed, and the folder is sealed anew (`engine.seal`).
     """
     try:
         layout = Layout.open(path)
@@ -83,11 +88,19 @@ def bundle_is_whole(path: Path, version: str) -> bool:
         }
         if manifest.version != version or any(layout.read(n) != d for n, d in small.items()):
             return False
-        found = reachable(lambda d: layout.read(blob_name(d.digest)), layout.index())
-        sizes = {blob_name(d.digest): d.size for d in found}
+        found = list(reachable(lambda d: layout.manifest(d.digest), layout.index()))
+        if not {blob_name(d.digest) for d in found} <= layout.files.keys():
+            return False
+        if seal is not None and is_sealed(path, seal):
+            return True
+        for descriptor in found:
+            for _ in layout.chunks(descriptor):
+                pass  # the last piece comes only if all are right
+        if seal is not None:
+            seal_folder(path, seal)
     except (BundleError, OSError):
         return False
-    return all(name in layout.files and layout.files[name].size == n for name, n in sizes.items())
+    return True
 
 
 def bundle_artifact(manifest: BundleManifest) -> bytes:
@@ -117,7 +130,9 @@ def bundle_index(manifest: BundleManifest) -> bytes:
     return image_index([*steps, itself])
 
 
-def _source(blobs: Mapping[Digest, Path | Extent], descriptor: Descriptor) -> Path | Extent:
+def _source(
+    blobs: Mapping[Digest, Path | Extent | Hashed], descriptor: Descriptor
+) -> Path | Extent | Hashed:
     found = blobs.get(descriptor.digest)
     if found is None or not (found if isinstance(found, Path) else found.path).is_file():
         raise BundleError(f"blob `{descriptor.digest}` is missing")

@@ -8,6 +8,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any, TypeVar
 
+from mfbuild.engine.kept import checked, with_checksum
 from mfbuild.engine.key import Record
 from mfbuild.engine.model import ActionResult, Blob, Digest, canonical
 from mfbuild.engine.store import Store, note_use, store_error
@@ -18,7 +19,7 @@ _T = TypeVar("_T")
 class Cache:
     """Small files below the store's root; one that is damaged counts as absent.
 
-    `ac/<2 hex>/<key>` holds the sha256 of its second line, and that line: the result as JSON.
+    `ac/<2 hex>/<key>` holds the result as JSON, below its checksum (`engine.kept`).
     `history/<2 hex>/<sha256 of workspace and label>` holds a record's key, the record (of which
     the key is the sha256) and the reasons, a line each. `workspace` is any text that tells
     workspaces apart.
@@ -30,10 +31,8 @@ class Cache:
 
     def get(self, key: Digest) -> ActionResult | None:
         """The result of the action with this key, if it is known."""
-        lines = self._read(self._result_name(key))
-        if len(lines) != 2 or Digest.of(lines[1]).hex.encode() != lines[0]:
-            return None
-        return _unless_damaged(lambda: _parse_result(json.loads(lines[1])))
+        data = b"\n".join(self._read(self._result_name(key)))
+        return _unless_damaged(lambda: _parse_result(json.loads(checked(key.hex, data))))
 
     def put(self, key: Digest, result: ActionResult) -> None:
         """Remember the result of the action with this key; its blobs are in the store."""
@@ -42,8 +41,7 @@ class Cache:
             for name, blob in result.outputs.items()
         }
         line = canonical({"outputs": outputs}).encode()
-        name = self._result_name(key)
-        self._store.write(Path(name), Digest.of(line).hex.encode() + b"\n" + line)
+        self._store.write(Path(self._result_name(key)), with_checksum(key.hex, line))
 
     def last(self, label: str) -> Record | None:
         """What went into `label` when it was last made, or found made, in this workspace."""

@@ -10,7 +10,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from mfbuild.files import write_atomically
+from mfbuild.engine.kept import read_kept, write_kept
 
 # A file may change again within the granularity of its file system's clock (2 s on FAT) and keep
 # its size and times: an entry is trusted only if the file was older than that when it was hashed.
@@ -27,19 +27,24 @@ class StatCache:
         """`entries`: path -> (stat, time_ns when hashing began, sha256 in hex)."""
         self._entries = dict(entries or {})
         self.changed = False
+        self.damaged = False
 
     @classmethod
     def load(cls, path: Path) -> StatCache:
-        """The cache saved at `path`; an empty one if that is missing or damaged."""
+        """The cache saved at `path`; an empty one if that is missing, or `damaged`."""
+        cache = cls()
         try:
-            return cls.from_json(json.loads(path.read_bytes()))
-        except (OSError, ValueError):
-            return cls()
+            return cls.from_json(json.loads(read_kept(path)))
+        except OSError:
+            return cache
+        except ValueError:
+            cache.damaged = True
+            return cache
 
     def save(self, path: Path) -> None:
         """Write the cache to `path` atomically, without the files that are gone; OSError."""
         self._entries = {p: e for p, e in self._entries.items() if os.path.lexists(p)}
-        write_atomically(path, json.dumps(self.to_json()).encode())
+        write_kept(path, json.dumps(self.to_json()).encode())
         self.changed = False
 
     @classmethod

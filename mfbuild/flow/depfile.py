@@ -13,8 +13,8 @@ from pathlib import Path
 from typing import Any
 
 import mfbuild
+from mfbuild.engine.kept import read_kept, write_kept
 from mfbuild.engine.statcache import GRANULARITY_NS, StatCache, stat_of
-from mfbuild.files import write_atomically
 
 _SCHEMA = 1
 # What Metaflow, Python and mfbuild write themselves next to a flow; none of it is an input.
@@ -75,14 +75,14 @@ def write(file: Path, inputs: Inputs, flow: Any, env: Mapping[str, str]) -> bool
         "stat": stat.to_json(),
         "flow": flow,
     }
-    write_atomically(file, json.dumps(document).encode())
+    write_kept(file, json.dumps(document).encode())
     return True
 
 
 def check(file: Path, env: Mapping[str, str]) -> Any:
     """The recorded flow (a JSON object) if all its inputs are as they were, else why not (str)."""
     try:
-        document = json.loads(file.read_bytes())
+        document = json.loads(read_kept(file))
         stat = StatCache.from_json(document["stat"])
         listed = False
         for changed in (_changed_environment, _changed_configs, _changed_stamps):
@@ -212,7 +212,7 @@ def _renew(file: Path, document: Any, stat: StatCache) -> None:
     """Keep what was hashed and listed again, so that the next check need not."""
     document["stat"] = stat.to_json()
     try:
-        write_atomically(file, json.dumps(document).encode())
+        write_kept(file, json.dumps(document).encode())
     except OSError:
         return
 

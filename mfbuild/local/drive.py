@@ -13,7 +13,7 @@ from mfbuild.errors import Interrupted, RunError
 from mfbuild.files import disk_errors
 from mfbuild.local.record.state import JournalEntry, RunState
 from mfbuild.local.sandbox.executor import Executor, Exit, ProcessJob
-from mfbuild.local.sandbox.pod import PodContext, judge, prepare
+from mfbuild.local.sandbox.pod import PodContext, judge, outputs_digest, prepare
 from mfbuild.local.workflow.interpreter import Interpreter
 from mfbuild.local.workflow.model import Attempt, AttemptFailure, NodeFailure
 
@@ -130,6 +130,7 @@ class Drive:
                 phase="failed" if failure else "succeeded",
                 seconds=round(seconds, 3),
                 reason=failure.message if failure else None,
+                outputs=None if failure else outputs_digest(started.job.folder),
             )
         )
         again = self.machine.ended(attempt, ending)

@@ -10,6 +10,7 @@ from flyteidl.admin.launch_plan_pb2 import LaunchPlanSpec
 from flyteidl.core.literals_pb2 import Literal
 
 from mfbuild.engine.model import Blob, Digest
+from mfbuild.engine.store import blob_of
 from mfbuild.errors import BundleError
 from mfbuild.files import write_atomically
 from mfbuild.flow.spec import FlowSpec
@@ -92,12 +93,20 @@ def lay(content: Extent, digest: Digest, target: Path) -> Literal:
     of `digest`; OSError.
     """
     path = target.with_name(f"{target.name}-{digest.hex[:16]}")
-    if not path.exists():
+    if not _is(path, digest):
         message = f"the {target.name} `{digest}` has changed"
         changed = BundleError(message, where=str(content.path))
         pieces = verified(content.chunks(), Blob(digest, content.size), changed)
         write_atomically(path, pieces, mode=None)
     return literal(address(path.as_uri(), digest))
+
+
+def _is(path: Path, digest: Digest) -> bool:
+    """Whether the file `path` is there with this content."""
+    try:
+        return blob_of(path).digest == digest
+    except FileNotFoundError:
+        return False
 
 
 def _lay_plan(resolved: Resolved, target: Path) -> Literal:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import time
+from collections.abc import Callable
 from pathlib import Path
 
 from mfbuild.errors import RunError
@@ -17,7 +18,7 @@ from mfbuild.local.record.state import RUNS, RunState
 from mfbuild.local.run_source import Runnable
 from mfbuild.local.sandbox.choose import RunOptions
 from mfbuild.local.sandbox.executor import Executor, last_lines
-from mfbuild.local.sandbox.pod import LOG, PodContext
+from mfbuild.local.sandbox.pod import INPUTS, LOG, PodContext
 from mfbuild.local.workflow.interpreter import Interpreter
 from mfbuild.local.workflow.model import NodeFailure, Recalled
 from mfbuild.report import PlainReporter
@@ -61,7 +62,7 @@ def _drive(
     progress = Progress.of(reporter, runnable.packaged.spec.steps)
     try:
         return Drive(
-            machine=_machine(program, state, nodes, request.step),
+            machine=_machine(program, state, nodes, request.step, reporter.warn),
             executor=executor,
             execution=PodContext(info.project, info.domain, workflow, info.name, nodes),
             state=state,
@@ -79,8 +80,12 @@ def _program(runnable: Runnable, folder: Path) -> Program:
         return runnable.program(folder / "inputs")
 
 
-def _machine(program: Program, state: RunState, nodes: Path, step: str | None) -> Interpreter:
-    known = completed(state.folder, nodes)
+def _machine(
+    program: Program, state: RunState, nodes: Path, step: str | None, warn: Callable[[str], None]
+) -> Interpreter:
+    known = completed(state.folder, nodes, warn)
+    for given in nodes.glob(f"**/{INPUTS}"):  # written anew: what is there is not believed
+        given.unlink()
     only = task_name(program.closure.workflow.id.name, step) if step else None
     return Interpreter(
         program.closure, program.inputs, lambda node: known.get(node, Recalled()), only

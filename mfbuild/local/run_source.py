@@ -106,7 +106,7 @@ def without_images(session: Session, flow: LoadedFlow) -> RunSource:
     from mfbuild.engine.run import run
     from mfbuild.rules.code import code
 
-    entries, _ = read_sources(flow.spec, session.config.store / "stat.json")
+    entries, _ = read_sources(flow.spec, session.config.store / "stat.json", session.reporter.warn)
     options = session.options.flow_options
     given = FlowInput(flow.label, flow.spec, flow.needs, entries, (), options)
     tarball, templates = code(flow.label, entries), flyte_templates(given, session.config)

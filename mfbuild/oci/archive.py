@@ -8,10 +8,10 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from mfbuild.engine.model import Digest, canonical
+from mfbuild.engine.model import Blob, Digest, canonical
 from mfbuild.errors import BundleError
 from mfbuild.files import disk_errors, write_atomically
-from mfbuild.oci.layout import Layout, blob_name, children
+from mfbuild.oci.layout import Layout, blob_name, blob_named, children
 from mfbuild.oci.types import IMAGE_INDEX, IMAGE_MANIFEST, Descriptor, Platform
 
 DOCKER_INDEX = "manifest.json"
@@ -88,7 +88,7 @@ def write_archive(layout: Layout, destination: Path, images: Sequence[DockerImag
     """The whole layout as one tar, with a manifest.json of `images` for Docker before 25.
 
     `destination` appears, or is replaced, when the tar is whole. BundleError if the layout is cut
-    short or the disk refuses.
+    short, a blob is not what its digest promises, or the disk refuses.
     """
     index = docker_index(images)
     small = sorted(name for name in layout.files if "/" not in name and name != DOCKER_INDEX)
@@ -131,7 +131,9 @@ def _members(layout: Layout, names: Iterable[str]) -> Iterator[Member]:
         extent = layout.files.get(name)
         if extent is None:
             raise BundleError(f"`{name}` is missing", where=str(layout.path))
-        yield name, extent.size, extent.chunks()
+        digest = blob_named(name)
+        chunks = layout.chunks(Blob(digest, extent.size)) if digest else extent.chunks()
+        yield name, extent.size, chunks
 
 
 def _docker_image(

@@ -5,7 +5,6 @@ from __future__ import annotations
 import hashlib
 import os
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 from typing import Any
@@ -44,7 +43,14 @@ class Extent:
                 yield chunk
 
 
-Content = Path | Extent | bytes
+@dataclass(frozen=True, slots=True)
+class Hashed:
+    """A file that this process has hashed, and that nobody writes to."""
+
+    path: Path
+
+
+Content = Path | Extent | Hashed | bytes
 """Where a blob that is to be written comes from."""
 
 
@@ -129,6 +135,14 @@ def verified(pieces: Iterable[bytes], blob: Blob | Descriptor, wrong: Exception)
 def blob_name(digest: Digest) -> str:
     """Where a layout keeps the blob: `blobs/sha256/<hex>`."""
     return f"{BLOBS}{digest.hex}"
+
+
+def blob_named(name: str) -> Digest | None:
+    """The digest that the file `name` of a layout is to have; None for what is no blob."""
+    try:
+        return Digest(name.removeprefix(BLOBS)) if name.startswith(BLOBS) else None
+    except ValueError:
+        return None
 
 
 def children(media_type: str, document: bytes, name: str) -> tuple[Descriptor, ...]:
@@ -264,7 +278,7 @@ def _replace(directory: Path, small: Mapping[str, bytes], blobs: Mapping[Digest,
     temporary = Path(tempfile.mkdtemp(prefix=beside, dir=directory.parent))
     try:
         fresh = temporary / "new"
-        _fill(fresh, small, blobs, directory.parent)
+        _fill(fresh, small, blobs)
         if directory.exists():
             directory.rename(temporary / "old")
         fresh.rename(directory)
@@ -272,33 +286,33 @@ def _replace(directory: Path, small: Mapping[str, bytes], blobs: Mapping[Digest,
         shutil.rmtree(temporary, ignore_errors=True)
 
 
-def _fill(
-    root: Path, small: Mapping[str, bytes], blobs: Mapping[Digest, Content], beside: Path
-) -> None:
+def _fill(root: Path, small: Mapping[str, bytes], blobs: Mapping[Digest, Content]) -> None:
     for folder in (root, root / "blobs", root / "blobs" / "sha256"):
         folder.mkdir()
         folder.chmod(0o755)
     for name, data in small.items():
         _write(root / name, (data,), 0o644)
     for digest, source in blobs.items():
-        _place(root / blob_name(digest), digest, source, beside)
+        _place(root / blob_name(digest), digest, source)
 
 
-def _place(target: Path, digest: Digest, source: Content, beside: Path) -> None:
+def _place(target: Path, digest: Digest, source: Content) -> None:
     """Put one verified blob at `target`."""
-    if isinstance(source, bytes):
-        found = _write(target, (source,), 0o444)
-    elif isinstance(source, Extent):
-        found = _write(target, source.chunks(), 0o444)
-    elif not source.is_file():
-        raise BundleError(f"blob `{digest}` is missing", where=str(source))
-    elif _linked(source.resolve(), target):
-        known = _checked_before(target, beside, digest)
-        found = digest if known else _digest(Extent(target, 0, target.stat().st_size).chunks())
+    file = source.path if isinstance(source, Hashed) else source
+    if isinstance(file, bytes):
+        found = _write(target, (file,), 0o444)
+    elif isinstance(file, Extent):
+        found = _write(target, file.chunks(), 0o444)
+    elif not file.is_file():
+        raise BundleError(f"blob `{digest}` is missing", where=str(file))
+    elif not _linked(file.resolve(), target):
+        found = _write(target, Extent(file, 0, file.stat().st_size).chunks(), 0o444)
+    elif isinstance(source, Hashed):
+        found = digest
     else:
-        found = _write(target, Extent(source, 0, source.stat().st_size).chunks(), 0o444)
+        found = _digest(Extent(target, 0, target.stat().st_size).chunks())
     if found != digest:
-        raise BundleError(f"blob `{digest}` has changed: it is `{found}`", where=str(source))
+        raise BundleError(f"blob `{digest}` has changed: it is `{found}`", where=str(file))
 
 
 def _linked(source: Path, target: Path) -> bool:
@@ -310,21 +324,6 @@ def _linked(source: Path, target: Path) -> bool:
     except OSError:  # another file system, too many links, or links forbidden: copy instead
         return False
     return True
-
-
-def _checked_before(blob: Path, beside: Path, digest: Digest) -> bool:
-    """Whether a layout in `beside` links to the very file `blob`, not written to since then.
-
-    Its content was checked when it was linked, so that a bundle of which only the code is new
-    need not read all its layers again.
-    """
-    for layout in beside.iterdir():
-        other = layout / blob_name(digest)
-        with suppress(OSError):
-            linked_at = other.parent.stat().st_mtime_ns
-            if other.samefile(blob) and blob.stat().st_mtime_ns <= linked_at:
-                return True
-    return False
 
 
 def _write(target: Path, chunks: Iterable[bytes], mode: int) -> Digest:

@@ -88,6 +88,7 @@ class Descriptor:
     @classmethod
     def parse(cls, value: Mapping[str, Any]) -> Descriptor:
         """Read a JSON object; KeyError, TypeError or ValueError when it is not a descriptor."""
+        media_type = _need(value["mediaType"], str, "`mediaType`")
         annotations = value.get("annotations") or {}
         for name, text in annotations.items():
             _need(text, str, f"annotation `{name}`")
@@ -95,7 +96,7 @@ class Descriptor:
             raise ValueError(f"`{value['size']}` is not a size")
         artifact_type = value.get("artifactType")
         return cls(
-            media_type=_need(value["mediaType"], str, "`mediaType`"),
+            media_type=media_type,
             digest=Digest.parse(_need(value["digest"], str, "`digest`")),
             size=value["size"],
             platform=Platform.of(value["platform"]) if value.get("platform") else None,

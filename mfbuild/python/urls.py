@@ -8,9 +8,8 @@ from collections.abc import Collection, Iterator, Mapping
 from contextlib import suppress
 from pathlib import Path
 
+from mfbuild.engine.kept import read_kept, write_kept
 from mfbuild.errors import FetchError, Problem
-from mfbuild.files import write_atomically
-from mfbuild.foreign import parse_json
 from mfbuild.oci.types import Platform
 from mfbuild.python.index import IndexSettings, is_url, without_credentials
 from mfbuild.python.model import Lock, LockedWheel, Request
@@ -49,7 +48,7 @@ class UrlCache:
 
     def _read(self) -> dict[str, str]:
         try:
-            found = parse_json(self._path.read_text(encoding="utf-8"))
+            found = json.loads(read_kept(self._path))
         except (OSError, ValueError):
             return {}
         if not isinstance(found, dict):
@@ -62,7 +61,7 @@ class UrlCache:
         plain = {k: u for k, u in urls.items() if u == without_credentials(u) and "?" not in u}
         with suppress(OSError):
             text = json.dumps(plain, indent=0, sort_keys=True)
-            write_atomically(self._path, text.encode(), mode=None)
+            write_kept(self._path, text.encode(), mode=None)
 
 
 def source_sha256(wheel: LockedWheel) -> str:

@@ -35,7 +35,7 @@ class Registry:
 
 
 def test_an_official_image_says_what_python_it_has(tmp_path: Path) -> None:
-    base = referenced_base(REFERENCE, [AMD64, ARM64], tmp_path, Registry(OFFICIAL, OFFICIAL))
+    base = referenced_base(REFERENCE, [AMD64, ARM64], tmp_path, Registry(OFFICIAL, OFFICIAL), print)
     assert (base.name, base.python, base.interpreter) == (
         REFERENCE,
         "3.12",
@@ -46,17 +46,17 @@ def test_an_official_image_says_what_python_it_has(tmp_path: Path) -> None:
 
 def test_what_a_digest_names_is_asked_once(tmp_path: Path) -> None:
     registry = Registry(OFFICIAL)
-    first = referenced_base(REFERENCE, [AMD64], tmp_path, registry)
-    assert referenced_base(REFERENCE, [AMD64], tmp_path, registry) == first
+    first = referenced_base(REFERENCE, [AMD64], tmp_path, registry, print)
+    assert referenced_base(REFERENCE, [AMD64], tmp_path, registry, print) == first
     assert registry.asked == 1
 
 
 def test_a_damaged_answer_is_asked_again(tmp_path: Path) -> None:
     registry = Registry(OFFICIAL)
-    first = referenced_base(REFERENCE, [AMD64], tmp_path, registry)
+    first = referenced_base(REFERENCE, [AMD64], tmp_path, registry, print)
     (kept,) = tmp_path.glob("bases/*.json")
     kept.write_text('{"linux/amd64": 1}')
-    assert referenced_base(REFERENCE, [AMD64], tmp_path, registry) == first
+    assert referenced_base(REFERENCE, [AMD64], tmp_path, registry, print) == first
     assert registry.asked == 2
 
 
@@ -65,5 +65,5 @@ def test_an_image_that_does_not_say_is_refused(
     tmp_path: Path, env: tuple[tuple[str, ...], ...]
 ) -> None:
     with pytest.raises(UsageError, match="does not say which Python it holds") as caught:
-        referenced_base(REFERENCE, [AMD64, ARM64], tmp_path, Registry(*env))
+        referenced_base(REFERENCE, [AMD64, ARM64], tmp_path, Registry(*env), print)
     assert "images/<name>/image.toml" in (caught.value.problems[0].hint or "")

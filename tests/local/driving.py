@@ -75,7 +75,7 @@ def driving(
         opened = RunState.reopen(runs / "r1") if resume else RunState.create(runs, info())
         with opened as state:
             nodes = state.folder / "nodes"
-            known = completed(state.folder, nodes)
+            known = completed(state.folder, nodes, print)
             machine = Interpreter(given, inputs, lambda name: known.get(name, Recalled()))
             seen = Seen()
             execution = PodContext("p", "local", "Flow", "r1", nodes)

@@ -277,8 +277,9 @@ def test_a_record_of_before_is_read(here: Workspace) -> None:
     with RunState.create(runs, old):
         pass
     record = json.loads((runs / "r0/run.json").read_text())
-    for name in ("project", "domain", "entity", "prefix", "owner", "here"):
+    for name in ("project", "domain", "entity", "prefix", "owner", "here", "sha256"):
         del record[name]
+    record |= {"format": 1, "place": record.pop("sandbox")}
     (runs / "r0/run.json").write_text(json.dumps(record))
     line = '{"node": "a.b", "attempt": 0, "phase": "running", "task": "Flow.b"}\n'
     (runs / "r0/journal").write_text(line)

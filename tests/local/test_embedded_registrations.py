@@ -13,6 +13,7 @@ from flyteidl.admin.workflow_pb2 import WorkflowSpec
 from flyteidl.core.identifier_pb2 import Identifier, ResourceType
 from flyteidl.core.types_pb2 import LiteralType
 
+from mfbuild.engine.model import Digest
 from mfbuild.errors import FlyteError
 from mfbuild.flyte.backend import Spec
 from mfbuild.flyte.literals import BOOLEAN, INTEGER, INTEGERS, STRING, literal, none, optional
@@ -242,19 +243,82 @@ def test_all_that_is_wrong_is_told_at_once(registrations: EmbeddedRegistrations)
     ]
 
 
-def test_a_damaged_registration_is_said_to_be_one(
+def _flipped(data: bytes) -> bytes:
+    return data[:9] + bytes([data[9] ^ 1]) + data[10:]
+
+
+@pytest.mark.parametrize("damage", [_flipped, lambda data: data[:-1], lambda data: b""])
+def test_a_damaged_registration_counts_as_none_is_told_once_and_can_be_made_again(
+    tmp_path: Path, damage: Callable[[bytes], bytes]
+) -> None:
+    told: list[str] = []
+    registrations = backend(tmp_path, warn=told.append).registrations
+    register(registrations, resolved())
+    plan, _ = of(LaunchPlanSpec)
+    whole = registrations.launch_plan(plan)
+    paths = list((tmp_path / ".mfbuild/flyte/local").rglob("*.pb"))
+    for path in paths:
+        assert path.stat().st_mode & 0o777 == 0o444
+        path.chmod(0o644)
+        path.write_bytes(damage(path.read_bytes()))
+    for _ in range(2):
+        assert registrations.get(of(TaskSpec)[0]) is None
+        assert registrations.get(of(WorkflowSpec)[0]) is None
+        assert registrations.launch_plan(plan) is None
+        assert list(registrations.launch_plans("local", "staging", plan.name)) == []
+    assert len(told) == 3
+    assert all(line.startswith("a registration is damaged: push it again (") for line in told)
+    register(registrations, resolved())
+    assert whole is not None
+    found = registrations.launch_plan(plan)
+    assert found is not None
+    assert (found.id, found.spec) == (whole.id, whole.spec)
+    again = backend(tmp_path).registrations
+    assert again.get(of(TaskSpec)[0]) is not None  # and nobody is warned
+
+
+def test_the_registration_of_another_name_is_none(
     registrations: EmbeddedRegistrations, tmp_path: Path
 ) -> None:
     register(registrations, resolved())
-    for path in (tmp_path / ".mfbuild/flyte/local").rglob("*.pb"):
-        assert path.stat().st_mode & 0o777 == 0o444
-        path.chmod(0o644)
-        path.write_bytes(b"\xff")
-    for kind in (TaskSpec, WorkflowSpec):
-        with pytest.raises(FlyteError, match="a registration cannot be read"):
-            registrations.get(of(kind)[0])
-    with pytest.raises(FlyteError, match="a registration cannot be read"):
-        registrations.launch_plan(of(LaunchPlanSpec)[0])
+    first, second, *_ = sorted((tmp_path / ".mfbuild/flyte/local/staging/task").rglob("*.pb"))
+    second.unlink()
+    first.rename(second)
+    found = [registrations.get(task.id) for task in resolved().tasks.values()]
+    assert [f.template.id.name for f in found if f] == [
+        task.id.name for task, f in zip(resolved().tasks.values(), found, strict=True) if f
+    ]
+    assert len([f for f in found if f]) == len(found) - 2
+
+
+def test_a_damaged_mark_of_the_active_version_is_told(
+    registrations: EmbeddedRegistrations, tmp_path: Path
+) -> None:
+    register(registrations, resolved())
+    plan, _ = of(LaunchPlanSpec)
+    registrations.set_active(plan, active=True)
+    (marker,) = (tmp_path / ".mfbuild/flyte/local/staging/active").iterdir()
+    marker.write_bytes(marker.read_bytes().replace(b"1", b"2"))
+    told: list[str] = []
+    again = backend(tmp_path, warn=told.append).registrations
+    assert [p.active for p in again.launch_plans("local", "staging", plan.name)] == [False]
+    assert told == [f"which version of `{plan.name}` is active is not known ({marker})"]
+    again.set_active(plan, active=True)
+    found = registrations.launch_plan(plan)
+    assert found is not None
+    assert found.active
+
+
+def test_a_file_that_was_sent_and_is_damaged_is_not_kept(
+    registrations: EmbeddedRegistrations, tmp_path: Path
+) -> None:
+    data = b"code" * 9
+    registrations.upload("local", "staging", "code", data)
+    assert registrations.keeps(Digest.of(data), len(data))
+    (file,) = (tmp_path / ".mfbuild/flyte/blobs").iterdir()
+    file.chmod(0o644)
+    file.write_bytes(b"x" * len(data))
+    assert not registrations.keeps(Digest.of(data), len(data))
 
 
 def test_a_folder_that_cannot_be_written_is_said_to_be_one(tmp_path: Path) -> None:

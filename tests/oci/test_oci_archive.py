@@ -7,7 +7,7 @@ import json
 import os
 import re
 import tarfile
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
@@ -85,17 +85,20 @@ def test_the_tar_is_the_same_again(tmp_path: Path) -> None:
     assert second.stat().st_mode & 0o777 == 0o644
 
 
-def test_a_layout_that_is_cut_short_leaves_the_old_file(tmp_path: Path) -> None:
+@pytest.mark.parametrize("damage", [lambda data: data[:-1], lambda data: data[:-1] + b"x"])
+def test_a_layout_that_is_damaged_leaves_the_old_file(
+    tmp_path: Path, damage: Callable[[bytes], bytes]
+) -> None:
     layout, index = sample(tmp_path)
     images = archive.docker_images(layout, {index: TAGS}, AMD64)
     config = layout.files[blob_name(images[0].config.digest)]
-    data = config.path.read_bytes()[:-1]
+    data = damage(config.path.read_bytes())
     config.path.unlink()
     config.path.write_bytes(data)
     out = tmp_path / "dist" / "out.tar"
     out.parent.mkdir()
     out.write_bytes(b"old")
-    with pytest.raises(BundleError, match=r"`blobs/sha256/.*` has been cut short"):
+    with pytest.raises(BundleError, match=r"blob `sha256:.*` has changed"):
         archive.write_archive(layout, out, images)
     assert [(p.name, p.read_bytes()) for p in out.parent.iterdir()] == [("out.tar", b"old")]
 

@@ -43,7 +43,7 @@ class EmbeddedBackend:
         self._store, self._warn = store.root.absolute(), warn
         self._sandbox, self._environ = sandbox, environ
         self._files = BackendFiles(self.root / FLYTE)
-        self.registrations = EmbeddedRegistrations(self._files, projects)
+        self.registrations = EmbeddedRegistrations(self._files, projects, warn)
 
     @cached_property
     def executions(self) -> EmbeddedExecutions:
@@ -66,7 +66,7 @@ class EmbeddedBackend:
         return bundles.keep(bundle, self._files)
 
     def keeps_bundle(self, flow: str, version: str) -> bool:
-        """Whether the bundle of a flow's version is kept, with every file in its size."""
+        """Whether the bundle of a flow's version is kept, every byte of it."""
         return bundles.is_whole(flow, version, self._files)
 
     def find_bundle(self, flow: str, version: str) -> Bundle | None:

@@ -7,7 +7,8 @@ from pathlib import Path
 
 from mfbuild.bundle.read import Bundle, read_bundle
 from mfbuild.bundle.write import bundle_is_whole, bundle_path, copy_bundle
-from mfbuild.local.embedded.files import BUNDLES, BackendFiles
+from mfbuild.engine.seal import seal
+from mfbuild.local.embedded.files import BUNDLES, SEALS, BackendFiles
 
 
 def keep(bundle: Bundle, files: BackendFiles) -> Path:
@@ -16,12 +17,14 @@ def keep(bundle: Bundle, files: BackendFiles) -> Path:
     path = _path(manifest.flow, manifest.version, files)
     if not is_whole(manifest.flow, manifest.version, files):
         copy_bundle(manifest, bundle.layout, path.parent)
+        seal(path, files.root / SEALS / path.name)
     return path
 
 
 def is_whole(flow: str, version: str, files: BackendFiles) -> bool:
-    """Whether the bundle of a flow's version is kept, with every file in its size."""
-    return bundle_is_whole(_path(flow, version, files), version)
+    """Whether the bundle of a flow's version is kept, every byte of it."""
+    path = _path(flow, version, files)
+    return bundle_is_whole(path, version, files.root / SEALS / path.name)
 
 
 def find(flow: str, version: str, files: BackendFiles) -> Bundle | None:

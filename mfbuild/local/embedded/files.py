@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import partial
@@ -15,8 +15,8 @@ from mfbuild.errors import FlyteError
 from mfbuild.files import disk_errors, locked, make_folder, write_atomically
 
 FLYTE = ".mfbuild/flyte"
-BUNDLES, BLOBS, TMP, LOCK = "bundles", "blobs", "tmp", "lock"
-_OWN = (BUNDLES, BLOBS, TMP, LOCK)
+BUNDLES, SEALS, BLOBS, TMP, LOCK = "bundles", "seals", "blobs", "tmp", "lock"
+_OWN = (BUNDLES, SEALS, BLOBS, TMP, LOCK)
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,10 +49,10 @@ class BackendFiles:
             with locked(self.root / LOCK):
                 yield self._swept()
 
-    def create(self, path: Path, data: bytes) -> bool:
-        """Write a file that nobody is to change; False if there is one under its name."""
+    def create(self, path: Path, data: bytes, whole: Callable[[Path], bool]) -> bool:
+        """Write a file that nobody is to change; False if there is a `whole` one of its name."""
         with self.locked() as scratch:
-            if path.exists():
+            if whole(path):
                 return False
             place(path, data, scratch=scratch)
             return True

@@ -78,7 +78,7 @@ def perform_registered(
     from mfbuild.local.sandbox.choose import RunOptions, choose_sandbox
 
     root = state.folder.parents[2]
-    registrations = EmbeddedRegistrations(BackendFiles(root / FLYTE), {})
+    registrations = EmbeddedRegistrations(BackendFiles(root / FLYTE), {}, reporter.warn)
     found = runnable(state.folder, registrations)
     request = RunOptions(
         sandbox=state.info.sandbox,

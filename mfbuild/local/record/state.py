@@ -6,7 +6,6 @@ a line whenever an attempt starts or ends; a last line that was cut off counts f
 
 from __future__ import annotations
 
-import json
 import os
 import secrets
 import time
@@ -17,15 +16,17 @@ from functools import partial
 from pathlib import Path
 from typing import Any, Literal
 
+from mfbuild.engine.kept import CHECKSUM, kept_json, parse_kept_json
 from mfbuild.errors import Interrupted, MfbuildError, RunError, UsageError, did_you_mean
 from mfbuild.files import disk_errors, words_of, write_atomically
 from mfbuild.flow.decode import decode
+from mfbuild.foreign import parse_json
 from mfbuild.local.record import lock as hold
 
 RUNS = ".mfbuild/runs"
 _ALPHABET = "abcdefghijklmnopqrstuvwxyz234567"
 RUN_JSON, JOURNAL = "run.json", "journal"
-_FORMAT = 1
+_FORMAT = 2
 _NO_TIME = 1e11
 
 Phase = Literal["queued", "running", "succeeded", "failed", "interrupted", "aborted"]
@@ -66,7 +67,10 @@ class RunInfo:
 
 @dataclass(frozen=True, slots=True)
 class JournalEntry:
-    """A line of the journal: an attempt that started (`running`) or ended, and when (`at`)."""
+    """A line of the journal: an attempt that started (`running`) or ended, and when (`at`).
+
+    `outputs` is `pod.outputs_digest` of what one that succeeded has left.
+    """
 
     node: str
     attempt: int
@@ -75,6 +79,7 @@ class JournalEntry:
     seconds: float | None = None
     reason: str | None = None
     at: float | None = None
+    outputs: str | None = None
 
 
 def new_name() -> str:
@@ -170,26 +175,21 @@ class RunState:
     def note(self, entry: JournalEntry) -> None:
         """Append to the journal, with the time."""
         told = asdict(replace(entry, at=round(time.time(), 3)))
-        line = json.dumps({k: v for k, v in told.items() if v not in (None, "")})
+        line = kept_json(self.folder.name, {k: v for k, v in told.items() if v not in (None, "")})
         with _disk(self.folder):
             os.write(self._journal, f"{line}\n".encode())
 
 
 def write_info(folder: Path, info: RunInfo) -> None:
     """Write run.json; OSError."""
-    text = json.dumps({"format": _FORMAT, **asdict(info)}, indent=1)
+    text = kept_json(folder.name, {"format": _FORMAT, **asdict(info)}, indent=1)
     write_atomically(folder / RUN_JSON, f"{text}\n".encode())
 
 
 def read_info(folder: Path) -> RunInfo:
     """The run.json of `folder`; RunError if it cannot be read."""
     try:
-        value = json.loads((folder / RUN_JSON).read_bytes())
-        if value.pop("format") != _FORMAT:
-            raise ValueError("it has another format")
-        if "place" in value:  # what `sandbox` was once called
-            value["sandbox"] = value.pop("place")
-        info = decode(RunInfo, value, exact=False)
+        info = decode(RunInfo, _record(folder), exact=False)
         if not all(0 <= time < _NO_TIME for time in (info.began, info.ended or 0)):
             raise ValueError("it is not one that mfbuild has written")
         return info
@@ -197,6 +197,18 @@ def read_info(folder: Path) -> RunInfo:
         raise RunError(
             f"the record of the run cannot be read: {words_of(error)}", where=str(folder)
         ) from error
+
+
+def _record(folder: Path) -> dict[str, Any]:
+    """The fields of run.json; ValueError. Format 1 had no checksum, and `place` for `sandbox`."""
+    data = (folder / RUN_JSON).read_bytes()
+    value = parse_json(data)
+    if value["format"] == 1 and CHECKSUM not in value:
+        return {"sandbox": value.pop("place"), **value}
+    value = parse_kept_json(folder.name, data)
+    if value["format"] != _FORMAT:
+        raise ValueError("it has another format")
+    return {k: v for k, v in value.items() if k != "format"}
 
 
 @contextmanager
@@ -227,8 +239,11 @@ def read_journal(folder: Path) -> list[JournalEntry]:
     entries = []
     for line in lines:
         try:
-            entries.append(JournalEntry(**json.loads(line)))
-        except (ValueError, TypeError):  # a line that a full disk cut off
+            value = parse_json(line)
+            if CHECKSUM in value:  # lines of format 1 have none
+                value = parse_kept_json(folder.name, line)
+            entries.append(JournalEntry(**value))
+        except (ValueError, TypeError):  # a line that is damaged, or that a full disk cut off
             continue
     return entries
 

@@ -6,6 +6,7 @@ array/execution_context.go); the ending is judged as plugin_manager.go and pod_h
 
 from __future__ import annotations
 
+import hashlib
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -135,6 +136,15 @@ def succeeded(folder: Path) -> Success | AttemptFailure:
     except RunError as error:
         return AttemptFailure("final", str(error))
     return Success(dict(outputs.literals) if outputs else {}, futures)
+
+
+def outputs_digest(folder: Path) -> str:
+    """The sha256, in hex, of what a successful attempt left in its folder."""
+    digest = hashlib.sha256()
+    for name in (FUTURES, OUTPUTS):
+        data = (folder / name).read_bytes() if (folder / name).exists() else b""
+        digest.update(b"%s %d\0" % (name.encode(), len(data)) + data)
+    return digest.hexdigest()
 
 
 _Message = TypeVar("_Message")

@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 from flyteidl.core.literals_pb2 import LiteralMap
 
+from mfbuild.engine.kept import kept_json
 from mfbuild.errors import RunError, UsageError
 from mfbuild.local.record.completed import completed
 from mfbuild.local.record.state import (
@@ -17,6 +18,7 @@ from mfbuild.local.record.state import (
     read_infos,
     read_journal,
 )
+from mfbuild.local.sandbox.pod import outputs_digest
 from tests.local.driving import info
 from tests.local.registering import unwarned
 from tests.local.workflows import number
@@ -39,7 +41,8 @@ def test_a_record_is_read_back(tmp_path: Path) -> None:
 def test_a_line_that_was_cut_off_spoils_no_other(tmp_path: Path) -> None:
     folder = made(tmp_path, "r1")
     with (folder / "journal").open("a") as file:
-        file.write('{"node": "a", "attempt": 0, "phase": "running"}\n{"node": "b", "att')
+        line = kept_json("r1", {"node": "a", "attempt": 0, "phase": "running"})
+        file.write(f'{line}\n{{"node": "b", "att')
     assert [e.node for e in read_journal(folder)] == ["a"]
     with RunState.reopen(folder) as state:
         state.note(JournalEntry("c", 0, "running"))
@@ -54,26 +57,39 @@ def test_what_is_recalled_is_the_last_success_and_the_number_of_attempts(tmp_pat
     with RunState.reopen(folder) as state:
         for entry in (
             JournalEntry("a", 0, "failed"),
-            JournalEntry("a", 1, "succeeded"),
+            JournalEntry("a", 1, "succeeded", outputs=outputs_digest(outputs)),
             JournalEntry("a", 2, "failed"),
             JournalEntry("b", 0, "running"),
         ):
             state.note(entry)
-    known = completed(folder, folder / "nodes")
+    known = completed(folder, folder / "nodes", unwarned)
     assert known["a"].attempts == 3
     assert known["a"].success is not None
     assert known["a"].success.outputs == {"n": number(3)}
     assert (known["b"].attempts, known["b"].success) == (1, None)
 
 
-def test_a_success_whose_files_are_damaged_is_none(tmp_path: Path) -> None:
+@pytest.mark.parametrize("name", ["outputs.pb", "futures.pb"])
+def test_a_success_whose_files_are_not_as_it_left_them_is_none(tmp_path: Path, name: str) -> None:
     folder = made(tmp_path, "r1")
     outputs = folder / "nodes/a/0"
     outputs.mkdir(parents=True)
-    (outputs / "outputs.pb").write_bytes(b"xyz")
+    (outputs / "outputs.pb").write_bytes(LiteralMap(literals={"n": number(3)}).SerializeToString())
     with RunState.reopen(folder) as state:
-        state.note(JournalEntry("a", 0, "succeeded"))
-    assert completed(folder, folder / "nodes")["a"].success is None
+        state.note(JournalEntry("a", 0, "succeeded", outputs=outputs_digest(outputs)))
+    (outputs / name).write_bytes(LiteralMap(literals={"n": number(4)}).SerializeToString())
+    warnings: list[str] = []
+    assert completed(folder, folder / "nodes", warnings.append)["a"].success is None
+    assert warnings == ["the outputs of `a` are damaged: it runs again"]
+
+
+def test_an_attempt_whose_line_is_damaged_counts(tmp_path: Path) -> None:
+    folder = made(tmp_path, "r1")
+    for attempt in range(3):
+        (folder / f"nodes/a/{attempt}").mkdir(parents=True)
+    with RunState.reopen(folder) as state:
+        state.note(JournalEntry("a", 0, "failed"))
+    assert completed(folder, folder / "nodes", unwarned)["a"].attempts == 3
 
 
 def test_runs_are_found_by_name_run_id_and_beginning(tmp_path: Path) -> None:
@@ -91,7 +107,7 @@ def test_runs_are_found_by_name_run_id_and_beginning(tmp_path: Path) -> None:
         find_run(tmp_path, None, Path("/none.py"), warn=unwarned)
 
 
-WHOLE = """{"format": 1, "name": "r1", "flow": "Flow", "run": "flyte-r1", "source": "/flow.py",
+WHOLE = """{"format": 2, "name": "r1", "flow": "Flow", "run": "flyte-r1", "source": "/flow.py",
 "version": "v", "sandbox": "host", "began": BEGAN, "phase": PHASE, "ended": ENDED}"""
 
 
@@ -111,10 +127,10 @@ def test_a_record_that_nobody_wrote_is_none(
 ) -> None:
     folder = made(tmp_path, "r1")
     whole = WHOLE.replace("BEGAN", "1.5").replace("PHASE", '"failed"').replace("ENDED", "null")
-    (folder / "run.json").write_text(whole)
+    (folder / "run.json").write_text(kept_json("r1", json.loads(whole)))
     assert read_info(folder).began == 1.5
     damaged = WHOLE.replace("BEGAN", began).replace("PHASE", phase).replace("ENDED", ended)
-    (folder / "run.json").write_text(damaged)
+    (folder / "run.json").write_text(kept_json("r1", json.loads(damaged)))
     with pytest.raises(RunError, match="cannot be read"):
         read_info(folder)
 
