@@ -4,15 +4,13 @@ from __future__ import annotations
 
 import argparse
 import json
-from collections.abc import Sequence
-from datetime import datetime
 from itertools import islice
 from typing import TYPE_CHECKING
 
 from mfbuild.cli import options, targets
 
 if TYPE_CHECKING:
-    from mfbuild.flyte.backend import Execution, TaskRun
+    from mfbuild.build.session import Session
 
 EPILOG = """\
 examples:
@@ -42,77 +40,39 @@ def arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> int:
     with options.session_of(args, options.workspace_of([])) as session:
-        if not args.execution:
-            target = targets.only_target(targets.where_of(args, session.config), session)
-            latest = target.backend.executions.list(target.project, target.domain, args.flow)
-            listed = list(islice(latest, args.n))
-            if args.json:
-                print(json.dumps({"executions": [_json(e, ()) for e in listed]}))
-            elif listed:
-                print("\n".join(_line(e) for e in listed))
-            else:
-                of = f" of `{args.flow}`" if args.flow else ""
-                session.reporter.note(f"there is no execution{of} in {target}")
-            return 0
-        from mfbuild.cli.trigger import ended
-        from mfbuild.executions.progress import Board, task_lines
-        from mfbuild.executions.trigger import wait
+        return _one(args, session) if args.execution else _latest(args, session)
 
-        target, found = targets.execution(args, session)
-        executions = target.backend.executions
-        if args.wait:
-            found = wait(executions, found.id, Board(session.reporter).show)
-        tasks = executions.tasks(found.id)
-        if args.json:
-            print(json.dumps(_json(found, tasks)))
-        else:
-            print("\n".join([_line(found), *(f"  {line}" for line in task_lines(tasks))]))
-        if args.wait:
-            ended(found, found.id.name)
+
+def _latest(args: argparse.Namespace, session: Session) -> int:
+    from mfbuild.executions.status import execution_json, execution_line
+
+    target = targets.only_target(targets.where_of(args, session.config), session)
+    latest = target.backend.executions.list(target.project, target.domain, args.flow)
+    listed = list(islice(latest, args.n))
+    if args.json:
+        print(json.dumps({"executions": [execution_json(e, ()) for e in listed]}))
+    elif listed:
+        print("\n".join(execution_line(e) for e in listed))
+    else:
+        of = f" of `{args.flow}`" if args.flow else ""
+        session.reporter.note(f"there is no execution{of} in {target}")
     return 0
 
 
-def _line(execution: Execution) -> str:
-    from mfbuild.executions.progress import duration
+def _one(args: argparse.Namespace, session: Session) -> int:
+    from mfbuild.executions.progress import Board, task_lines
+    from mfbuild.executions.status import check_succeeded, execution_json, execution_line
+    from mfbuild.executions.trigger import wait
 
-    began = execution.began.astimezone().strftime("%Y-%m-%d %H:%M:%S") if execution.began else "-"
-    words = [
-        f"{execution.id.name:20}",
-        f"{execution.phase:9}",
-        f"{execution.of.name}@{execution.of.version[:12]}",
-        began,
-        duration(execution.began, execution.ended),
-        (execution.error or "").strip().partition("\n")[0][:200],
-    ]
-    return "  ".join(word for word in words if word)
-
-
-def _json(execution: Execution, tasks: Sequence[TaskRun]) -> dict[str, object]:
-    return {
-        "name": execution.id.name,
-        "project": execution.id.project,
-        "domain": execution.id.domain,
-        "flow": execution.of.name,
-        "version": execution.of.version,
-        "phase": execution.phase,
-        "began": _time(execution.began),
-        "ended": _time(execution.ended),
-        "error": execution.error,
-        "tasks": [
-            {
-                "node": task.node,
-                "task": task.task,
-                "phase": task.phase,
-                "attempt": task.attempt,
-                "began": _time(task.began),
-                "ended": _time(task.ended),
-                "error": task.error,
-                "logs": dict(task.logs),
-            }
-            for task in tasks
-        ],
-    }
-
-
-def _time(moment: datetime | None) -> str | None:
-    return moment.isoformat() if moment else None
+    target, found = targets.execution(args, session)
+    executions = target.backend.executions
+    if args.wait:
+        found = wait(executions, found.id, Board(session.reporter).show)
+    tasks = executions.tasks(found.id)
+    if args.json:
+        print(json.dumps(execution_json(found, tasks)))
+    else:
+        print("\n".join([execution_line(found), *(f"  {line}" for line in task_lines(tasks))]))
+    if args.wait:
+        check_succeeded(found, found.id.name)
+    return 0

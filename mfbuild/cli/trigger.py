@@ -8,11 +8,11 @@ from typing import TYPE_CHECKING
 
 from mfbuild.cli import options, targets
 from mfbuild.cli.parameters import parameter_option, parameter_pairs, tell_namesakes
-from mfbuild.errors import RunError, UsageError
+from mfbuild.errors import UsageError
 from mfbuild.flyte.names import base_name
 
 if TYPE_CHECKING:
-    from mfbuild.flyte.backend import Execution, ExecutionId, LaunchPlan
+    from mfbuild.flyte.backend import ExecutionId, LaunchPlan
     from mfbuild.push.target import PushTarget
 
 TAKES_PARAMETERS = True
@@ -62,6 +62,7 @@ def run(args: argparse.Namespace) -> int:
     pairs = parameter_pairs(args)
     with options.session_of(args, targets.workspace(args.flow)) as session:
         from mfbuild.executions.progress import Board
+        from mfbuild.executions.status import check_succeeded
         from mfbuild.executions.trigger import wait
         from mfbuild.flyte.parameters import parameters_of
         from mfbuild.push.names import find_launch_plan
@@ -77,7 +78,9 @@ def run(args: argparse.Namespace) -> int:
         )
         print(json.dumps({"run": pathspec, "name": id.name}) if args.json else pathspec, flush=True)
         if args.wait:
-            ended(wait(target.backend.executions, id, Board(session.reporter).show), pathspec)
+            check_succeeded(
+                wait(target.backend.executions, id, Board(session.reporter).show), pathspec
+            )
     return 0
 
 
@@ -112,13 +115,3 @@ def _path(text: str) -> tuple[int, ...]:
         return tuple(int(index) for index in text.split("/"))
     except ValueError:
         raise argparse.ArgumentTypeError(f"`{text}` is not made of indices and `/`") from None
-
-
-def ended(execution: Execution, pathspec: str) -> None:
-    """RunError if an execution has ended otherwise than well."""
-    if execution.phase != "succeeded":
-        told = f": {execution.error}" if execution.error else ""
-        raise RunError(
-            f"`{pathspec}` {execution.phase}{told}",
-            hint=f"its logs: mfbuild logs {execution.id.name} -d {execution.id.domain}",
-        )

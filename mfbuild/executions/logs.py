@@ -6,18 +6,26 @@ import json
 import signal
 import subprocess
 import tempfile
+import time
 from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
-from mfbuild.errors import FlyteError
+from mfbuild.config import Config
+from mfbuild.errors import FlyteError, UsageError, did_you_mean
+from mfbuild.executions.trigger import wait
 from mfbuild.flow import probe_logs
 from mfbuild.flow.options import value_of
-from mfbuild.flyte.backend import Execution, Executions
+from mfbuild.flyte.backend import Execution, ExecutionId, Executions
 from mfbuild.flyte.names import base_name
+from mfbuild.local.record.lock import is_held
+from mfbuild.local.record.state import RUN_JSON, RUNS, read_info
+from mfbuild.push.record import metaflow_settings
+from mfbuild.push.target import PushTarget
 from mfbuild.runtime.run import Run
 
 _PROBE = Path(probe_logs.__file__)
+_POLL = 0.5
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,6 +63,69 @@ def logs_of(executions: Executions, execution: Execution, step: str | None = Non
         task=run.task.id,
         attempt=run.task.attempt,
         datastore=(kind, root) if kind and root else None,
+    )
+
+
+@dataclass(frozen=True, slots=True)
+class LogSource:
+    """Where logs are read: a local datastore from `folder`, under Metaflow's `settings`.
+
+    `until_end` returns when what writes them has ended.
+    """
+
+    logs: Logs
+    settings: Mapping[str, str]
+    folder: Path
+    until_end: Callable[[], None]
+
+
+def run_here(word: str, root: Path) -> Path | None:
+    """The folder of the run that `mfbuild run` has made under this name; it is in no domain."""
+    folder = root / RUNS / word.rpartition("/")[2].removeprefix("flyte-")
+    return folder if (folder / RUN_JSON).is_file() and not read_info(folder).entity else None
+
+
+def source_of_run(folder: Path, step: str | None) -> LogSource:
+    """The logs of a run of `mfbuild run`, in the datastore that it used."""
+
+    def until_end() -> None:
+        while is_held(folder):
+            time.sleep(_POLL)
+
+    info = read_info(folder)
+    return LogSource(Logs(info.flow, info.run, step), {}, Path(info.here or Path.cwd()), until_end)
+
+
+def source_of_execution(
+    target: PushTarget, execution: Execution, config: Config, step: str | None
+) -> LogSource:
+    """The logs of an execution, or of a step of it; UsageError for one that did not run in it."""
+
+    def until_end() -> None:
+        wait(executions, execution.id)
+
+    executions = target.backend.executions
+    if step and execution.is_done:
+        _check_step(step, executions, execution.id)
+    folder = Path.cwd()
+    if target.embedded:  # where the run was started
+        folder = Path(read_info(config.root / RUNS / execution.id.name).here or config.root)
+    return LogSource(
+        logs=logs_of(executions, execution, step),
+        settings=metaflow_settings(config.domains[execution.id.domain].metaflow),
+        folder=folder,
+        until_end=until_end,
+    )
+
+
+def read_logs(python: Path, environ: Mapping[str, str], source: LogSource, *, follow: bool) -> None:
+    """Print logs to stdout, and with `follow` go on until their end; errors as of `show_logs`."""
+    show_logs(
+        python,
+        {**environ, **source.settings},
+        source.logs,
+        folder=source.folder,
+        follow=source.until_end if follow else None,
     )
 
 
@@ -98,3 +169,11 @@ def show_logs(
             f"the logs of `{logs.flow}/{logs.run}` cannot be read from Metaflow's datastore",
             hint="its settings are those of the domain in BUILD.toml, and the credentials yours",
         )
+
+
+def _check_step(name: str, executions: Executions, id: ExecutionId) -> None:
+    """UsageError if an execution that has ended ran no step of this name."""
+    ran = {base_name(task.task) for task in executions.tasks(id)}
+    if name not in ran:
+        hint = did_you_mean(name, sorted(ran)) if ran else None
+        raise UsageError(f"no step `{name}` has run in `{id.name}`", hint=hint)

@@ -158,7 +158,7 @@ class Executions(Protocol):
 
 
 class Backend(Protocol):
-    """Both ports of one place, and its name as people read it."""
+    """Both ports of one Flyte, and its name as people read it."""
 
     @property
     def name(self) -> str:
@@ -174,5 +174,5 @@ class Backend(Protocol):
 def describe(identifier: Identifier) -> str:
     """An entity as people read it: ``task `flows/staging/TrainFlow.fit@5b0c6c1f6ab5` ``."""
     kind = KINDS.get(identifier.resource_type, "entity")
-    place = f"{identifier.project}/{identifier.domain}/{identifier.name}"
-    return f"{kind} `{place}@{identifier.version[:12]}`"
+    path = f"{identifier.project}/{identifier.domain}/{identifier.name}"
+    return f"{kind} `{path}@{identifier.version[:12]}`"

@@ -14,7 +14,7 @@ PATH, SPLIT, COUNT, ITERATION = (
     f"{PREFIX}{name}" for name in ("path", "split", "count", "iteration")
 )
 PLACED = (PATH, SPLIT, COUNT, ITERATION)
-"""The inputs that a step has by its place in the graph, in the order of the command line."""
+"""The inputs that a step has by its position in the graph, in the order of the command line."""
 
 START, END = "start-node", "end-node"
 """Nodes that Flyte's compiler adds to every workflow."""

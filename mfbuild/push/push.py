@@ -43,7 +43,7 @@ class Pushed:
 
 
 def push(bundle: Source, site: Site, target: PushTarget, *, activate: bool) -> Pushed:
-    """Bring `bundle` to `target`, as far as it is not there; `site` is its place there (`site_of`).
+    """Bring `bundle` to `target`, as far as it is not there; `site` is of `site_of`.
 
     The launch plan is registered last: where it is `found`, so is everything else. The images are
     asked for once all the same, since a registry may have lost them, and so are the files, where

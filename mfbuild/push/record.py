@@ -18,7 +18,7 @@ _SHARED = ("azure", "gs", "s3")
 
 
 def site_of(manifest: BundleManifest, target: PushTarget, deployment: Deployment) -> Site:
-    """The bundle's place at `target`; UsageError names all that is missing for it.
+    """What `target` makes of the bundle; UsageError names all that is missing for it.
 
     Pods of a real Flyte share no disk: their images come from a registry, and their datastore
     must be one that all of them reach.
