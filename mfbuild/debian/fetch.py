@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from pathlib import Path
 from urllib.parse import quote
 
@@ -11,9 +11,9 @@ from mfbuild.debian.apt import Mirror, mirrors
 from mfbuild.engine.model import Fetcher, Source
 from mfbuild.errors import FetchError
 from mfbuild.http.addresses import Login, basic, login_in, netrc_login
-from mfbuild.http.client import HttpClient, Response, StatusError
+from mfbuild.http.client import HttpClient, Response
+from mfbuild.http.errors import Passing, RequestError, StatusError
 from mfbuild.http.parallel import Tick
-from mfbuild.http.retry import Passing
 from mfbuild.http.stream import received
 from mfbuild.http.trust import Trust
 
@@ -51,12 +51,12 @@ def download(
     FetchError, or UsageError where there are no certificates to trust.
     """
     done = 0
-    with _told(path), destination.open("wb") as out:
-        pieces = received(
-            lambda headers: _open(http, mirror, path, headers),
-            None,
-            lambda attempt: http.persist(attempt, tick),
-        )
+    arriving = received(
+        lambda headers: _open(http, mirror, path, headers),
+        None,
+        lambda attempt: http.persist(attempt, tick),
+    )
+    with _told(path), destination.open("wb") as out, closing(arriving) as pieces:
         for piece in pieces:
             done += len(piece)
             if done > limit:
@@ -94,8 +94,6 @@ def _too_large(path: str, limit: int) -> FetchError:
 @contextmanager
 def _told(path: str) -> Iterator[None]:
     """What goes wrong is told of the mirror, without its address, which may hold a password."""
-    from mfbuild.http.session import RequestError
-
     name = path.rpartition("/")[2]
     try:
         yield

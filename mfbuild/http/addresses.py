@@ -5,6 +5,7 @@ from __future__ import annotations
 import base64
 import netrc
 from collections.abc import Mapping
+from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from urllib.parse import unquote, urlsplit
@@ -39,10 +40,11 @@ def basic(user: str, password: str) -> str:
 
 def login_in(url: str) -> Login | None:
     """The login that an address itself has, if any."""
-    at = urlsplit(url)
-    if at.username is None:
-        return None
-    return Login(url, basic(unquote(at.username), unquote(at.password or "")))
+    with suppress(ValueError):  # an address that is none, as its request will tell
+        at = urlsplit(url)
+        if at.username is not None:
+            return Login(url, basic(unquote(at.username), unquote(at.password or "")))
+    return None
 
 
 def netrc_login(environ: Mapping[str, str], url: str) -> tuple[str, str] | None:

@@ -5,20 +5,24 @@ from __future__ import annotations
 import threading
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping
+from contextlib import suppress
+from dataclasses import dataclass
 from datetime import datetime, timezone
 from email.utils import parsedate_to_datetime
 from types import TracebackType
 from typing import TYPE_CHECKING, TypeVar
 from urllib.parse import urljoin, urlsplit
 
-from mfbuild.errors import FetchError
 from mfbuild.http.addresses import Login, origin
+from mfbuild.http.errors import Passing, RequestError, StatusError
+from mfbuild.http.limits import Deadline, limits_of
 from mfbuild.http.parallel import Tick
-from mfbuild.http.retry import Passing, persist
+from mfbuild.http.retry import persist
 from mfbuild.http.trust import Trust
 
 if TYPE_CHECKING:
     import requests
+    from requests.adapters import HTTPAdapter
 
 T = TypeVar("T")
 Body = bytes | Iterable[bytes]
@@ -28,45 +32,29 @@ PASSING = (408, 425, 429, 500, 502, 503, 504)
 """Answers after which the same request is worth sending again."""
 
 REDIRECTS = 10
-TIMEOUT = (15.0, 60.0)
-"""Seconds to connect, and to wait for more bytes."""
 
-STORING = (15.0, 300.0)
-"""The same for a request with content: servers may copy it before they answer."""
-
+_HEADERS = {"User-Agent": "mfbuild", "Accept": "*/*", "Accept-Encoding": "identity"}
 _PIECE = 1 << 17  # as much is lost where a connection breaks
 _REST = 1 << 16  # bytes of an answer that are worth reading for the sake of its connection
 _MOVED = (301, 302, 303, 307, 308)
 
 
-class StatusError(FetchError):
-    """A final answer that is not 2xx; `body` has the first 64 KiB of what it says."""
-
-    def __init__(
-        self,
-        status: int,
-        headers: Mapping[str, str],
-        url: str,
-        body: bytes,
-        message: str = "",
-        hint: str | None = None,
-    ) -> None:
-        super().__init__(message or f"the server answered `{status}`", hint=hint)
-        self.status, self.headers, self.url, self.body = status, headers, url, body
-
-
 class HttpClient:
-    """Requests over HTTP; it may be shared between threads, and keeps its connections open."""
+    """Requests over HTTP; it may be shared between threads, and keeps its connections open.
+
+    UsageError where the environment's limits are none.
+    """
 
     def __init__(self, trust: Trust, sleep: Callable[[float], None] = time.sleep) -> None:
         self.environ = trust.environ
+        self.limits = limits_of(trust.environ)
         self._trust, self._sleep = trust, sleep
         self._lock = threading.Lock()
-        self._session: requests.Session | None = None
+        self._adapter: HTTPAdapter | None = None
 
     def persist(self, attempt: Callable[[], T], tick: Tick) -> T:
         """What `attempt` gives, made again as `retry.persist` says."""
-        return persist(attempt, tick, self._sleep)
+        return persist(attempt, tick, self._sleep, self.limits.seconds)
 
     def open(
         self,
@@ -84,54 +72,76 @@ class HttpClient:
         because of the StatusError that caused it if there was an answer; StatusError after another
         answer; RequestError; UsageError where there are no certificates to trust.
         """
-        from mfbuild.http.session import RequestError, as_sent
+        from mfbuild.http.connections import as_sent
 
-        url = as_sent(url)
+        url, deadline = as_sent(url), Deadline(self.limits)
         for _ in range(REDIRECTS + 1):
             seen = login and origin(url) == origin(login.of)
             allowed = {"Authorization": login.value} if login and seen else {}
-            response = self._send(method, url, {**(headers or {}), **allowed}, body)
+            sent = {**_HEADERS, **(headers or {}), **allowed}
+            response = self._send(method, url, sent, body, deadline)
             if not (follow and response.is_redirect):
                 return _successful(response)
             with response:
-                target = as_sent(response.location() or "")
+                target = as_sent(response.target())
             if urlsplit(target).scheme not in ("https", urlsplit(url).scheme):
                 raise RequestError("redirects to an address that is not https")
             url = target
         raise RequestError(f"redirects more than {REDIRECTS} times")
 
-    def _send(self, method: str, url: str, headers: Mapping[str, str], body: Body) -> Response:
-        from mfbuild.http.session import proxies, translated
+    def _send(
+        self, method: str, url: str, headers: Mapping[str, str], body: Body, deadline: Deadline
+    ) -> Response:
+        from mfbuild.http.connections import prepared, proxies, translated
 
         verify = self._trust.verify() if url.startswith("https:") else True
+        request = prepared(method, url, headers, _Sent(body, deadline) if body else b"")
         with translated():
-            return Response(
-                self._connections().request(
-                    method,
-                    url,
-                    headers=headers,
-                    data=body,
-                    allow_redirects=False,
-                    stream=True,
-                    timeout=STORING if body else TIMEOUT,
-                    proxies=proxies(url),
-                    verify=verify,
-                )
+            answer = self._connections().send(
+                request,
+                stream=True,
+                timeout=self.limits.timeout(sends=bool(body)),
+                verify=verify,
+                proxies=proxies(url),
             )
+        return Response(answer, deadline)
 
-    def _connections(self) -> requests.Session:
-        from mfbuild.http.session import new_session
+    def _connections(self) -> HTTPAdapter:
+        from mfbuild.http.connections import new_adapter
 
         with self._lock:
-            self._session = self._session or new_session(warns=not self._trust.anybody)
-            return self._session
+            if self._adapter is None:
+                self._adapter = new_adapter(self.limits, warns=not self._trust.anybody)
+            return self._adapter
+
+
+@dataclass(frozen=True, slots=True)
+class _Sent:
+    """A body in pieces, each as small as the slowest connection takes in the time it has."""
+
+    body: Body
+    deadline: Deadline
+
+    def __len__(self) -> int:
+        return len(self.body)  # type: ignore[arg-type]
+
+    def __iter__(self) -> Iterator[bytes]:
+        limits = self.deadline.limits
+        size = max(1, int(limits.speed * limits.window))
+        for whole in [self.body] if isinstance(self.body, bytes) else self.body:
+            for start in range(0, len(whole), size):
+                self.deadline.check()
+                yield whole[start : start + size]
 
 
 class Response:
-    """An answer, not read yet; what is left of a short one is read where it is closed in order."""
+    """An answer, not read yet; what is left of a short one is read where it is closed in order.
 
-    def __init__(self, answer: requests.Response) -> None:
-        self._answer = answer
+    `deadline` is when the transfer that it is of is to have ended.
+    """
+
+    def __init__(self, answer: requests.Response, deadline: Deadline) -> None:
+        self._answer, self.deadline = answer, deadline
         self.status, self.headers, self.url = answer.status_code, answer.headers, answer.url
 
     def __enter__(self) -> Response:
@@ -156,22 +166,32 @@ class Response:
         """Whether it leads to another address."""
         return self.status in _MOVED and "Location" in self.headers
 
+    def target(self) -> str:
+        """Where it redirects to. RequestError."""
+        if target := self.location():
+            return target
+        raise RequestError("redirects to no address")
+
     def location(self) -> str | None:
         """Where it says to go on, which may be anywhere; None if it does not say. RequestError."""
-        from mfbuild.http.session import RequestError
-
         header = self.headers.get("Location")
+        if not header:
+            return None
+        with suppress(UnicodeError):  # http.client takes every header for Latin 1
+            header = header.encode("latin-1").decode()
         try:
-            return header and urljoin(self.url, header)
+            return urljoin(self.url, header)
         except ValueError:
             raise RequestError("gives an address that cannot be read") from None
 
     def pieces(self) -> Iterator[bytes]:
-        """The content as it was sent, in pieces; Passing where the connection breaks."""
-        from mfbuild.http.session import translated
+        """The content as it was sent, in pieces; Passing, or RequestError over the deadline."""
+        from mfbuild.http.connections import translated
 
         with translated():
-            yield from self._answer.raw.stream(_PIECE, decode_content=False)
+            for piece in self._answer.raw.stream(_PIECE, decode_content=False):
+                self.deadline.check()
+                yield piece
 
     def read(self, most: int) -> bytes:
         """The first `most` bytes of the content; Passing."""

@@ -7,6 +7,7 @@ import time
 from collections.abc import Callable
 from typing import TypeVar
 
+from mfbuild.http.errors import Passing
 from mfbuild.http.parallel import Tick
 
 T = TypeVar("T")
@@ -17,18 +18,6 @@ FIRST = 0.5
 
 LONGEST = 60.0
 """Seconds of one wait, whatever a server asks for."""
-
-
-class Passing(Exception):
-    """A failure that may pass; `after` are the seconds that the server wants us to wait.
-
-    `reason` says what the server did, as in "answered `503`", and `why` what this machine says of
-    it, if anything.
-    """
-
-    def __init__(self, reason: str, after: float = 0.0, why: str = "") -> None:
-        super().__init__(f"{reason}{why and ': '}{why}")
-        self.reason, self.after, self.why = reason, after, why
 
 
 def persist(
@@ -48,6 +37,7 @@ def persist(
             return attempt()
         except Passing as failure:
             if number == ATTEMPTS or time.monotonic() - began > patience:
+                failure.times = number
                 raise
             after = failure.after
         wait = FIRST * 2 ** (number - 1) * random.uniform(0.5, 1.5)

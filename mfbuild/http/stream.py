@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Generator, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from functools import partial
 
-from mfbuild.http.client import Response, StatusError
-from mfbuild.http.retry import Passing
+from mfbuild.http.client import Response
+from mfbuild.http.errors import Passing, StatusError
+from mfbuild.http.limits import Deadline
 
 Open = Callable[[Mapping[str, str]], Response]
 """Sends a request with these headers besides its own, as `HttpClient.open` does."""
@@ -15,12 +16,12 @@ Open = Callable[[Mapping[str, str]], Response]
 
 def received(
     open: Open, size: int | None, persist: Callable[[Callable[[], bytes]], bytes]
-) -> Iterator[bytes]:
+) -> Generator[bytes, None, None]:
     """The content of what `open` asks for, in pieces, of `size` bytes where that is known.
 
     Each piece is a transfer of its own to `persist`, which tries again after Passing: so whoever
     gets further is not stopped by a count. Nothing tells whether the content is the same after a
-    break: the caller checks its digest.
+    break: the caller checks its digest, and closes this.
     """
     stream = _Stream(open, size)
     try:
@@ -35,6 +36,7 @@ class _Stream:
     size: int | None
     done: int = 0
     ranges: bool = True
+    deadline: Deadline | None = None
     response: Response | None = None
     pieces: Iterator[bytes] = field(default_factory=lambda: iter(()))
 
@@ -63,6 +65,8 @@ class _Stream:
         resumed = {"Range": f"bytes={self.done}-"} if self.done and self.ranges else {}
         try:
             self.response = response = self.open(resumed)
+            # One for all attempts: whoever gets a little further each time ends as well.
+            self.deadline = response.deadline = self.deadline or response.deadline
         except StatusError as error:
             if error.status == 416 and resumed:
                 raise self._not_resumed() from None

@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import threading
 import time
-from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Callable, Mapping
 from functools import partial
 from typing import TypeVar
 from urllib.parse import urlencode, urlsplit
@@ -13,9 +12,9 @@ from urllib.parse import urlencode, urlsplit
 from mfbuild.errors import FetchError
 from mfbuild.foreign import parse_json
 from mfbuild.http.addresses import LOCAL, Login, is_local, origin
-from mfbuild.http.client import Body, HttpClient, Response, StatusError
+from mfbuild.http.client import Body, HttpClient, Response
+from mfbuild.http.errors import CertificateError, Passing, RequestError, StatusError
 from mfbuild.http.parallel import Tick
-from mfbuild.http.retry import ATTEMPTS, Passing
 from mfbuild.http.trust import Trust
 from mfbuild.oci.auth import Challenge, Credentials, Lookup, docker_credentials
 
@@ -75,9 +74,15 @@ class Registry:
         """
         try:
             return self._http.persist(attempt, tick)
+        except CertificateError as error:
+            message = f"the TLS certificate of `{self.host}` is not accepted"
+            raise FetchError(message, hint=error.hint) from None
+        except RequestError as error:
+            raise FetchError(f"`{self.host}` {error.reason}", hint=error.hint) from None
         except Passing as failure:
             why = f": {failure.why}" if failure.why else ""
-            said = f"the registry {failure.reason}, {ATTEMPTS} times{why}"
+            often = f", {failure.times} times" if failure.times > 1 else ""
+            said = f"the registry {failure.reason}{often}{why}"
             raise FetchError(f"`{self.host}{path}`: {said}") from None
 
     def ask(
@@ -96,10 +101,7 @@ class Registry:
         is asked for. Passing where the same may work later (a connection that breaks, also inside
         `read`); AnswerError after another answer; FetchError.
         """
-        with (
-            self._named(),
-            self.open(method, url, scope=scope, headers=headers, body=body) as response,
-        ):
+        with self.open(method, url, scope=scope, headers=headers, body=body) as response:
             return read(response)
 
     def open(
@@ -114,11 +116,10 @@ class Registry:
         """The answer to a request as `ask` sends it, not read yet; the caller closes it."""
         address = url if "://" in url else self._url + url
         if urlsplit(address).scheme not in ("https", urlsplit(self._url).scheme):
-            raise FetchError(f"`{self.host}` leads to an address that is not https")
+            raise RequestError("leads to an address that is not https")
         send = partial(self._http.open, method, address, headers=headers, body=body)
         try:
-            with self._named():
-                return self._authorized(send, scope)
+            return self._authorized(send, scope)
         except StatusError as error:
             # Without the query, which holds the state of uploads.
             raise AnswerError(error, self.host, urlsplit(url).path) from None
@@ -144,7 +145,7 @@ class Registry:
 
     def _authorize(self, challenge: Challenge | None, scope: str) -> Login | None:
         """What `challenge` asks for; None if nobody is logged in."""
-        from mfbuild.http.session import as_sent
+        from mfbuild.http.connections import as_sent
 
         if challenge is None:
             return None
@@ -193,19 +194,6 @@ class Registry:
         query = urlencode({**asked, "scope": scope.split()}, doseq=True)
         url = f"{realm}{'&' if '?' in realm else '?'}{query}"
         return self._http.open("GET", url, login=Login(realm, known.basic()) if known else None)
-
-    @contextmanager
-    def _named(self) -> Iterator[None]:
-        """What cannot be asked is told of this registry."""
-        from mfbuild.http.session import CertificateError, RequestError
-
-        try:
-            yield
-        except CertificateError as error:
-            message = f"the TLS certificate of `{self.host}` is not accepted"
-            raise FetchError(message, hint=error.hint) from None
-        except RequestError as error:
-            raise FetchError(f"`{self.host}` {error.reason}", hint=error.hint) from None
 
 
 def _words(body: bytes) -> str:

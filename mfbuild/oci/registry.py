@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Generator, Iterable, Iterator, Mapping
+from contextlib import closing
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -65,7 +66,9 @@ class Repository:
         except ValueError:
             raise FetchError(f"`{self}:{reference}` has the digest `{told}`") from None
 
-    def chunks(self, blob: Blob | Descriptor, tick: Tick = lambda n: None) -> Iterator[bytes]:
+    def chunks(
+        self, blob: Blob | Descriptor, tick: Tick = lambda n: None
+    ) -> Generator[bytes, None, None]:
         """A blob in pieces; the last one only if it is what its digest promises.
 
         A connection that breaks is taken up where it broke.
@@ -73,13 +76,14 @@ class Repository:
         url = self.url(f"blobs/{blob.digest}")
         send = partial(self.registry.open, "GET", url, scope=self.scope)
         persist = partial(self.registry.persist, url, tick=tick)
-        pieces = received(lambda headers: send(headers=headers), blob.size, persist)
-        yield from verified(_no_more(pieces, blob.size), blob, self._broken(blob.digest))
+        broken = self._broken(blob.digest)
+        with closing(received(lambda h: send(headers=h), blob.size, persist)) as pieces:
+            yield from verified(_no_more(pieces, blob.size), blob, broken)
 
     def download(self, blob: Blob | Descriptor, destination: Path, tick: Tick) -> None:
         """Write a blob to `destination`."""
-        with destination.open("wb") as out:
-            for piece in self.chunks(blob, tick):
+        with destination.open("wb") as out, closing(self.chunks(blob, tick)) as pieces:
+            for piece in pieces:
                 out.write(piece)
                 tick(len(piece))
 

@@ -4,17 +4,18 @@ from __future__ import annotations
 
 import hashlib
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Generator, Iterator
+from contextlib import closing
 from pathlib import Path
 from urllib.parse import unquote, urlsplit
 from urllib.request import url2pathname
 
 from mfbuild.errors import FetchError
-from mfbuild.files import disk_error
+from mfbuild.files import disk_error, words_of
 from mfbuild.http.addresses import Login, basic, login_in
-from mfbuild.http.client import HttpClient, StatusError
+from mfbuild.http.client import HttpClient
+from mfbuild.http.errors import Passing, RequestError, StatusError
 from mfbuild.http.parallel import Tick
-from mfbuild.http.retry import Passing
 from mfbuild.http.stream import received
 from mfbuild.python.index import IndexSettings, is_url, redact, without_credentials
 
@@ -68,21 +69,23 @@ class Downloader:
 
     def size(self, url: str) -> int | None:
         """The size in bytes of what `url` holds, as the server tells it; None if it does not."""
+        if not is_url(url):
+            return None
         try:
             if urlsplit(url).scheme == "file":
                 return _local_file(url).stat().st_size
             with self._http.open("HEAD", url, login=self._login(url)) as response:
                 length = response.headers.get("Content-Length", "")
                 return int(length) if length.isdecimal() else None
-        except (OSError, Passing, FetchError):
+        except (OSError, ValueError, Passing, FetchError):
             return None
 
     def _fetch(self, url: str, destination: Path, sha256: str, size: int | None, tick: Tick) -> int:
         digest, done = hashlib.sha256(), 0
         out = destination.open("wb")
         try:
-            with out:
-                for chunk in self._content(url, size, tick):
+            with out, closing(self._content(url, size, tick)) as chunks:
+                for chunk in chunks:
                     done += len(chunk)
                     if size is not None and done > size:
                         raise FetchError(f"is longer than the {size} bytes that are locked")
@@ -97,19 +100,19 @@ class Downloader:
             raise
         return done
 
-    def _content(self, url: str, size: int | None, tick: Tick) -> Iterator[bytes]:
-        from mfbuild.http.session import RequestError
-
+    def _content(self, url: str, size: int | None, tick: Tick) -> Generator[bytes, None, None]:
         if urlsplit(url).scheme == "file":
             yield from _copied(url, size)
             return
         login = self._login(url)
         try:
-            yield from received(
+            arriving = received(
                 lambda headers: self._http.open("GET", url, headers=headers, login=login),
                 size,
                 lambda attempt: self._http.persist(attempt, tick),
             )
+            with closing(arriving) as pieces:
+                yield from pieces
         except Passing as failure:
             raise FetchError(f"cannot be downloaded: the server {failure}") from None
         except StatusError as error:
@@ -127,8 +130,10 @@ class Downloader:
 def _copied(url: str, size: int | None) -> Iterator[bytes]:
     try:
         file = _local_file(url).open("rb")
-    except FileNotFoundError as error:
+    except (FileNotFoundError, ValueError) as error:  # NUL is in no file's name
         raise GoneError("is not there any more") from error
+    except OSError as error:
+        raise FetchError(f"cannot be read: {words_of(error)}") from error
     done = 0
     with file:
         while chunk := file.read(_CHUNK):

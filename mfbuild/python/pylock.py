@@ -48,7 +48,7 @@ def read_pylock(
 
     try:
         packages = Pylock.from_dict(tomli.loads(text)).packages
-    except (ValueError, PylockValidationError) as error:
+    except (ValueError, RecursionError, PylockValidationError) as error:
         raise ResolveError(f"not a pylock.toml (PEP 751): {error}", where=where) from error
     environment: dict[str, str | frozenset[str]] = {
         **{name: str(value) for name, value in markers(request.python, platform).items()},

@@ -134,7 +134,7 @@ def test_an_address_that_is_none(flyte: Place) -> None:
         location.signed_url = "ftp://bucket/secret"
 
     flyte.double.faults.add("CreateUploadLocation", lie(change), call=2)
-    with pytest.raises(FlyteError, match=r"`code\.tgz`: it cannot be asked: InvalidSchema") as e:
+    with pytest.raises(FlyteError, match=r"`code\.tgz`: it cannot be asked: InvalidURL") as e:
         upload(flyte)
     assert "secret" not in str(e.value)
 

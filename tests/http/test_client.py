@@ -12,9 +12,8 @@ import pytest
 
 from mfbuild.errors import UsageError
 from mfbuild.http.addresses import Login, basic, login_in, netrc_login
-from mfbuild.http.client import PASSING, StatusError
-from mfbuild.http.retry import Passing
-from mfbuild.http.session import CertificateError, RequestError
+from mfbuild.http.client import PASSING
+from mfbuild.http.errors import CertificateError, Passing, RequestError, StatusError
 from tests.http.serving import Client, nothing
 from tests.registry import Answer, Script, certificate, docker_registry, scripted
 

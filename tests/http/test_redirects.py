@@ -16,9 +16,8 @@ from urllib3 import HTTPResponse
 
 from mfbuild.errors import FetchError
 from mfbuild.http.addresses import Login, basic
-from mfbuild.http.client import REDIRECTS, StatusError
-from mfbuild.http.retry import Passing
-from mfbuild.http.session import RequestError
+from mfbuild.http.client import REDIRECTS
+from mfbuild.http.errors import Passing, RequestError, StatusError
 from tests.http.serving import Client
 from tests.registry import Answer, Request, Scripted, scripted
 
@@ -63,8 +62,7 @@ def locations() -> Iterator[st.SearchStrategy[str]]:
 def asked(chain: Sequence[str], start: str = f"{HOME}/v2/") -> list[tuple[str, bool]]:
     """Who was asked, as scheme, host and port, and whether he heard the secret."""
     client, adapter = Client(), Chain(chain)
-    for scheme in ("http://", "https://"):
-        client._connections().mount(scheme, adapter)
+    client._adapter = adapter
     with suppress(FetchError, Passing):
         client.open("GET", start, login=Login(HOME, SECRET)).close()
     return adapter.asked
@@ -137,6 +135,72 @@ def test_redirects_that_are_not_followed(location: str, reason: str) -> None:
     with scripted(lambda r: Answer(302, headers={"Location": location})) as server:
         assert error(server).reason == reason
     assert len(server.seen) <= REDIRECTS + 1
+
+
+ODD = [
+    *(
+        "",
+        "//",
+        "///",
+        "http:",
+        "https:",
+        "http://",
+        "http://[",
+        "http://[::1",
+        "http://]",
+        "http://:80/",
+    ),
+    *(
+        "http://127.0.0.1:99999/",
+        "http://127.0.0.1:-1/",
+        "http://127.0.0.1:x/",
+        "//127.0.0.1:99999",
+    ),
+    *(
+        "file:///etc/passwd",
+        "javascript:alert(1)",
+        "data:,x",
+        "mailto:a@b.invalid",
+        "ftp://[",
+        "x://[:",
+    ),
+    *(
+        "http://.invalid/",
+        "http://a..invalid/",
+        "http://a b.invalid/",
+        f"http://{'a' * 64}.invalid/",
+    ),
+    *(
+        "http://\u00e9\u00ff:99999/",
+        "http://xn--\u00ff.invalid:99999/",
+        "http://\u00ad/",
+        "http://%zz:1x/",
+    ),
+]
+
+
+@pytest.mark.parametrize("location", ODD)
+def test_odd_addresses_are_errors_of_the_server(location: str) -> None:
+    with scripted(lambda r: Answer(302, headers={"Location": location})) as server:
+        told = error(server)
+    assert told.exit_code == 1
+    assert told.reason.startswith(("redirects ", "gives an address ", "cannot be asked: "))
+    if not location:
+        assert told.reason == "redirects to no address"
+
+
+@pytest.mark.parametrize("address", [odd for odd in ODD if odd[:2] != "//"])
+def test_odd_addresses_to_begin_with(address: str) -> None:
+    with pytest.raises(RequestError, match="cannot be asked: "):
+        Client().open("GET", address, login=Login(HOME, SECRET))
+
+
+def test_a_redirect_in_utf_8() -> None:
+    """As browsers take it, although RFC 9110 allows ASCII alone."""
+    moved = Answer(302, headers={"Location": "/caf\u00e9".encode().decode("latin-1")})
+    with scripted(lambda r: moved if r.path == "/" else Answer(200)) as server:
+        Client().open("GET", f"http://{server.host}/").close()
+    assert [request.path for request in server.seen] == ["/", "/caf%C3%A9"]
 
 
 def test_as_many_redirects_as_are_allowed() -> None:

@@ -9,7 +9,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from mfbuild.errors import Interrupted
-from mfbuild.http.retry import ATTEMPTS, LONGEST, Passing, persist
+from mfbuild.http.errors import Passing
+from mfbuild.http.retry import ATTEMPTS, LONGEST, persist
 from tests.http.serving import nothing
 
 

@@ -9,8 +9,8 @@ from hypothesis import given
 from hypothesis import settings as limited
 from hypothesis import strategies as st
 
-from mfbuild.http.client import StatusError
-from mfbuild.http.retry import ATTEMPTS, Passing
+from mfbuild.http.errors import Passing, StatusError
+from mfbuild.http.retry import ATTEMPTS
 from mfbuild.http.stream import after, received
 from tests.http.serving import Client, nothing
 from tests.registry import Answer, Request, Script, Scripted, scripted

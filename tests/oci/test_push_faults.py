@@ -11,7 +11,7 @@ import pytest
 
 from mfbuild.engine.model import Digest
 from mfbuild.errors import PushError
-from mfbuild.http import client
+from mfbuild.http import limits
 from mfbuild.oci.auth import Credentials
 from tests.proxy import Fault, Proxy, Seen, proxied
 from tests.pushes import Pushable, pushable, repository, state
@@ -71,8 +71,7 @@ def place(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Place]:
 def test_whatever_breaks(
     place: Place, kind: str, name: str, often: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(client, "TIMEOUT", (5.0, 0.2))
-    monkeypatch.setattr(client, "STORING", (5.0, 0.2))
+    monkeypatch.setattr(limits, "LIMITS", limits.Limits(silence=0.2, storing=0.2))
     fault, message = FAULTS[name]
     path = re.sub(r"\W", "-", f"team/{kind}-{name}-{often}".lower()).replace("team-", "team/", 1)
     target = repository(place.proxy.host, path, Credentials(USER, PASSWORD))

@@ -9,7 +9,7 @@ import pytest
 
 from mfbuild.engine.model import Digest
 from mfbuild.errors import PushError
-from mfbuild.http import client
+from mfbuild.http import limits
 from tests.proxy import Fault
 from tests.push.faulty import BROKEN, PUSHING, Faulty, problem_of
 from tests.registry import Answer
@@ -42,8 +42,7 @@ def test_a_request_that_fails_once(
     place: Faulty, kind: str, name: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     if name == "stall":
-        monkeypatch.setattr(client, "TIMEOUT", (5.0, 0.5))
-        monkeypatch.setattr(client, "STORING", (5.0, 0.5))
+        monkeypatch.setattr(limits, "LIMITS", limits.Limits(silence=0.5, storing=0.5))
     place.proxy.disturb(kind, FAULTS[name][0], 1)
     place.do()
     assert place.proxy.count(kind) > 0

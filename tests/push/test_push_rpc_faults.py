@@ -12,7 +12,7 @@ import pytest
 from grpc import StatusCode
 
 from mfbuild.errors import FlyteError
-from mfbuild.http import client
+from mfbuild.http import limits
 from tests.flyteadmin.faults import PUT, Call, Fault, answer, delay
 from tests.flyteadmin.refusals import Refused
 from tests.push.faulty import Faulty, faulty, grpc_faults, problem_of
@@ -149,7 +149,7 @@ def test_an_upload_that_always_fails(place: Faulty, name: str) -> None:
 
 
 def test_a_bucket_that_is_slow(place: Faulty, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(client, "STORING", (5.0, 0.5))
+    monkeypatch.setattr(limits, "LIMITS", limits.Limits(storing=0.5))
     awake = threading.Event()
     place.double.faults.add(PUT, delay(awake))
     try:

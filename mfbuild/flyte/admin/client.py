@@ -17,7 +17,8 @@ from mfbuild.flyte.admin.authorization import Authorization, Metadata
 from mfbuild.flyte.admin.failures import CallFailure, Refusal
 from mfbuild.flyte.settings import Settings
 from mfbuild.http.client import HttpClient
-from mfbuild.http.retry import Passing, persist
+from mfbuild.http.errors import Passing
+from mfbuild.http.retry import persist
 from mfbuild.http.trust import Trust
 
 SECONDS = 30.0

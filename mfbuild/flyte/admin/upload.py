@@ -16,8 +16,7 @@ from flyteidl.service.dataproxy_pb2 import (
 from mfbuild.errors import FlyteError
 from mfbuild.flyte.admin.client import Client
 from mfbuild.flyte.admin.failures import Refusal
-from mfbuild.http.client import StatusError
-from mfbuild.http.retry import Passing
+from mfbuild.http.errors import Passing, RequestError, StatusError
 
 EXPIRED = 403
 """What a bucket answers to an address that was signed too long ago; a new one may do."""
@@ -93,8 +92,6 @@ def _put(
     client: Client, location: CreateUploadLocationResponse, md5: bytes, name: str, data: bytes
 ) -> None:
     """Send a file; FlyteError, or Passing with its message. Neither shows the address, a secret."""
-    from mfbuild.http.session import RequestError
-
     url, headers = location.signed_url, _headers(location, md5)
     host = _host(url)
     bucket = f"`{host}`, Flyte's bucket," if host else "Flyte's bucket"
