@@ -62,7 +62,9 @@ def _entries(state: Any, recorder: Any) -> dict[str, Any]:
         def get_environment_info(self, include_ext_info: bool = False) -> Json:
             """INFO without user, host, git and time; extensions are found where they lie."""
             script = Path(state.entrypoint[1]).name
-            return {"metaflow_version": version, "script": script, "use_r": False}
+            kind = environment.MetaflowEnvironment.TYPE  # by which the client asks for more
+            info = {"metaflow_version": version, "script": script, "use_r": False}
+            return {**info, "environment_type": kind}
 
     class Backend(tar.TarPackagingBackend):  # type: ignore[misc]
         type = "mfbuild"

@@ -6,6 +6,7 @@ import os
 import signal
 import sys
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from pathlib import Path
 from types import FrameType
 from typing import Any
@@ -66,7 +67,19 @@ def prepare(arguments: Arguments, storage: Storage) -> Code:
     """The unpacked code, with the environment set up for it."""
     code = unpack(arguments.code, storage.get, os.environ)
     os.environ.update(metaflow_environment(arguments, code.folder, os.environ))
+    if root := os.environ.get("METAFLOW_DATASTORE_SYSROOT_LOCAL"):
+        _keep_cards_in(Path(root, ".metaflow"), code.folder / ".metaflow")
     return code
+
+
+def _keep_cards_in(datastore: Path, link: Path) -> None:
+    """Let `link` lead to a local datastore: Metaflow puts cards into the `.metaflow` that it finds
+    from the working folder upwards, wherever artifacts go; with METAFLOW_CARD_LOCALROOT nowhere."""
+    with suppress(OSError):  # another step has made it, or may write there
+        datastore.mkdir(parents=True, exist_ok=True)
+        if not link.exists() or (link.is_symlink() and link.resolve() != datastore.resolve()):
+            link.unlink(missing_ok=True)
+            link.symlink_to(datastore)
 
 
 def flow_file(code: Code) -> Path:

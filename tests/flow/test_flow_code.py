@@ -146,7 +146,7 @@ def test_modules_that_ask_for_it_are_shipped(loader: Loader) -> None:
 def test_the_generated_files_know_nothing_of_user_and_host(loader: Loader) -> None:
     tree(loader)
     info = json.loads(text(loader, ".mf_meta/INFO"))
-    assert info.keys() == {"metaflow_version", "script", "use_r"}
+    assert info.keys() == {"metaflow_version", "script", "use_r", "environment_type"}
     assert info["script"] == "flow.py"
     other = loader(METAFLOW_USER="someone", TZ="Asia/Tokyo", LC_ALL="C.UTF-8", PYTHONHASHSEED="7")
     assert not other.cached

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import subprocess
+import sys
 from dataclasses import replace
 from pathlib import Path
 
@@ -22,7 +24,7 @@ run.wait_for_run(check_interval=1, timeout=120)
 run.wait_for_completion(check_interval=1, timeout=120)
 told += [run.status, run.is_running, run.run["end"].task.data.greeting, "mine" in run.run.tags]
 told.append(run.terminate())
-again = deployed.resume(run.pathspec, step="end")
+again = deployed.resume(origin_run_id=run.pathspec, step="end")
 again.wait_for_completion(check_interval=1, timeout=120)
 told += [again.status, again.run["start"].task.origin_pathspec.split("/")[1]]
 told.append(again.run["start"].task.origin_pathspec.split("/")[1] == run.pathspec.split("/")[1])
@@ -160,3 +162,15 @@ except Exception as error:
 )
 def test_nothing_of_that_name_is_deployed(metaflow: Metaflow, name: str, message: str) -> None:
     assert message in script(metaflow, MISSING, name)
+
+
+def test_outside_a_workspace_it_says_where_it_looked(tmp_path: Path) -> None:
+    code = "from metaflow import DeployedFlow as D; D.from_deployment('NoFlow', impl='flyte')"
+    done = subprocess.run(
+        [sys.executable, "-c", code],
+        cwd=tmp_path,
+        env={"METAFLOW_USER": "ada", "HOME": str(tmp_path), "PATH": "/bin"},
+        capture_output=True,
+        text=True,
+    )
+    assert f"there is no BUILD.toml in `{tmp_path}` or above it" in done.stderr

@@ -110,7 +110,7 @@ def test_configs_and_packaged_metadata_are_found(tmp_path: Path) -> None:
         settings["cpu"],
         settings,
         flow.read_text(),
-        ["metaflow_version", "script", "use_r"],
+        ["environment_type", "metaflow_version", "script", "use_r"],
         True,
     ]
 

@@ -176,13 +176,13 @@ class FlyteDeployedFlow(DeployedFlow):
         """
         return self._started("trigger", **kwargs)
 
-    def resume(self, run_id: str, **kwargs: Any) -> FlyteTriggeredRun:
+    def resume(self, origin_run_id: str, **kwargs: Any) -> FlyteTriggeredRun:
         """
         Go on with a run that failed, in a new run of the deployed version.
 
         Parameters
         ----------
-        run_id : str
+        origin_run_id : str
             Metaflow's id of the run that failed, `flyte-…`.
         step : str, optional, default None
             Run this step again, and all that follow it.
@@ -192,7 +192,7 @@ class FlyteDeployedFlow(DeployedFlow):
         FlyteTriggeredRun
             The new run.
         """
-        return self._started("resume", run_id=run_id, deployed=True, wait=False, **kwargs)
+        return self._started("resume", run_id=origin_run_id, deployed=True, wait=False, **kwargs)
 
     def delete(self, **kwargs: Any) -> bool:
         """

@@ -66,13 +66,21 @@ def _found(project: str | None, domain: str | None) -> Iterator[tuple[Path, Push
     from mfbuild.errors import MfbuildError
     from mfbuild.push.target import choose_domain, target_of
 
+    lost = False
     try:
         with session_of([], quiet=True) as session:
+            lost = not session.config.file.is_file()
             domain = choose_domain(domain, None, None, session.config)
             target = target_of(domain, session.config, session.store, session.reporter, project)
             yield session.config.root, target
     except MfbuildError as error:
-        raise FlyteException.of(error) from None
+        told = FlyteException.of(error)
+        if lost:
+            told.message += (
+                f"\n  hint: there is no BUILD.toml in `{Path.cwd()}` or above it: look from the "
+                "flow's workspace, or set MFBUILD_WORKSPACE to it"
+            )
+        raise told from None
 
 
 def _text(flow: str, project: str, parameters: Sequence[ParameterSpec]) -> str:
