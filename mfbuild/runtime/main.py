@@ -76,10 +76,9 @@ def _keep_cards_in(datastore: Path, link: Path) -> None:
     """Let `link` lead to a local datastore: Metaflow puts cards into the `.metaflow` that it finds
     from the working folder upwards, wherever artifacts go; with METAFLOW_CARD_LOCALROOT nowhere."""
     with suppress(OSError):  # another step has made it, or may write there
-        datastore.mkdir(parents=True, exist_ok=True)
-        if not link.exists() or (link.is_symlink() and link.resolve() != datastore.resolve()):
-            link.unlink(missing_ok=True)
-            link.symlink_to(datastore)
+        if link.is_symlink() and link.readlink() != datastore:
+            link.unlink()
+        link.symlink_to(datastore)
 
 
 def flow_file(code: Code) -> Path:
