@@ -27,6 +27,12 @@ def human_bytes(count: float) -> str:
     return f"{count:.1f} TB"
 
 
+def show(text: str) -> None:
+    """Print a result on stdout; names in it may be a stranger's."""
+    sys.stdout.write(f"{printable(text)}\n")
+    sys.stdout.flush()
+
+
 def counted(number: int, noun: str) -> str:
     """`1 image`, `2 images`."""
     return f"{number} {noun}" if number == 1 else f"{number} {noun}s"
@@ -88,12 +94,12 @@ class PlainReporter:
 
     def warn(self, message: str) -> None:
         with self._lock:
-            self._say(f"warning: {printable(message)}")
+            self._say(f"warning: {message}")
 
     def note(self, message: str) -> None:
         """A line about the work that is no warning."""
         with self._lock:
-            self._say(printable(message))
+            self._say(message)
 
     def board(self, lines: Callable[[], list[str]]) -> bool:
         """Keep `lines` in view, below everything else; whether that is possible here."""
@@ -103,7 +109,7 @@ class PlainReporter:
         """Nothing more comes."""
 
     def _say(self, text: str) -> None:
-        print(text, file=self._stream, flush=True)
+        print(printable(text), file=self._stream, flush=True)
 
 
 _TRANSFERS = ("fetched", "pushed", "mounted")
@@ -161,7 +167,8 @@ class TtyReporter(PlainReporter):
             size = shutil.get_terminal_size()
             running = [_status(label, line, now) for label, line in self._running.items()]
             lines = [
-                line[: size.columns - 1] for line in (*running, *self._board())[: size.lines - 2]
+                printable(line)[: size.columns - 1]
+                for line in (*running, *self._board())[: size.lines - 2]
             ]
             self._stream.write("".join(f"{line}\n" for line in lines))
             self._stream.flush()

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import io
 import json
+import re
 
 import pytest
 
-from mfbuild.report import JsonReporter, PlainReporter, TtyReporter, human_bytes, reporter
+from mfbuild.report import JsonReporter, PlainReporter, TtyReporter, human_bytes, reporter, show
 
 
 class Clock:
@@ -121,3 +122,21 @@ def test_quiet_keeps_warnings_alone() -> None:
     build(to)
     to.note("packaged")
     assert out.getvalue() == "warning: something odd\n"
+
+
+def test_what_a_stranger_named_steers_no_terminal(capsys: pytest.CaptureFixture[str]) -> None:
+    evil = "a\x1b[31mb\x9b2J\u202e"
+    stream = io.StringIO()
+    told = PlainReporter(stream)
+    told.started(evil, evil)
+    told.finished(evil, "ran", 1.0)
+    told.note(evil)
+    told.warn(evil)
+    drawn = io.StringIO()
+    board = TtyReporter(drawn)
+    board.board(lambda: [evil])
+    board.started(evil, evil)
+    show(evil)
+    for text in (stream.getvalue(), drawn.getvalue(), capsys.readouterr().out):
+        assert "a\\x1b[31mb\\x9b2J\\u202e" in text
+        assert not re.search("\x1b\\[31m|\x9b|\u202e", text)

@@ -7,6 +7,7 @@ import json
 
 from mfbuild.cli import options, targets
 from mfbuild.errors import UsageError
+from mfbuild.report import show
 
 EPILOG = """\
 examples:
@@ -37,5 +38,5 @@ def run(args: argparse.Namespace) -> int:
             )
         plan = switch(target, word, session.reporter, active=True)
     told = {"version": plan.id.version, "active": True}
-    print(json.dumps(told) if args.json else f"{plan.id.name}@{plan.id.version}")
+    show(json.dumps(told) if args.json else f"{plan.id.name}@{plan.id.version}")
     return 0

@@ -6,6 +6,7 @@ import argparse
 import json
 
 from mfbuild.cli import options, targets
+from mfbuild.report import show
 
 EPILOG = """\
 examples:
@@ -28,5 +29,5 @@ def run(args: argparse.Namespace) -> int:
         target, word = targets.registered(args, session, args.flow)
         plan = switch(target, word, session.reporter, active=False)
     told = {"version": plan.id.version, "active": False}
-    print(json.dumps(told) if args.json else f"{plan.id.name}@{plan.id.version}")
+    show(json.dumps(told) if args.json else f"{plan.id.name}@{plan.id.version}")
     return 0

@@ -8,6 +8,7 @@ from dataclasses import asdict
 from typing import TYPE_CHECKING
 
 from mfbuild.cli import bundles, options, targets
+from mfbuild.report import show
 
 if TYPE_CHECKING:
     from mfbuild.build.session import Session
@@ -41,9 +42,9 @@ def run(args: argparse.Namespace) -> int:
         sides = [contents(_bundle(args, session, word)) for word in (args.before, args.after)]
     found = changes(*sides)
     if args.json:
-        print(json.dumps({"changes": [asdict(change) for change in found]}))
+        show(json.dumps({"changes": [asdict(change) for change in found]}))
     elif found:
-        print("\n".join(str(change) for change in found))
+        show("\n".join(str(change) for change in found))
     else:
         session.reporter.note("no difference")
     return 0

@@ -13,6 +13,7 @@ from mfbuild.cli import options
 from mfbuild.engine.explain import explain
 from mfbuild.engine.plan import Plan
 from mfbuild.errors import UsageError, did_you_mean
+from mfbuild.report import show
 
 EPILOG = """\
 examples:
@@ -40,9 +41,9 @@ def run(args: argparse.Namespace) -> int:
         analysis, found = plan(session, words)
         findings = explain(found, _action(args.label, analysis, found), session.cache.last)
     if args.json:
-        print(json.dumps({"actions": [asdict(finding) for finding in findings]}))
+        show(json.dumps({"actions": [asdict(finding) for finding in findings]}))
     else:
-        print("\n".join(map(str, findings)))
+        show("\n".join(map(str, findings)))
     return 0
 
 

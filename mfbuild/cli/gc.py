@@ -11,7 +11,7 @@ from mfbuild.cli import options
 from mfbuild.engine.gc import collect
 from mfbuild.engine.store import Store
 from mfbuild.errors import UsageError
-from mfbuild.report import counted, human_bytes
+from mfbuild.report import counted, human_bytes, show
 
 EPILOG = """\
 examples:
@@ -38,11 +38,11 @@ def run(args: argparse.Namespace) -> int:
     with Store.open(config.store) as store:
         done = collect(store, max_size=args.max_size, max_age=args.max_age, now=time.time())
     if args.json:
-        print(json.dumps({"freed": done.freed, "kept": done.kept, "removed": done.removed}))
+        show(json.dumps({"freed": done.freed, "kept": done.kept, "removed": done.removed}))
     else:
         freed, kept = human_bytes(done.freed), human_bytes(done.kept)
         removed = f"{counted(done.removed, 'file')} ({freed})"
-        print(f"removed {removed} from {config.store}; {kept} are left")
+        show(f"removed {removed} from {config.store}; {kept} are left")
     return 0
 
 

@@ -8,7 +8,7 @@ import json
 from mfbuild.build.pipeline import plan
 from mfbuild.cli import options
 from mfbuild.engine.plan import Plan, PlannedAction, Status
-from mfbuild.report import counted, human_bytes
+from mfbuild.report import counted, human_bytes, show
 
 
 def arguments(parser: argparse.ArgumentParser) -> None:
@@ -23,7 +23,7 @@ def arguments(parser: argparse.ArgumentParser) -> None:
 def run(args: argparse.Namespace) -> int:
     with options.session_of(args, options.workspace_of(args.flows)) as session:
         _, found = plan(session, args.flows)
-    print(json.dumps(_json(found)) if args.json else _table(found, whole=args.all))
+    show(json.dumps(_json(found)) if args.json else _table(found, whole=args.all))
     return 0
 
 

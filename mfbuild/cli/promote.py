@@ -8,6 +8,7 @@ from dataclasses import replace
 
 from mfbuild.cli import options, targets
 from mfbuild.errors import UsageError
+from mfbuild.report import show
 
 EPILOG = """\
 examples:
@@ -71,8 +72,8 @@ def run(args: argparse.Namespace) -> int:
             dry_run=args.dry_run,
         )
     if args.json:
-        print(json.dumps({"pushed": [result.json()]}))
+        show(json.dumps({"pushed": [result.json()]}))
     else:
         for line in result.lines():
-            print(line)
+            show(line)
     return 0

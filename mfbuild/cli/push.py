@@ -8,6 +8,7 @@ import json
 from typing import TYPE_CHECKING
 
 from mfbuild.cli import bundles, options, targets
+from mfbuild.report import show
 
 if TYPE_CHECKING:
     from mfbuild.build.session import Session
@@ -48,11 +49,11 @@ def run(args: argparse.Namespace) -> int:
     with options.session_of(args, bundles.workspace(args)) as session:
         results = _push(args, session)
     if args.json:
-        print(json.dumps({"pushed": [result.json() for result in results]}))
+        show(json.dumps({"pushed": [result.json() for result in results]}))
     else:
         for result in results:
             for line in result.lines():
-                print(line)
+                show(line)
     return 0
 
 

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from mfbuild.cli import options
+from mfbuild.report import show
 
 if TYPE_CHECKING:
     from mfbuild.build.load import LoadedFlow
@@ -98,7 +99,7 @@ def told(
     seconds = time.monotonic() - began
     session.reporter.note(f"{step or state.info.flow} is done in {seconds:.1f} s")
     pathspec = f"{state.info.flow}/{state.info.run}"
-    print(json.dumps({"run": pathspec, "name": state.info.name}) if json_wanted else pathspec)
+    show(json.dumps({"run": pathspec, "name": state.info.name}) if json_wanted else pathspec)
 
 
 def packaged_for(

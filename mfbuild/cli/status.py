@@ -8,6 +8,7 @@ from itertools import islice
 from typing import TYPE_CHECKING
 
 from mfbuild.cli import options, targets
+from mfbuild.report import show
 
 if TYPE_CHECKING:
     from mfbuild.build.session import Session
@@ -50,9 +51,9 @@ def _latest(args: argparse.Namespace, session: Session) -> int:
     latest = target.backend.executions.list(target.project, target.domain, args.flow)
     listed = list(islice(latest, args.n))
     if args.json:
-        print(json.dumps({"executions": [execution_json(e, ()) for e in listed]}))
+        show(json.dumps({"executions": [execution_json(e, ()) for e in listed]}))
     elif listed:
-        print("\n".join(execution_line(e) for e in listed))
+        show("\n".join(execution_line(e) for e in listed))
     else:
         of = f" of `{args.flow}`" if args.flow else ""
         session.reporter.note(f"there is no execution{of} in {target}")
@@ -70,9 +71,9 @@ def _one(args: argparse.Namespace, session: Session) -> int:
         found = wait(executions, found.id, Board(session.reporter).show)
     tasks = executions.tasks(found.id)
     if args.json:
-        print(json.dumps(execution_json(found, tasks)))
+        show(json.dumps(execution_json(found, tasks)))
     else:
-        print("\n".join([execution_line(found), *(f"  {line}" for line in task_lines(tasks))]))
+        show("\n".join([execution_line(found), *(f"  {line}" for line in task_lines(tasks))]))
     if args.wait:
         check_succeeded(found, found.id.name)
     return 0

@@ -6,6 +6,7 @@ import argparse
 import json
 
 from mfbuild.cli import options, targets
+from mfbuild.report import show
 
 EPILOG = """\
 examples:
@@ -30,5 +31,5 @@ def run(args: argparse.Namespace) -> int:
             session.reporter.note(f"{found.id.name} had ended: {found.phase}")
         else:
             target.backend.executions.terminate(found.id, args.cause)
-    print(json.dumps({"name": found.id.name}) if args.json else found.id.name)
+    show(json.dumps({"name": found.id.name}) if args.json else found.id.name)
     return 0

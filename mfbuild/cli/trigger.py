@@ -10,6 +10,7 @@ from mfbuild.cli import options, targets
 from mfbuild.cli.parameters import parameter_option, parameter_pairs, tell_namesakes
 from mfbuild.errors import UsageError
 from mfbuild.flyte.names import base_name
+from mfbuild.report import show
 
 if TYPE_CHECKING:
     from mfbuild.flyte.backend import ExecutionId, LaunchPlan
@@ -76,7 +77,7 @@ def run(args: argparse.Namespace) -> int:
         session.reporter.note(
             f"started {plan.id.name}@{plan.id.version[:12]} as {id.name} in {target}"
         )
-        print(json.dumps({"run": pathspec, "name": id.name}) if args.json else pathspec, flush=True)
+        show(json.dumps({"run": pathspec, "name": id.name}) if args.json else pathspec)
         if args.wait:
             check_succeeded(
                 wait(target.backend.executions, id, Board(session.reporter).show), pathspec

@@ -9,7 +9,7 @@ from pathlib import Path
 from mfbuild.bundle.read import read_bundle, verify_bundle
 from mfbuild.cli import options
 from mfbuild.errors import BundleError
-from mfbuild.report import reporter
+from mfbuild.report import reporter, show
 
 EPILOG = """\
 examples:
@@ -34,7 +34,7 @@ def run(args: argparse.Namespace) -> int:
     manifests = [read_bundle(path).manifest for path in args.bundles]
     if args.json:
         found = [{"flow": m.flow, "version": m.version} for m in manifests]
-        print(json.dumps({"bundles": found}))
+        show(json.dumps({"bundles": found}))
     else:
-        print("\n".join(f"{m.flow}@{m.version}" for m in manifests))
+        show("\n".join(f"{m.flow}@{m.version}" for m in manifests))
     return 0

@@ -8,6 +8,7 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 from mfbuild.cli import options, targets
+from mfbuild.report import show
 
 if TYPE_CHECKING:
     from mfbuild.flyte.backend import LaunchPlan
@@ -35,7 +36,7 @@ def run(args: argparse.Namespace) -> int:
 
         found = versions_of(*targets.registered(args, session, args.flow))
     told = {"versions": [_json(plan) for plan in found]}
-    print(json.dumps(told) if args.json else _table(found))
+    show(json.dumps(told) if args.json else _table(found))
     return 0
 
 

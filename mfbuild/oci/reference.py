@@ -21,6 +21,8 @@ _HOST = re.compile(
 )
 _COMPONENT = r"[a-z0-9]+(?:(?:[._]|__|-+)[a-z0-9]+)*"
 _PATH = re.compile(rf"{_COMPONENT}(?:/{_COMPONENT})*")
+# What is before a host; a layout's directory may be called anything.
+_LOGIN = re.compile(r"(?!oci:[^/]|oci:/[^/])([a-z][a-z0-9+.-]*://)?[^/@]*@(?!sha256:)")
 _TAG = re.compile(r"[A-Za-z0-9_][A-Za-z0-9._-]{0,127}")
 
 
@@ -35,6 +37,9 @@ class Reference:
     @classmethod
     def parse(cls, text: str) -> Reference:
         """Read a reference; ValueError if it is anything else. The host is never implied."""
+        if _LOGIN.match(text):
+            shown = _LOGIN.sub(r"\1…@", text)
+            raise ValueError(f"`{shown}` has a login: registries' logins are those of docker")
         name, at, pinned = text.rpartition("@")
         if text.startswith(REMOTE):
             raise ValueError(f"`{text}` is neither an image's name nor a layout on disk")
@@ -74,6 +79,7 @@ class Reference:
         """
         try:
             if not text.startswith(REMOTE):
+                cls.parse(text)  # which does not show a login
                 raise ValueError(f"`{text}` does not start with `{REMOTE}`")
             found = cls.parse(text.removeprefix(REMOTE))
             if found.directory is not None or not (found.tag or found.digest or bare):
