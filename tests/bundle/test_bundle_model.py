@@ -202,7 +202,7 @@ def parse(value: object) -> BundleManifest:
     ("path", "wrong", "told"),
     [
         ("steps", None, "`steps`: not an object"),
-        ("steps.start.image", {}, "`steps.start.image`: `size` is missing"),
+        ("steps.start.image", {}, "`steps.start.image`: `mediaType` is missing"),
         ("steps.start.environment", 1, "`steps.start.environment`: "),
         ("images.0.manifests", [], "`images[0].manifests`: not an object"),
         ("images.0.manifests.linux/amd64", "x", '`images[0].manifests["linux/amd64"]`: '),

@@ -163,7 +163,7 @@ BUGS = {
     "in the answer of the registry": "import mfbuild.http.client as c; c._successful = None",
     "in the login at the registry": "import mfbuild.oci.auth as a; a.Credentials.basic = None",
     "in what a call means that failed": (
-        "import mfbuild.flyte.admin.failures as f; f.Failure.error = None"
+        "import mfbuild.flyte.admin.failures as f; f.CallFailure.error = None"
     ),
     "in the authorization of a call": (
         "import mfbuild.flyte.admin.authorization as a; a._KEY = None"

@@ -108,7 +108,7 @@ def test_authorities_that_cannot_be_read(servers: Servers) -> None:
     assert error(done) == f"the TLS certificate of `{servers.registry}` is not accepted"
     done = servers.push(servers.config(gone))
     assert (done.code, done.out) == (2, "")
-    assert done.err.startswith(f"error: the certificates `{gone}` cannot be read: No such file")
+    assert done.err.startswith(f"error: the certificates `{gone}` cannot be read: no such file")
     done = servers.push(servers.config(empty))
     assert (done.code, done.out) == (2, "")
     assert done.err.startswith(f"error: the file of certificates `{empty}` has none\n  at ")
