@@ -2,6 +2,6 @@
 
 from __future__ import annotations
 
-from tests.push.conftest import place, running, target
+from tests.push.conftest import flyte, running, target
 
-__all__ = ["place", "running", "target"]
+__all__ = ["flyte", "running", "target"]

@@ -32,67 +32,67 @@ def soon(seconds: float) -> None:
     time.sleep(0.01)
 
 
-def run(place: Faulty) -> None:
+def run(flyte: Faulty) -> None:
     """Start the active version, and wait until it has ended."""
-    there = place.place()
+    there = flyte.at()
     plan = find_launch_plan(there, FlowWord("TrainFlow"))
-    assert (plan.active, plan.id.version) == (True, place.old.manifest.version)
+    assert (plan.active, plan.id.version) == (True, flyte.old.manifest.version)
     id = trigger(there, plan, [], name=NAME)
     ended = wait(there.backend.executions, id, sleep=soon)
     assert (ended.id, ended.of, ended.phase) == (id, plan.id, "succeeded")
 
 
-def started(place: Faulty) -> list[str]:
-    return [row.message.id.name for row in place.double.state.executions.in_order()]
+def started(flyte: Faulty) -> list[str]:
+    return [row.message.id.name for row in flyte.double.state.executions.in_order()]
 
 
 @pytest.mark.parametrize("name", PASSING)
 @pytest.mark.parametrize("rpc", STARTING)
-def test_a_start_under_a_fault_that_passes(place: Faulty, rpc: str, name: str) -> None:
-    place.double.faults.add(rpc, PASSING[name])
-    run(place)
-    assert place.waited
-    assert started(place) == [NAME]
+def test_a_start_under_a_fault_that_passes(flyte: Faulty, rpc: str, name: str) -> None:
+    flyte.double.faults.add(rpc, PASSING[name])
+    run(flyte)
+    assert flyte.waited
+    assert started(flyte) == [NAME]
 
 
 @pytest.mark.parametrize("name", PASSING)
 @pytest.mark.parametrize("rpc", STARTING)
-def test_a_start_under_a_fault_that_stays(place: Faulty, rpc: str, name: str) -> None:
+def test_a_start_under_a_fault_that_stays(flyte: Faulty, rpc: str, name: str) -> None:
     """The error names the execution, which may have begun: under its name there is but one."""
-    place.double.faults.always(rpc, PASSING[name])
-    told = problem_of(FlyteError, lambda: run(place), place.tokens.read_text())
+    flyte.double.faults.always(rpc, PASSING[name])
+    told = problem_of(FlyteError, lambda: run(flyte), flyte.tokens.read_text())
     assert STARTING[rpc] in told
-    place.calm()
-    run(place)
-    assert started(place) == [NAME]
+    flyte.calm()
+    run(flyte)
+    assert started(flyte) == [NAME]
 
 
 @pytest.mark.parametrize("rpc", STARTING)
-def test_a_start_that_is_denied(place: Faulty, rpc: str) -> None:
-    place.double.faults.always(rpc, answer(StatusCode.PERMISSION_DENIED, "not you"))
+def test_a_start_that_is_denied(flyte: Faulty, rpc: str) -> None:
+    flyte.double.faults.always(rpc, answer(StatusCode.PERMISSION_DENIED, "not you"))
     with pytest.raises(Refusal, match=f"refuses to {STARTING[rpc]}: not you"):
-        run(place)
-    assert place.waited == []
+        run(flyte)
+    assert flyte.waited == []
 
 
 @pytest.mark.parametrize("rpc", STARTING)
-def test_a_token_that_expires_while_something_is_started(place: Faulty, rpc: str) -> None:
+def test_a_token_that_expires_while_something_is_started(flyte: Faulty, rpc: str) -> None:
     def expire(call: Call) -> Any:
-        place.renew()
+        flyte.renew()
         return call.perform()
 
-    place.double.faults.add(rpc, expire)
-    run(place)
-    assert started(place) == [NAME]
+    flyte.double.faults.add(rpc, expire)
+    run(flyte)
+    assert started(flyte) == [NAME]
 
 
-def test_another_ones_execution_of_that_name_is_not_taken_for_ones_own(place: Faulty) -> None:
-    place.push(place.new)
-    there = place.place()
-    old = find_launch_plan(there, FlowWord("TrainFlow", place.old.manifest.version))
+def test_another_ones_execution_of_that_name_is_not_taken_for_ones_own(flyte: Faulty) -> None:
+    flyte.push(flyte.new)
+    there = flyte.at()
+    old = find_launch_plan(there, FlowWord("TrainFlow", flyte.old.manifest.version))
     new = find_launch_plan(there, FlowWord("TrainFlow"))
     id = trigger(there, old, [], name=NAME)
-    place.double.faults.add("CreateExecution", cut(after=True))
+    flyte.double.faults.add("CreateExecution", cut(after=True))
     with pytest.raises(FlyteError, match=f"an execution `{NAME}` of something else is there"):
         trigger(there, new, [], name=NAME)
     assert wait(there.backend.executions, id, sleep=soon).of == old.id

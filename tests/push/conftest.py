@@ -32,7 +32,7 @@ class Target:
     domains: Mapping[str, DomainRecord]
     double: Double | None
 
-    def place(self, domain: str = "staging") -> PushTarget:
+    def at(self, domain: str = "staging") -> PushTarget:
         return target_of(domain, self.config, self.store, PlainReporter(StringIO()))
 
     def deployment(self, **changes: Any) -> Deployment:
@@ -69,12 +69,12 @@ def configured(root: Path, endpoint: str, registry: str | None) -> Config:
 @pytest.fixture(scope="module")
 def running(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Faulty]:
     """Where a push of the new version is disturbed."""
-    with faulty(tmp_path_factory.mktemp("faulty")) as place:
-        place.begin(lambda: place.push(place.new))
-        yield place
+    with faulty(tmp_path_factory.mktemp("faulty")) as flyte:
+        flyte.begin(lambda: flyte.push(flyte.new))
+        yield flyte
 
 
 @pytest.fixture
-def place(running: Faulty) -> Faulty:
+def flyte(running: Faulty) -> Faulty:
     running.restore()
     return running

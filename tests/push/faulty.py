@@ -114,8 +114,8 @@ class Faulty:
         written.write_text(self.double.authority.expire())
         written.rename(self.tokens)
 
-    def place(self, domain: str = "staging", *, seconds: float = 10.0) -> PushTarget:
-        """The place as `target_of` makes it, whose clients hardly wait before they try again."""
+    def at(self, domain: str = "staging", *, seconds: float = 10.0) -> PushTarget:
+        """The target as `target_of` makes it, whose clients hardly wait before they try again."""
         command = ("cat", str(self.tokens))
         settings = Settings(self.double.endpoint, "a test", True, login=COMMAND, command=command)
         client = Client(settings, {}, self._pause, seconds)
@@ -133,13 +133,13 @@ class Faulty:
 
     def push(self, bundle: Bundle, domain: str = "staging", *, seconds: float = 10.0) -> Pushed:
         """Push and activate."""
-        place = self.place(domain, seconds=seconds)
-        return push_to(place, bundle, Deployment("alice"), activate=True)
+        target = self.at(domain, seconds=seconds)
+        return push_to(target, bundle, Deployment("alice"), activate=True)
 
     def promote(self) -> Pushed:
         """Promote the version that is active in staging, and activate it."""
-        bundle = registered_bundle(self.place(), FlowWord("TrainFlow"))
-        return push_to(self.place("production"), bundle, Deployment("robot"), activate=True)
+        bundle = registered_bundle(self.at(), FlowWord("TrainFlow"))
+        return push_to(self.at("production"), bundle, Deployment("robot"), activate=True)
 
     def restore(self) -> None:
         """Bring all back to where it began; nothing fails."""

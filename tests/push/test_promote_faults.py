@@ -25,46 +25,46 @@ REQUESTS = ("GET tag", "GET manifest", "GET blob", "HEAD blob", "POST mount", "P
 
 @pytest.fixture(scope="module")
 def running(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Faulty]:
-    with faulty(tmp_path_factory.mktemp("faulty")) as place:
-        place.push(place.new)
-        place.begin(place.promote)
-        yield place
+    with faulty(tmp_path_factory.mktemp("faulty")) as flyte:
+        flyte.push(flyte.new)
+        flyte.begin(flyte.promote)
+        yield flyte
 
 
 @pytest.mark.parametrize("name", PASSING)
 @pytest.mark.parametrize("rpc", CALLS)
-def test_a_call_that_fails_once(place: Faulty, rpc: str, name: str) -> None:
-    place.double.faults.add(rpc, PASSING[name])
-    assert place.do().active
-    assert place.waited
-    place.check_ends_right()
+def test_a_call_that_fails_once(flyte: Faulty, rpc: str, name: str) -> None:
+    flyte.double.faults.add(rpc, PASSING[name])
+    assert flyte.do().active
+    assert flyte.waited
+    flyte.check_ends_right()
 
 
 @pytest.mark.parametrize("name", PASSING)
 @pytest.mark.parametrize("rpc", CALLS)
-def test_a_call_that_always_fails(place: Faulty, rpc: str, name: str) -> None:
-    place.double.faults.always(rpc, PASSING[name])
-    assert CALLS[rpc] in place.failure(FlyteError)
+def test_a_call_that_always_fails(flyte: Faulty, rpc: str, name: str) -> None:
+    flyte.double.faults.always(rpc, PASSING[name])
+    assert CALLS[rpc] in flyte.failure(FlyteError)
 
 
 @pytest.mark.parametrize("name", BROKEN)
 @pytest.mark.parametrize("kind", REQUESTS)
-def test_a_request_that_fails_once(place: Faulty, kind: str, name: str) -> None:
-    place.proxy.disturb(kind, BROKEN[name][0], 1)
-    place.do()
-    assert place.proxy.count(kind) > 0
-    place.check_ends_right()
+def test_a_request_that_fails_once(flyte: Faulty, kind: str, name: str) -> None:
+    flyte.proxy.disturb(kind, BROKEN[name][0], 1)
+    flyte.do()
+    assert flyte.proxy.count(kind) > 0
+    flyte.check_ends_right()
 
 
 @pytest.mark.parametrize("name", BROKEN)
 @pytest.mark.parametrize("kind", REQUESTS)
-def test_a_request_that_always_fails(place: Faulty, kind: str, name: str) -> None:
+def test_a_request_that_always_fails(flyte: Faulty, kind: str, name: str) -> None:
     fault, told = BROKEN[name]
-    place.proxy.disturb(kind, fault)
-    assert told in place.failure(MfbuildError)
+    flyte.proxy.disturb(kind, fault)
+    assert told in flyte.failure(MfbuildError)
 
 
-def test_a_bundle_that_may_not_be_read(place: Faulty) -> None:
-    place.proxy.disturb("GET tag", Fault(answer=Answer(403)))
-    told = place.failure(FetchError)
-    assert told.startswith(f"`{place.proxy.host}` refuses access to `/v2/staging/trainflow/")
+def test_a_bundle_that_may_not_be_read(flyte: Faulty) -> None:
+    flyte.proxy.disturb("GET tag", Fault(answer=Answer(403)))
+    told = flyte.failure(FetchError)
+    assert told.startswith(f"`{flyte.proxy.host}` refuses access to `/v2/staging/trainflow/")

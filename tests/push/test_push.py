@@ -32,7 +32,7 @@ STEPS = ("start", "fit", "end")
 
 def send(target: Target, bundle: Bundle, domain: str = "staging", **options: Any) -> Pushed:
     activate = options.pop("activate", False)
-    return push_to(target.place(domain), bundle, target.deployment(**options), activate=activate)
+    return push_to(target.at(domain), bundle, target.deployment(**options), activate=activate)
 
 
 def kinds(pushed: Pushed) -> list[str]:
@@ -40,7 +40,7 @@ def kinds(pushed: Pushed) -> list[str]:
 
 
 def states(target: Target, domain: str = "staging") -> dict[str, bool]:
-    plans = target.place(domain).backend.registrations.launch_plans(PROJECT, domain, "TrainFlow")
+    plans = target.at(domain).backend.registrations.launch_plans(PROJECT, domain, "TrainFlow")
     return {plan.id.version: plan.active for plan in plans}
 
 
@@ -84,7 +84,7 @@ def test_what_the_embedded_backend_has_lost_is_sent_again(
         file.unlink()
         if damage == "cut":
             file.write_bytes(content[:-1])
-        dry = DryRun(target.place())
+        dry = DryRun(target.at())
         push_to(dry.whole(), bundle, target.deployment(), activate=False)
         assert [call.split()[0] for call in dry.calls] in (["push"], ["upload"])
         again = send(target, bundle)
@@ -127,7 +127,7 @@ def test_other_packages_of_a_step_register_that_task_alone(target: Target, tmp_p
 def test_the_addresses_are_of_what_was_uploaded(target: Target, tmp_path: Path) -> None:
     bundle = make_bundle(tmp_path / "a", domains=target.domains)
     pushed = send(target, bundle, owner="bob")
-    plan = target.place().backend.registrations.launch_plan(pushed.launch_plan)
+    plan = target.at().backend.registrations.launch_plan(pushed.launch_plan)
     assert plan is not None
     url, _, digest = fixed(plan.spec, CODE).partition("#sha256=")
     assert digest == bundle.manifest.code.digest.hex
@@ -209,10 +209,10 @@ def test_another_content_under_the_same_version_is_refused(target: Target, tmp_p
 
 def test_what_differs_of_a_registered_task_is_told(target: Target, tmp_path: Path) -> None:
     bundle = make_bundle(tmp_path / "a", domains=target.domains)
-    wanted = resolved_of(bundle, site_of(bundle.manifest, target.place(), target.deployment()))
+    wanted = resolved_of(bundle, site_of(bundle.manifest, target.at(), target.deployment()))
     other = TaskSpec(template=wanted.tasks["fit"])
     other.template.container.args.append("--more")
-    assert target.place().backend.registrations.create(wanted.tasks["fit"].id, other)
+    assert target.at().backend.registrations.create(wanted.tasks["fit"].id, other)
     with pytest.raises(FlyteError) as caught:
         send(target, bundle)
     (problem,) = caught.value.problems
@@ -226,7 +226,7 @@ def test_what_differs_of_a_registered_task_is_told(target: Target, tmp_path: Pat
 
 def test_a_dry_run_changes_nothing_and_names_the_calls(target: Target, tmp_path: Path) -> None:
     bundle = make_bundle(tmp_path / "a", domains=target.domains)
-    dry = DryRun(target.place())
+    dry = DryRun(target.at())
     push_to(dry.whole(), bundle, target.deployment(), activate=True)
     version = bundle.manifest.version
     assert sorted(call.split()[0] for call in dry.calls) == [
@@ -236,14 +236,14 @@ def test_a_dry_run_changes_nothing_and_names_the_calls(target: Target, tmp_path:
     assert f"CreateLaunchPlan flows/staging/TrainFlow@{version}" in dry.calls
     assert states(target) == {}
     assert send(target, bundle).sent_images
-    dry = DryRun(target.place())
+    dry = DryRun(target.at())
     push_to(dry.whole(), bundle, target.deployment(), activate=False)
     assert dry.calls == []
 
 
 def test_the_calls_of_a_dry_run_have_one_order(target: Target) -> None:
     """Whichever of the threads that register tasks comes first."""
-    dry = DryRun(target.place())
+    dry = DryRun(target.at())
     dry.upload("flows", "staging", "code.tar.gz", b"")
     for name in ("b", "c", "a"):
         task = Identifier(resource_type=ResourceType.TASK, project="flows", domain="d", name=name)
@@ -255,9 +255,9 @@ def test_the_calls_of_a_dry_run_have_one_order(target: Target) -> None:
 def test_a_version_is_promoted_as_it_is(target: Target, tmp_path: Path) -> None:
     bundle = make_bundle(tmp_path / "a", domains=target.domains)
     version = send(target, bundle, activate=True).launch_plan.version
-    found = registered_bundle(target.place(), FlowWord.parse(f"TrainFlow@{version[:8]}"))
+    found = registered_bundle(target.at(), FlowWord.parse(f"TrainFlow@{version[:8]}"))
     robot = target.deployment(owner="robot")
-    pushed = push_to(target.place("production"), found, robot, activate=True)
+    pushed = push_to(target.at("production"), found, robot, activate=True)
     assert kinds(pushed) == ALL
     assert states(target, "production") == {version: True}
     assert states(target) == {version: True}
@@ -272,7 +272,7 @@ def test_project_prefixes_every_name(target: Target, tmp_path: Path) -> None:
     }
     other = send(target, bundle, production=True)
     assert other.launch_plan.name == "recsys.prod.TrainFlow"
-    found = find_launch_plan(target.place(), FlowWord("recsys.test.exp.TrainFlow"))
+    found = find_launch_plan(target.at(), FlowWord("recsys.test.exp.TrainFlow"))
     assert '"branch":"exp"' in fixed(found.spec, PERSON)
 
 

@@ -41,11 +41,11 @@ def test_registered_changed_activated_promoted_and_started(
             for name, value in DOMAINS.items()
         }
 
-        def place(domain: str) -> PushTarget:
+        def push_target(domain: str) -> PushTarget:
             return target_of(domain, config, store, PlainReporter(StringIO()))
 
         def send(bundle: Bundle, domain: str, *, activate: bool) -> Pushed:
-            return push_to(place(domain), bundle, Deployment("alice"), activate=activate)
+            return push_to(push_target(domain), bundle, Deployment("alice"), activate=activate)
 
         def bundle(code: bytes) -> Bundle:
             spec = train_flow(name=flow)
@@ -56,18 +56,18 @@ def test_registered_changed_activated_promoted_and_started(
         assert send(bundle(b"one"), "staging", activate=True).sent == ()
         second = send(bundle(b"two"), "staging", activate=False)
         assert len(second.sent) == 2
-        found = find_launch_plan(place("staging"), FlowWord(flow))
+        found = find_launch_plan(push_target("staging"), FlowWord(flow))
         assert (found.id.version, found.active) == (first.launch_plan.version, True)
         send(bundle(b"two"), "staging", activate=True)
-        plans = place("staging").backend.registrations.launch_plans(
+        plans = push_target("staging").backend.registrations.launch_plans(
             flyte_place.project, "staging", flow
         )
         assert [plan.id.version for plan in plans if plan.active] == [second.launch_plan.version]
         assert len(send(bundle(b"two"), "production", activate=False).sent) == 5
 
-        found = find_launch_plan(place("staging"), FlowWord(flow))
-        started = trigger(place("staging"), found, [])
-        execution = place("staging").backend.executions.get(started)
+        found = find_launch_plan(push_target("staging"), FlowWord(flow))
+        started = trigger(push_target("staging"), found, [])
+        execution = push_target("staging").backend.executions.get(started)
         assert execution is not None
         assert execution.of == second.launch_plan
-        place("staging").backend.executions.terminate(started, "the test is done")
+        push_target("staging").backend.executions.terminate(started, "the test is done")

@@ -33,14 +33,14 @@ class Stopping:
     name = "stopping"
 
     def __init__(self, target: Target, number: int, after: bool) -> None:
-        self._place, self._left, self._after = target.place(), number, after
+        self._place, self._left, self._after = target.at(), number, after
         self._lock = threading.Lock()
 
     @property
     def registrations(self) -> Any:
         return self
 
-    def place(self) -> Any:
+    def at(self) -> Any:
         return replace(self._place, backend=self, bundles=self)
 
     def __getattr__(self, name: str) -> Any:
@@ -87,7 +87,7 @@ def test_a_push_goes_on_from_wherever_it_stopped(
         )
         stopping = Stopping(target, number, after)
         with pytest.raises(Stop):
-            push_to(stopping.place(), bundle, target.deployment(), activate=True)
+            push_to(stopping.at(), bundle, target.deployment(), activate=True)
         assert sum(states(target).values()) == 1
         assert send(target, bundle, activate=True).active
         assert [v for v, active in states(target).items() if active] == [bundle.manifest.version]

@@ -24,8 +24,8 @@ from tests.tokens import token_server
 pytestmark = pytest.mark.tools
 
 
-def told(place: Faulty) -> str:
-    return problem_of(FlyteError, place.do, place.tokens.read_text())
+def told(flyte: Faulty) -> str:
+    return problem_of(FlyteError, flyte.do, flyte.tokens.read_text())
 
 
 def other_account(plan: Any) -> None:
@@ -50,20 +50,20 @@ def other_code(plan: Any) -> None:
     ],
 )
 def test_another_launch_plan_is_not_made_active(
-    place: Faulty, change: Callable[[Any], None], said: str
+    flyte: Faulty, change: Callable[[Any], None], said: str
 ) -> None:
-    place.do()
-    place.push(place.old)
-    before = place.standing()
-    place.double.calls.clear()
-    place.double.faults.always("GetLaunchPlan", lie(change))
-    words = told(place)
-    version = place.new.manifest.version[:12]
+    flyte.do()
+    flyte.push(flyte.old)
+    before = flyte.standing()
+    flyte.double.calls.clear()
+    flyte.double.faults.always("GetLaunchPlan", lie(change))
+    words = told(flyte)
+    version = flyte.new.manifest.version[:12]
     assert words.startswith(
         f"launch plan `flows/staging/TrainFlow@{version}` has other content:\n  {said}"
     )
-    assert place.double.calls["UpdateLaunchPlan"] == 0
-    assert place.standing() == before
+    assert flyte.double.calls["UpdateLaunchPlan"] == 0
+    assert flyte.standing() == before
 
 
 def other_task(task: Any) -> None:
@@ -82,54 +82,54 @@ def other_flow(workflow: Any) -> None:
     ],
 )
 def test_another_entity_is_not_built_upon(
-    place: Faulty, rpc: str, change: Callable[[Any], None], said: str
+    flyte: Faulty, rpc: str, change: Callable[[Any], None], said: str
 ) -> None:
     """They are there, as after a push that was cut off before its launch plan."""
-    place.double.faults.always("CreateLaunchPlan", answer(StatusCode.PERMISSION_DENIED))
-    told(place)
-    place.calm()
-    place.double.calls.clear()
-    place.double.faults.always(rpc, lie(change))
+    flyte.double.faults.always("CreateLaunchPlan", answer(StatusCode.PERMISSION_DENIED))
+    told(flyte)
+    flyte.calm()
+    flyte.double.calls.clear()
+    flyte.double.faults.always(rpc, lie(change))
     with pytest.raises(FlyteError) as caught:
-        place.do()
+        flyte.do()
     for problem in caught.value.problems:
         assert problem.message.startswith(said)
         assert " has other content:\n  " in problem.message
-    assert place.double.calls["CreateLaunchPlan"] == 0
-    place.check_kept()
-    place.check_again()
+    assert flyte.double.calls["CreateLaunchPlan"] == 0
+    flyte.check_kept()
+    flyte.check_again()
 
 
 @pytest.mark.parametrize("rpc", ["CreateTask", "CreateWorkflow", "CreateLaunchPlan"])
-def test_what_is_said_to_exist_and_does_not(place: Faulty, rpc: str) -> None:
-    place.double.faults.always(rpc, answer(StatusCode.ALREADY_EXISTS, "it is there"))
+def test_what_is_said_to_exist_and_does_not(flyte: Faulty, rpc: str) -> None:
+    flyte.double.faults.always(rpc, answer(StatusCode.ALREADY_EXISTS, "it is there"))
     with pytest.raises(FlyteError, match="exists, and cannot be read"):
-        place.do()
-    place.check_kept()
-    place.check_again()
+        flyte.do()
+    flyte.check_kept()
+    flyte.check_again()
 
 
-def elsewhere(place: Faulty, url: str) -> None:
+def elsewhere(flyte: Faulty, url: str) -> None:
     """Whoever asks where to upload to is told that the file is at `url` then."""
 
     def change(location: Any) -> None:
         location.native_url = url
 
-    place.double.faults.always("CreateUploadLocation", lie(change))
+    flyte.double.faults.always("CreateUploadLocation", lie(change))
 
 
-def test_what_lies_at_a_foreign_address_must_be_ours(place: Faulty) -> None:
+def test_what_lies_at_a_foreign_address_must_be_ours(flyte: Faulty) -> None:
     """Whatever address is given, the digest is of what was packaged; a pod takes nothing else."""
     url = "s3://of-somebody-else/code.tar.gz"
-    elsewhere(place, url)
-    found = place.place().backend.registrations.launch_plan(place.do().launch_plan)
+    elsewhere(flyte, url)
+    found = flyte.at().backend.registrations.launch_plan(flyte.do().launch_plan)
     assert found is not None
     address = fixed(found.spec, CODE)
-    own = place.new.manifest.code
+    own = flyte.new.manifest.code
     assert address == f"{url}#sha256={own.digest.hex}"
     with pytest.raises(NonRecoverable, match="it was changed"):
         code.fetch(address, lambda asked: b"code of somebody else")
-    data = b"".join(place.new.layout.chunks(own))
+    data = b"".join(flyte.new.layout.chunks(own))
     assert code.fetch(address, {url: data}.__getitem__) == data
 
 
@@ -137,33 +137,35 @@ NO_URLS = ("", "code", f"s3://b/c#sha256={'0' * 64}", "s3://b/a c", "s3://b/\n")
 
 
 @pytest.mark.parametrize("url", NO_URLS)
-def test_an_address_that_is_none_is_not_registered(place: Faulty, url: str) -> None:
+def test_an_address_that_is_none_is_not_registered(flyte: Faulty, url: str) -> None:
     """A version never changes: with such an address it could never run."""
-    elsewhere(place, url)
-    name = f"`{place.double.endpoint}`"
-    assert told(place) == f"{name} gives an address that is none for the file `code.tar.gz`"
-    place.check_again()
+    elsewhere(flyte, url)
+    name = f"`{flyte.double.endpoint}`"
+    assert told(flyte) == f"{name} gives an address that is none for the file `code.tar.gz`"
+    flyte.check_again()
 
 
 NOWHERE = ("http://[", "https://\u2100.com/x?signature=y", "file:///etc/passwd")
 
 
 @pytest.mark.parametrize("url", NOWHERE)
-def test_an_upload_to_nowhere(place: Faulty, url: str) -> None:
+def test_an_upload_to_nowhere(flyte: Faulty, url: str) -> None:
     def change(location: Any) -> None:
         location.signed_url = url
 
-    place.double.faults.always("CreateUploadLocation", lie(change))
-    assert "Flyte's bucket does not take the file `code.tar.gz`: " in told(place)
-    place.check_again()
+    flyte.double.faults.always("CreateUploadLocation", lie(change))
+    assert "Flyte's bucket does not take the file `code.tar.gz`: " in told(flyte)
+    flyte.check_again()
 
 
-def test_a_header_that_cannot_be_sent(place: Faulty) -> None:
+def test_a_header_that_cannot_be_sent(flyte: Faulty) -> None:
     def change(location: Any) -> None:
         location.headers["x-amz-meta-name"] = "\u2100"
 
-    place.double.faults.always("CreateUploadLocation", lie(change))
-    assert "does not take the file `code.tar.gz`: UnicodeEncodeError" in told(place)
+    flyte.double.faults.always("CreateUploadLocation", lie(change))
+    assert "does not take the file `code.tar.gz`: it cannot be asked: UnicodeEncodeError" in told(
+        flyte
+    )
 
 
 REPOSITORIES = dict.fromkeys(("staging/trainflow", "production/trainflow"), "pull,push")
@@ -180,9 +182,9 @@ def guarded(
         if request.param == "Bearer":
             tokens = stack.enter_context(token_server(folder / "tokens", REPOSITORIES))
             options = {"auth": tokens.auth}
-        place = stack.enter_context(faulty(folder, **options))
-        place.begin(lambda: place.push(place.new))
-        yield place
+        flyte = stack.enter_context(faulty(folder, **options))
+        flyte.begin(lambda: flyte.push(flyte.new))
+        yield flyte
 
 
 def takes_all(request: Request) -> Answer:

@@ -39,40 +39,40 @@ registry is asked."""
 @pytest.mark.parametrize("name", PASSING)
 @pytest.mark.parametrize("kind", PUSHING)
 def test_a_request_that_fails_once(
-    place: Faulty, kind: str, name: str, monkeypatch: pytest.MonkeyPatch
+    flyte: Faulty, kind: str, name: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     if name == "stall":
         monkeypatch.setattr(limits, "LIMITS", limits.Limits(silence=0.5, storing=0.5))
-    place.proxy.disturb(kind, FAULTS[name][0], 1)
-    place.do()
-    assert place.proxy.count(kind) > 0
-    place.check_ends_right()
+    flyte.proxy.disturb(kind, FAULTS[name][0], 1)
+    flyte.do()
+    assert flyte.proxy.count(kind) > 0
+    flyte.check_ends_right()
 
 
 @pytest.mark.parametrize(("kind", "name"), [*product(PUSHING, STAYING)])
-def test_a_request_that_always_fails(place: Faulty, kind: str, name: str) -> None:
+def test_a_request_that_always_fails(flyte: Faulty, kind: str, name: str) -> None:
     fault, told = FAULTS[name]
-    place.proxy.disturb(kind, fault)
+    flyte.proxy.disturb(kind, fault)
     if (kind, name) in HARMLESS:
-        place.do()
-        place.calm()
-        place.check_ends_right()
+        flyte.do()
+        flyte.calm()
+        flyte.check_ends_right()
         return
-    assert told in problem_of(PushError, place.do, place.tokens.read_text())
-    place.check_kept()
-    now = place.standing()
-    assert (now.entities, now.uploads) == (place.began.entities, place.began.uploads)
-    place.check_again()
+    assert told in problem_of(PushError, flyte.do, flyte.tokens.read_text())
+    flyte.check_kept()
+    now = flyte.standing()
+    assert (now.entities, now.uploads) == (flyte.began.entities, flyte.began.uploads)
+    flyte.check_again()
 
 
-def test_a_version_that_the_registry_says_is_another(place: Faulty) -> None:
+def test_a_version_that_the_registry_says_is_another(flyte: Faulty) -> None:
     """Nobody's images are taken for ours, and nothing is made active."""
-    place.do()
-    place.push(place.old)
-    before = place.standing()
-    place.proxy.disturb("HEAD tag", FAULTS["lie"][0])
-    told = problem_of(PushError, place.do, place.tokens.read_text())
-    repository = f"{place.proxy.host}/staging/trainflow"
-    version = place.new.manifest.version
+    flyte.do()
+    flyte.push(flyte.old)
+    before = flyte.standing()
+    flyte.proxy.disturb("HEAD tag", FAULTS["lie"][0])
+    told = problem_of(PushError, flyte.do, flyte.tokens.read_text())
+    repository = f"{flyte.proxy.host}/staging/trainflow"
+    version = flyte.new.manifest.version
     assert told == f"`{repository}:{version}` is there, and is something else: `{LIE}`"
-    assert place.standing() == before
+    assert flyte.standing() == before

@@ -38,21 +38,21 @@ PASSING = grpc_faults()
 
 @pytest.fixture(scope="module")
 def running(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Faulty]:
-    with faulty(tmp_path_factory.mktemp("faulty")) as place:
-        domain = place.domains["staging"]
-        place.place().bundles.put(place.new, f"{domain.registry}/trainflow")
-        place.begin(lambda: place.push(place.new))
-        yield place
+    with faulty(tmp_path_factory.mktemp("faulty")) as flyte:
+        domain = flyte.domains["staging"]
+        flyte.at().bundles.put(flyte.new, f"{domain.registry}/trainflow")
+        flyte.begin(lambda: flyte.push(flyte.new))
+        yield flyte
 
 
 @pytest.mark.parametrize("name", PASSING)
 @pytest.mark.parametrize("rpc", CALLS)
-def test_a_fault_that_passes(place: Faulty, rpc: str, name: str) -> None:
-    place.double.faults.add(rpc, PASSING[name])
-    assert place.do().active
-    assert place.waited
-    place.check_kept()
-    place.check_ends_right()
+def test_a_fault_that_passes(flyte: Faulty, rpc: str, name: str) -> None:
+    flyte.double.faults.add(rpc, PASSING[name])
+    assert flyte.do().active
+    assert flyte.waited
+    flyte.check_kept()
+    flyte.check_ends_right()
 
 
 SAYS = {
@@ -65,58 +65,58 @@ SAYS = {
 
 @pytest.mark.parametrize("name", PASSING)
 @pytest.mark.parametrize("rpc", CALLS)
-def test_a_fault_that_stays(place: Faulty, rpc: str, name: str) -> None:
-    place.double.faults.always(rpc, PASSING[name])
-    told = re.sub(r"TrainFlow\.(start|fit|end)`", "TrainFlow.STEP`", place.failure(FlyteError))
+def test_a_fault_that_stays(flyte: Faulty, rpc: str, name: str) -> None:
+    flyte.double.faults.always(rpc, PASSING[name])
+    told = re.sub(r"TrainFlow\.(start|fit|end)`", "TrainFlow.STEP`", flyte.failure(FlyteError))
     assert told.startswith(SAYS[name.split()[0]].format(doing=CALLS[rpc]))
 
 
 @pytest.mark.parametrize("rpc", CALLS)
-def test_permission_that_is_denied(place: Faulty, rpc: str) -> None:
-    place.double.faults.always(rpc, answer(StatusCode.PERMISSION_DENIED, "not you"))
+def test_permission_that_is_denied(flyte: Faulty, rpc: str) -> None:
+    flyte.double.faults.always(rpc, answer(StatusCode.PERMISSION_DENIED, "not you"))
     words = re.escape(CALLS[rpc]).replace("STEP", "(start|fit|end)")
-    assert re.fullmatch(f"FLYTE refuses to {words}: not you", place.failure(FlyteError))
-    assert place.waited == []
+    assert re.fullmatch(f"FLYTE refuses to {words}: not you", flyte.failure(FlyteError))
+    assert flyte.waited == []
 
 
 @pytest.mark.parametrize("after", [False, True])
 @pytest.mark.parametrize("rpc", [*CALLS, PUT])
-def test_a_token_that_expires_in_the_middle(place: Faulty, rpc: str, after: bool) -> None:
+def test_a_token_that_expires_in_the_middle(flyte: Faulty, rpc: str, after: bool) -> None:
     def expire(call: Call) -> Any:
         if after:
             with suppress(Refused):
                 call.perform()
-        place.renew()
+        flyte.renew()
         return call.perform()
 
-    place.double.faults.add(rpc, expire)
-    place.do()
-    assert place.waited == []
-    place.check_kept()
-    place.check_ends_right()
+    flyte.double.faults.add(rpc, expire)
+    flyte.do()
+    assert flyte.waited == []
+    flyte.check_kept()
+    flyte.check_ends_right()
 
 
-def test_a_token_that_is_not_accepted(place: Faulty) -> None:
-    place.tokens.write_text("of-somebody-else")
-    told = problem_of(FlyteError, place.do, "of-somebody-else")
-    assert told == f"`{place.double.endpoint}` does not accept the token that `cat` prints"
-    assert place.standing() == place.began
-    place.renew()
-    place.do()
-    place.check_ends_right()
+def test_a_token_that_is_not_accepted(flyte: Faulty) -> None:
+    flyte.tokens.write_text("of-somebody-else")
+    told = problem_of(FlyteError, flyte.do, "of-somebody-else")
+    assert told == f"`{flyte.double.endpoint}` does not accept the token that `cat` prints"
+    assert flyte.standing() == flyte.began
+    flyte.renew()
+    flyte.do()
+    flyte.check_ends_right()
 
 
 @pytest.mark.parametrize("rpc", CALLS)
-def test_a_server_that_is_slow(place: Faulty, rpc: str) -> None:
+def test_a_server_that_is_slow(flyte: Faulty, rpc: str) -> None:
     awake = threading.Event()
-    place.double.faults.add(rpc, delay(awake, after=True))
+    flyte.double.faults.add(rpc, delay(awake, after=True))
     try:
-        place.push(place.new, seconds=1.0)
-        assert place.waited
-        place.check_kept()
+        flyte.push(flyte.new, seconds=1.0)
+        assert flyte.waited
+        flyte.check_kept()
     finally:
         awake.set()
-    place.check_ends_right()
+    flyte.check_ends_right()
 
 
 def status(code: int, words: str) -> Fault:
@@ -133,28 +133,28 @@ PUTS = {
 
 
 @pytest.mark.parametrize("name", PUTS)
-def test_an_upload_that_fails_once(place: Faulty, name: str) -> None:
-    place.double.faults.add(PUT, PUTS[name])
-    place.do()
-    assert 0.25 <= sum(place.waited) <= 0.75
-    place.check_kept()
-    place.check_ends_right()
+def test_an_upload_that_fails_once(flyte: Faulty, name: str) -> None:
+    flyte.double.faults.add(PUT, PUTS[name])
+    flyte.do()
+    assert 0.25 <= sum(flyte.waited) <= 0.75
+    flyte.check_kept()
+    flyte.check_ends_right()
 
 
 @pytest.mark.parametrize("name", PUTS)
-def test_an_upload_that_always_fails(place: Faulty, name: str) -> None:
-    place.double.faults.always(PUT, PUTS[name])
-    told = place.failure(FlyteError)
+def test_an_upload_that_always_fails(flyte: Faulty, name: str) -> None:
+    flyte.double.faults.always(PUT, PUTS[name])
+    told = flyte.failure(FlyteError)
     assert told.startswith("`127.0.0.1`, Flyte's bucket, does not take the file `code.tar.gz`: ")
 
 
-def test_a_bucket_that_is_slow(place: Faulty, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_bucket_that_is_slow(flyte: Faulty, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(limits, "LIMITS", limits.Limits(storing=0.5))
     awake = threading.Event()
-    place.double.faults.add(PUT, delay(awake))
+    flyte.double.faults.add(PUT, delay(awake))
     try:
-        place.do()
-        assert place.waited
+        flyte.do()
+        assert flyte.waited
     finally:
         awake.set()
-    place.check_ends_right()
+    flyte.check_ends_right()
