@@ -106,11 +106,11 @@ def test_the_same_code_may_be_deployed_in_another_name(metaflow: Metaflow, flow:
     first = version(metaflow(flow, "flyte", "create", "--tag", "a"))
     tags = "sorted(run({!r}).tags)"
     assert "a" in metaflow.client(tags.format(metaflow.triggered(flow)))
-    words = ("--tag", "b", "--new-token", "mine", "--max-workers", "3")
+    words = ("--tag", "b$$b", "--new-token", "mine", "--max-workers", "3")
     second = version(metaflow(flow, "flyte", "create", *words))
     assert second != first
     told = metaflow.client(tags.format(metaflow.triggered(flow)))
-    assert {"b", "production:mine"} <= set(told) and "a" not in told
+    assert {"b$$b", "production:mine"} <= set(told) and "a" not in told
     back = version(metaflow(flow, "flyte", "create", "--tag", "a", "--new-token", "mine"))
     assert back not in (first, second)
 
