@@ -45,6 +45,8 @@ class Pushed:
 def push(bundle: Source, site: Site, target: PushTarget, *, activate: bool) -> Pushed:
     """Bring `bundle` to `target`, as far as it is not there; `site` is of `site_of`.
 
+    resolve -> images -> files -> register -> activate -> result (docs/push.md)
+
     The launch plan is registered last: where it is `found`, so is everything else. The images are
     asked for once all the same, since a registry may have lost them, and so are the files, where
     anybody may remove them. PushError and FlyteError for what cannot be sent or is another there.
