@@ -74,7 +74,8 @@ SAME = [
 DIFFERENT = {"cwd"}
 # What a run has of its own, and not a person's environment; see docs/security.md.
 OURS = ("FLYTE_", "METAFLOW_", "MFBUILD_", "BATCH_", "PYTHONPATH", "PYTHONUNBUFFERED")
-ENDED = ("CONDA", "METAFLOW_", "PYTEST_", "PYTHONUNBUFFERED", "MF_")
+# What Metaflow sets for its own subprocesses, and the variables of mfbuild that no step gets.
+ENDED = ("METAFLOW_", "MFBUILD_", "PYTHONUNBUFFERED", "MF_")
 
 
 @pytest.fixture
