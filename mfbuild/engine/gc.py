@@ -12,6 +12,9 @@ from mfbuild.engine.store import Store, remove_tree, store_error
 TREES = ("roots/layers", "roots/images", "roots/pyc", "roots/loader", "toolbox")
 """What is laid out to run flows, each folder in them as one thing; its mtime says its last use."""
 
+SEALS = "roots/seals"
+"""The seal of a layer or an image, `<kind>-<digest>`."""
+
 
 @dataclass(frozen=True, slots=True)
 class Collected:
@@ -49,7 +52,15 @@ def collect(store: Store, *, max_size: int | None, max_age: float | None, now: f
             except OSError as error:
                 raise store_error(error, Path(path)) from error
             freed, kept, removed = freed + size, kept - size, removed + 1
+        _drop_seals(store.root)
     return Collected(freed, kept, removed)
+
+
+def _drop_seals(root: Path) -> None:
+    """Remove the seals of trees that are gone."""
+    for seal in (root / SEALS).glob("*"):
+        if not (root / "roots" / seal.name.replace("-", "/", 1)).exists():
+            seal.unlink(missing_ok=True)
 
 
 def _entries(root: Path) -> Iterator[tuple[float, str, int]]:

@@ -1,42 +1,59 @@
 """Seals: how the files of a folder looked when their content was last known to be right.
 
-Whoever changes a file leaves another size, mtime, ctime or inode. So a folder that is as its seal
-says need not be read again; one that is not may still be right, and is to be hashed.
+Whoever changes a file leaves another size, mtime, ctime or inode. So a folder that looks as its
+seal says need not be read again; one that does not is to be read, or made again.
 """
 
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
+from stat import S_ISDIR
 
 from mfbuild.engine.kept import read_kept, write_kept
 
-
-def seal(folder: Path, to: Path) -> None:
-    """Write down in the file `to` how the files of `folder` look; OSError."""
-    write_kept(to, _look(folder))
+Look = Callable[[str, os.stat_result], bool]
+"""Whether an entry, by its path below the folder, is one that a seal is about."""
 
 
-def is_sealed(folder: Path, by: Path) -> bool:
-    """Whether the files of `folder` look as the seal `by` says; False where there is none."""
+def files(path: str, at: os.stat_result) -> bool:
+    """Everything but folders."""
+    return not S_ISDIR(at.st_mode)
+
+
+def names(path: str, at: os.stat_result) -> bool:
+    """What tells which names there are: folders, and files that have no second name elsewhere.
+
+    A file with more names looks new whenever it gains or loses one.
+    """
+    return S_ISDIR(at.st_mode) or at.st_nlink == 1
+
+
+def seal(folder: Path, to: Path, look: Look = files) -> None:
+    """Write down in the file `to` how `folder` looks; OSError."""
+    write_kept(to, _seen(folder, look))
+
+
+def is_sealed(folder: Path, by: Path, look: Look = files) -> bool:
+    """Whether `folder` looks as the seal `by` says; False where there is none."""
     try:
-        return read_kept(by) == _look(folder)
+        return read_kept(by) == _seen(folder, look)
     except (OSError, ValueError):
         return False
 
 
-def _look(folder: Path) -> bytes:
-    return b"\n".join(sorted(_lines(os.fsencode(folder))))
+def _seen(folder: Path, look: Look) -> bytes:
+    lines = sorted(_lines(str(folder), "", look))
+    return "\n".join(lines).encode(errors="surrogateescape")
 
 
-def _lines(folder: bytes, below: bytes = b"") -> Iterator[bytes]:
-    with os.scandir(folder + b"/" + below) as entries:
+def _lines(folder: str, below: str, look: Look) -> Iterator[str]:
+    with os.scandir(f"{folder}/{below}") as entries:
         for entry in entries:
-            path = below + entry.name
-            if entry.is_dir(follow_symlinks=False):
-                yield from _lines(folder, path + b"/")
-            else:
-                at = entry.stat(follow_symlinks=False)
-                stats = (at.st_size, at.st_mtime_ns, at.st_ctime_ns, at.st_ino, at.st_mode)
-                yield b"%d %d %d %d %o " % stats + path
+            path, at = below + entry.name, entry.stat(follow_symlinks=False)
+            if look(path, at):
+                size = 0 if S_ISDIR(at.st_mode) else at.st_size
+                yield f"{path}\0{size} {at.st_mtime_ns} {at.st_ctime_ns} {at.st_ino} {at.st_mode:o}"
+            if S_ISDIR(at.st_mode):
+                yield from _lines(folder, f"{path}/", look)

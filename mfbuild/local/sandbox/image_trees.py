@@ -14,13 +14,18 @@ import os
 import shutil
 import stat
 import tarfile
+import time
 import zlib
 from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 from mfbuild.bundle.read import Bundle
+from mfbuild.engine.gc import SEALS
 from mfbuild.engine.model import Digest
+from mfbuild.engine.seal import Look, files, is_sealed, names, seal
 from mfbuild.engine.store import Store
 from mfbuild.errors import BundleError, RunError
 from mfbuild.files import disk_error
@@ -88,49 +93,95 @@ def step_image(bundle: Bundle, step: str, platform: Platform) -> StepImage:
 
 
 def lay_out(store: Store, bundle: Bundle, image: StepImage, note: Callable[[str], None]) -> Path:
-    """The folder that holds the file system of `image`; made unless it is there.
+    """The folder that holds the file system of `image`; made unless it is there, as it was made.
 
-    BundleError if a layer is missing or is not what its diffID promises; StoreError if the disk
-    refuses.
+    `note` is told what is made, and what somebody has changed. BundleError if a layer is missing or
+    is not what its diffID promises; StoreError if the disk refuses.
     """
-    tree = store.root / "roots/images" / image.chain.hex
-    if tree.is_dir():
-        os.utime(tree)  # what gc goes by
-        return tree
-    note(f"laying out an image of {counted(len(image.layers), 'layer')}")
-    layers = [_unpacked(store, bundle, layer) for layer in image.layers]
+    tree = _Tree(store, "images", image.chain)
+    layers = [_Tree(store, "layers", layer.diff_id) for layer in image.layers]
+    with tree.alone():
+        intact = [layer.is_intact(note) for layer in layers]
+        if not (tree.is_whole(names, note) and all(intact)):
+            note(f"laying out an image of {counted(len(image.layers), 'layer')}")
+            tree.remove()  # now: a name that goes makes a layer's file look new
 
-    def fill(root: Path) -> None:
-        for layer in layers:
-            _apply(layer, root)
+            def fill(root: Path) -> None:
+                for layer, part, is_intact in zip(image.layers, layers, intact, strict=True):
+                    with part.alone():
+                        if not (is_intact or part.is_sealed()):  # or made by others meanwhile
+                            part.make(partial(_unpack, bundle, layer), files)
+                        _apply(part.path, root)
+                        part.seal(files)  # each of its files has one more name
 
-    _made(store, image.chain, tree, fill)
-    return tree
-
-
-def _unpacked(store: Store, bundle: Bundle, layer: StoredLayer) -> Path:
-    """The folder of one layer; unpacked and held against its diffID unless it is there."""
-    tree = store.root / "roots/layers" / layer.diff_id.hex
-    if not tree.is_dir():
-        _made(store, layer.diff_id, tree, lambda root: _unpack(bundle, layer, root))
-    os.utime(tree)
-    return tree
+            tree.make(fill, names)
+    for used in (tree, *layers):
+        os.utime(used.path)  # what gc goes by
+    return tree.path
 
 
-def _made(store: Store, digest: Digest, tree: Path, fill: Callable[[Path], None]) -> None:
-    """Make `tree` by `fill`, alone of all processes, and read-only when it is whole."""
-    import time
+@dataclass(frozen=True, slots=True)
+class _Tree:
+    """A layer or an image as files, `roots/<kind>/<digest>`, and the seal that says how they look.
 
-    with store.locked(digest, lambda: time.sleep(0.05)):
-        if tree.is_dir():
-            return
-        with store.temporary() as scratch:
+    An image's files are those of its layers: its own seal is about names, theirs about content.
+    """
+
+    store: Store
+    kind: str
+    digest: Digest
+
+    @property
+    def path(self) -> Path:
+        return self.store.root / "roots" / self.kind / self.digest.hex
+
+    @property
+    def _seal(self) -> Path:
+        return self.store.root / SEALS / f"{self.kind}-{self.digest.hex}"
+
+    def alone(self) -> AbstractContextManager[None]:
+        """Alone with the tree, of all threads and processes."""
+        # Not by its digest alone: an image of one layer has that of the layer.
+        lock = Digest.of(f"{self.kind} {self.digest}".encode())
+        return self.store.locked(lock, lambda: time.sleep(0.05))
+
+    def is_intact(self, note: Callable[[str], None]) -> bool:
+        """`is_whole` of a layer, which somebody may be linking to."""
+        with self.alone():
+            return self.is_whole(files, note)
+
+    def is_whole(self, look: Look, note: Callable[[str], None]) -> bool:
+        """Whether the tree is there and as it was sealed; `note` is told if it is another one."""
+        if not self.path.is_dir():
+            return False
+        if self.is_sealed(look):
+            return True
+        note(f"`{self.path}` is not as it was laid out: it is made again")
+        return False
+
+    def is_sealed(self, look: Look = files) -> bool:
+        return is_sealed(self.path, self._seal, look)
+
+    def make(self, fill: Callable[[Path], None], look: Look) -> None:
+        """Make the tree by `fill`, read-only when it is whole, in place of one that is there."""
+        with self.store.temporary() as scratch:
             root = scratch / "tree"
             root.mkdir()
             fill(root)
-            _seal(root)
-            tree.parent.mkdir(parents=True, exist_ok=True)
-            root.rename(tree)
+            _make_read_only(root)
+            self.remove()
+            self.path.parent.mkdir(parents=True, exist_ok=True)
+            root.rename(self.path)
+            self.seal(look)
+
+    def remove(self) -> None:
+        """Remove the tree, if it is there."""
+        if self.path.exists():
+            with self.store.temporary() as scratch:
+                self.path.rename(scratch / "tree")
+
+    def seal(self, look: Look) -> None:
+        seal(self.path, self._seal, look)
 
 
 def _unpack(bundle: Bundle, layer: StoredLayer, root: Path) -> None:
@@ -293,7 +344,7 @@ def _remove(path: Path) -> None:
         shutil.rmtree(path)
 
 
-def _seal(root: Path) -> None:
+def _make_read_only(root: Path) -> None:
     """Take away the right to write into any directory."""
     for directory, _, _ in os.walk(root, topdown=False):
         os.chmod(directory, 0o555)  # noqa: PTH101

@@ -58,9 +58,17 @@ LayOut = Callable[..., Path]
 
 @pytest.fixture
 def laid(tmp_path: Path) -> LayOut:
-    """Lays out an image of these layers, lowest first; `spoil` changes the bytes of a layer."""
+    """Lays out an image of these layers, lowest first; `spoil` changes the bytes of a layer.
 
-    def lay(*layers: Sequence[Entry], spoil: bytes | None = None, kind: str = LAYER_GZIP) -> Path:
+    `note` hears what is told.
+    """
+
+    def lay(
+        *layers: Sequence[Entry],
+        spoil: bytes | None = None,
+        kind: str = LAYER_GZIP,
+        note: Callable[[str], None] = lambda sentence: None,
+    ) -> Path:
         data = [tar(entries) for entries in layers]
         ids = [Digest(hashlib.sha256(d).hexdigest()) for d in data]
         if spoil is not None:
@@ -77,7 +85,7 @@ def laid(tmp_path: Path) -> LayOut:
             "",
         )
         with Store.open(tmp_path / "store") as store:
-            return lay_out(store, Bundle(None, layout), image, lambda note: None)  # type: ignore[arg-type]
+            return lay_out(store, Bundle(None, layout), image, note)  # type: ignore[arg-type]
 
     return lay
 
@@ -250,3 +258,70 @@ def test_links_of_an_image_lead_inside_it(tmp_path: Path) -> None:
     assert inside(tmp_path, "/python") == tmp_path / "usr/bin/python3.11"
     with pytest.raises(RunError, match="in a circle"):
         inside(tmp_path, "circle")
+
+
+def _append(path: Path) -> None:
+    path.chmod(0o644)
+    with path.open("ab") as file:
+        file.write(b"EVIL")
+    path.chmod(0o444)
+
+
+def _keep_size_and_mtime(path: Path) -> None:
+    before = path.stat()
+    path.chmod(0o644)
+    path.write_bytes(b"x" * before.st_size)
+    path.chmod(0o444)
+    os.utime(path, ns=(before.st_atime_ns, before.st_mtime_ns))
+
+
+def _replace(path: Path) -> None:
+    path.parent.chmod(0o755)
+    content = path.read_bytes()
+    path.unlink()
+    path.write_bytes(content + b"EVIL")
+    path.parent.chmod(0o555)
+
+
+def _delete(path: Path) -> None:
+    path.parent.chmod(0o755)
+    path.unlink()
+    path.parent.chmod(0o555)
+
+
+def _add(path: Path) -> None:
+    path.parent.chmod(0o755)
+    (path.parent / "sitecustomize.py").write_text("EVIL = 1")
+    path.parent.chmod(0o555)
+
+
+A: Sequence[Entry] = [("opt/a.py", b"A = 1")]
+B: Sequence[Entry] = [("opt/b.py", b"B = 1")]
+
+
+@pytest.mark.parametrize("change", [_append, _keep_size_and_mtime, _replace, _delete, _add])
+@pytest.mark.parametrize("layers", [[A], [A, B]])
+def test_what_somebody_changed_in_an_image_is_told_and_made_again(
+    laid: LayOut, change: Callable[[Path], None], layers: Sequence[Sequence[Entry]]
+) -> None:
+    first = laid(*layers)
+    told: list[str] = []
+    assert laid(*layers, note=told.append) == first
+    assert told == []
+    change(first / "opt/a.py")
+    again = laid(*layers, note=told.append)
+    assert any("is not as it was laid out" in line for line in told)
+    assert (again / "opt/a.py").read_bytes() == b"A = 1"
+    assert sorted(p.name for p in (again / "opt").iterdir()) == ["a.py", "b.py"][: len(layers)]
+    told.clear()
+    laid(*layers, note=told.append)
+    assert told == []
+
+
+def test_an_image_that_shares_a_layer_changes_no_other(laid: LayOut) -> None:
+    laid(A)
+    laid(A, B)
+    told: list[str] = []
+    laid(A, note=told.append)
+    laid(A, B, note=told.append)
+    assert told == []
