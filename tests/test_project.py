@@ -10,7 +10,7 @@ import pytest
 import tomli
 
 import mfbuild
-from mfbuild import config
+from mfbuild import build_toml, config
 from tests import rings
 
 ROOT = Path(__file__).parent.parent
@@ -137,12 +137,12 @@ def test_every_key_of_build_toml_is_in_the_example() -> None:
     domain = tables["domain"]["production"]
     flow, step = tables["target"].values()
     assert tables.keys() == {"workspace", "flyte", "domain", "target"}
-    assert tables["workspace"].keys() == config.WORKSPACE.keys()
-    assert tables["flyte"].keys() == config.FLYTE.keys()
-    assert domain.keys() == config.DOMAIN.keys()
-    assert flow.keys() == config.FLOW_TARGET.keys()
-    assert step.keys() == config.STEP_TARGET.keys()
-    assert step["resources"].keys() == {*config.RESOURCES}
+    assert tables["workspace"].keys() == build_toml.WORKSPACE.keys()
+    assert tables["flyte"].keys() == build_toml.FLYTE.keys()
+    assert domain.keys() == build_toml.DOMAIN.keys()
+    assert flow.keys() == build_toml.FLOW_TARGET.keys()
+    assert step.keys() == build_toml.STEP_TARGET.keys()
+    assert step["resources"].keys() == {*build_toml.RESOURCES}
 
 
 def test_every_variable_is_documented() -> None:
