@@ -39,3 +39,9 @@ def make_datastore(environ: Mapping[str, str]) -> Path:
         hint = f"set {_SYSROOT} to a folder that can be written"
         raise RunError(message, where=str(folder), hint=hint) from error
     return folder
+
+
+def files_root(environ: Mapping[str, str]) -> Path:
+    """Where Metaflow keeps the files of IncludeFile (metaflow_config.py, `DATATOOLS_LOCALROOT`)."""
+    suffix = environ.get("METAFLOW_DATATOOLS_SUFFIX") or "data"
+    return Path(environ.get("METAFLOW_DATATOOLS_LOCALROOT") or f"{environ[_SYSROOT]}/{suffix}")

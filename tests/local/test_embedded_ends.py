@@ -16,6 +16,7 @@ from pathlib import Path
 import pytest
 
 from mfbuild.errors import FlyteError
+from mfbuild.flyte.names import RUN
 from mfbuild.local.record import lock as hold
 from mfbuild.local.record.state import RunState, read_info, read_journal
 from tests.children import WAIT, alive, child, let_go, line, wait_for, wait_until
@@ -248,7 +249,7 @@ def test_the_same_call_again_is_the_same_execution(slow: Slow) -> None:
     slow.pid()
     slow.start("r1")
     with pytest.raises(FlyteError, match="there is another execution `r1`"):
-        slow.start("r1", run="other")
+        slow.start("r1", **{RUN: "other"})
     slow.go()
     assert slow.wait("r1").phase == "succeeded"
     slow.start("r1")

@@ -13,6 +13,7 @@ from typing import Any
 
 import pytest
 
+from mfbuild import __version__
 from mfbuild.local.record.state import read_info
 from tests.children import wait_for, wait_until
 from tests.e2e.conftest import Done
@@ -220,7 +221,8 @@ def test_one_step_of_a_registered_flow_on_a_run(metaflow: Metaflow) -> None:
     assert here.python(*words, "Mixed:join", "--count", "1").code == 2
     assert here.python(*words, "Mixed:body", "--path", "x").code == 2
     missing = here.python(*words[:-1], "flyte-none", "Mixed:end")
-    assert missing.code == 1 and "NoParent: flyte-none/lost/t-" in missing.err
+    assert missing.code == 1
+    assert "NoParent: step `end` has no parent: flyte-none/lost/t-" in missing.err
 
 
 def test_a_flow_that_uses_no_flyte_starts_nothing_of_mfbuild(
@@ -236,4 +238,5 @@ def test_a_flow_that_uses_no_flyte_starts_nothing_of_mfbuild(
     )
     _, done = run(metaflow, flow)
     assert " []" in succeed(done).out
-    assert "mfbuild" not in text(done)
+    extension = f"+mfbuild({__version__})"  # as Metaflow's first line has every extension
+    assert "mfbuild" not in text(done).replace(extension, "")

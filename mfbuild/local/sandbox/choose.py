@@ -17,7 +17,7 @@ from mfbuild.local.sandbox.images import StepImages
 from mfbuild.local.sandbox.mounts import Bind
 from mfbuild.local.sandbox.rootfs import RootfsSandbox
 from mfbuild.local.sandbox.runtime_tree import lay_runtime
-from mfbuild.local.settings import make_datastore, metaflow_settings
+from mfbuild.local.settings import files_root, make_datastore, metaflow_settings
 from mfbuild.oci.archive import host_platform
 from mfbuild.report import PlainReporter
 
@@ -69,13 +69,15 @@ def choose_sandbox(
     if request.sandbox == "rootfs" and sys.platform != "linux":
         hint = "use `--in container`, or `--in host` for your own packages"
         raise UsageError("images can be run without a container on Linux only", hint=hint)
+    included = files_root(environ)
+    files = [included] if included.is_dir() else []
     images = StepImages(
         bundle=packaged.bundle,
         store=store,
         platform=host_platform(),
         steps=packaged.images,
         toolbox=toolbox,
-        binds=(Bind(str(folder), writable=True), Bind(str(datastore), writable=True)),
+        binds=tuple(Bind(str(path), writable=True) for path in (folder, datastore, *files)),
         environ=environ,
         note=reporter.note,
         network=request.network,
