@@ -31,7 +31,20 @@ def datastore_root(environ: Mapping[str, str], here: Path) -> Path:
 
 def make_datastore(environ: Mapping[str, str]) -> Path:
     """The `.metaflow` folder that `metaflow_settings` named, made if need be; RunError."""
-    folder = Path(environ[_SYSROOT], _FOLDER)
+    return _made(Path(environ[_SYSROOT], _FOLDER))
+
+
+def make_files_root(environ: Mapping[str, str]) -> Path:
+    """Where Metaflow keeps the files of IncludeFile, made if need be; RunError.
+
+    It is metaflow_config.py's DATATOOLS_LOCALROOT.
+    """
+    suffix = environ.get("METAFLOW_DATATOOLS_SUFFIX") or "data"
+    beside = Path(environ[_SYSROOT], suffix)
+    return _made(Path(environ.get("METAFLOW_DATATOOLS_LOCALROOT") or beside))
+
+
+def _made(folder: Path) -> Path:
     try:
         folder.mkdir(parents=True, exist_ok=True)
     except OSError as error:
@@ -39,9 +52,3 @@ def make_datastore(environ: Mapping[str, str]) -> Path:
         hint = f"set {_SYSROOT} to a folder that can be written"
         raise RunError(message, where=str(folder), hint=hint) from error
     return folder
-
-
-def files_root(environ: Mapping[str, str]) -> Path:
-    """Where Metaflow keeps the files of IncludeFile (metaflow_config.py, `DATATOOLS_LOCALROOT`)."""
-    suffix = environ.get("METAFLOW_DATATOOLS_SUFFIX") or "data"
-    return Path(environ.get("METAFLOW_DATATOOLS_LOCALROOT") or f"{environ[_SYSROOT]}/{suffix}")

@@ -17,7 +17,7 @@ from mfbuild.local.sandbox.images import StepImages
 from mfbuild.local.sandbox.mounts import Bind
 from mfbuild.local.sandbox.rootfs import RootfsSandbox
 from mfbuild.local.sandbox.runtime_tree import lay_runtime
-from mfbuild.local.settings import files_root, make_datastore, metaflow_settings
+from mfbuild.local.settings import make_datastore, make_files_root, metaflow_settings
 from mfbuild.oci.archive import host_platform
 from mfbuild.report import PlainReporter
 
@@ -57,7 +57,9 @@ def choose_sandbox(
     """Where the steps of the run in `folder` are to be; UsageError if that is not possible here."""
     environ = {**request.environ, **metaflow_settings(request.environ, request.here)}
     environ["MFBUILD_WORKDIR"] = str(folder / "work")
-    datastore = make_datastore(environ)
+    folders = [folder, make_datastore(environ)]
+    if any(parameter.type == "file" for parameter in packaged.spec.parameters):
+        folders.append(make_files_root(environ))
     toolbox = lay_runtime(store)
     if request.sandbox == "host":
         if not request.network:
@@ -69,15 +71,13 @@ def choose_sandbox(
     if request.sandbox == "rootfs" and sys.platform != "linux":
         hint = "use `--in container`, or `--in host` for your own packages"
         raise UsageError("images can be run without a container on Linux only", hint=hint)
-    included = files_root(environ)
-    files = [included] if included.is_dir() else []
     images = StepImages(
         bundle=packaged.bundle,
         store=store,
         platform=host_platform(),
         steps=packaged.images,
         toolbox=toolbox,
-        binds=tuple(Bind(str(path), writable=True) for path in (folder, datastore, *files)),
+        binds=tuple(Bind(str(path), writable=True) for path in folders),
         environ=environ,
         note=reporter.note,
         network=request.network,
