@@ -11,6 +11,7 @@ from pathlib import Path
 from types import FrameType
 from typing import Any
 
+from . import cgroups
 from .arguments import Arguments, parse
 from .code import Code, unpack
 from .environment import metaflow_environment
@@ -66,7 +67,8 @@ def guarded(argv: Sequence[str], attempt: Callable[[Arguments, Storage], int]) -
 def prepare(arguments: Arguments, storage: Storage) -> Code:
     """The unpacked code, with the environment set up for it."""
     code = unpack(arguments.code, storage.get, os.environ)
-    os.environ.update(metaflow_environment(arguments, code.folder, os.environ))
+    added = metaflow_environment(arguments, code.folder, os.environ, cgroups.limits())
+    os.environ.update(added)
     if root := os.environ.get("METAFLOW_DATASTORE_SYSROOT_LOCAL"):
         _keep_cards_in(Path(root, ".metaflow"), code.folder / ".metaflow")
     return code
@@ -99,12 +101,15 @@ def perform(
         return 1
 
     listener = Listener(shipper)
+    kills = cgroups.oom_kills()
     result = supervise(child, shipper.stdout, shipper.stderr, listener)
     if result == 0 and not listener.finished:
         shipper.stderr.feed(_ENDED_ITSELF)
         result = 1
     if result and shipper.stderr.end().strip().rpartition("\n")[2].startswith(_MISSING):
         shipper.stderr.feed(_HAS)
+    if result and cgroups.oom_kills() > kills:
+        shipper.stderr.feed(_out_of_memory(arguments.step, cgroups.limits().memory).encode())
     shipper.finish()
     if arguments.run.task and 0 < result < _SIGNALS:
         # Metaflow's runtime, which has asked for this one attempt, decides on the next.
@@ -130,6 +135,16 @@ def _attempt(arguments: Arguments, storage: Storage) -> int:
         load(file, loaded)
 
     return perform(arguments, code, storage, work)
+
+
+def _out_of_memory(step: str, limit: int | None) -> str:
+    """What people are told where the kernel has killed a process; `limit` in bytes."""
+    has = f", which has {limit >> 20} MiB" if limit else ""
+    wanted = limit >> 19 if limit else "…"
+    return (
+        f"error: out of memory (OOMKilled): the kernel has killed a process of step `{step}`{has}\n"
+        f"hint: ask for more, in MB, above the step: `@resources(memory={wanted})`\n"
+    )
 
 
 def _check_attempt(arguments: Arguments) -> None:

@@ -12,11 +12,25 @@ import metaflow.util
 import pytest
 
 from mfbuild.runtime.arguments import parse
+from mfbuild.runtime.cgroups import Limits
 from mfbuild.runtime.environment import metaflow_environment, user_of
 
 
 def found(folder: Path, person: str = "{}", **environ: str) -> dict[str, str]:
-    return metaflow_environment(parse(["start", "--person", person], environ), folder, environ)
+    return limited(folder, Limits(), person, **environ)
+
+
+def limited(folder: Path, limits: Limits, person: str = "{}", **environ: str) -> dict[str, str]:
+    arguments = parse(["start", "--person", person], environ)
+    return metaflow_environment(arguments, folder, environ, limits)
+
+
+def test_s3_workers_are_bound_unless_somebody_has_set_them(tmp_path: Path) -> None:
+    limits = Limits(memory=1 << 30)
+    assert limited(tmp_path, limits)["METAFLOW_S3_WORKER_COUNT"] == "4"
+    assert "METAFLOW_S3_WORKER_COUNT" not in found(tmp_path)
+    told = limited(tmp_path, limits, METAFLOW_S3_WORKER_COUNT="16")
+    assert "METAFLOW_S3_WORKER_COUNT" not in told
 
 
 def test_what_every_step_has(tmp_path: Path) -> None:
