@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 
 from mfbuild.bases.model import Base
-from mfbuild.engine.model import Action, Blob, Digest, Input, Source, canonical
+from mfbuild.engine.model import Action, Blob, Digest, Input, Output, Source, canonical
 from mfbuild.oci.types import Platform
 from mfbuild.python.model import LockedWheel
 from mfbuild.rules.layering import Group, layering
@@ -34,25 +35,35 @@ def env_layers(
     """
     actions: list[Action] = []
     layers: dict[str, dict[Platform, tuple[ImageLayer, ...]]] = {n: {} for n in environments}
+    overlaps: dict[str, dict[Platform, Output]] = {n: {} for n in environments}
     for platform in platforms:
         wheels = {n: e.locked.wheels[platform] for n, e in environments.items()}
         stacks = layering(wheels, {n: len(e.steps) for n, e in environments.items()})
         for name, environment in environments.items():
-            stack = _stack(environment, stacks[name], compilers)
-            actions += stack
-            layers[name][platform] = tuple(ImageLayer.made_by(a.label) for a in stack)
-    return Declared({n: EnvInfo(found) for n, found in layers.items()}, tuple(actions))
+            base, groups = environment.base, stacks[name]
+            venv = _venv_layer(base)
+            pools = [_wheel_layer(base.python, group) for group in groups]
+            overlap = _overlap_layer(base.python, pools)
+            above = _above(environment, groups, compilers)
+            actions += [venv, *pools, overlap, *above]
+            layers[name][platform] = (
+                ImageLayer.made_by(venv.label),
+                # What the wheels bring together is told by the layer of their overlaps.
+                *(replace(ImageLayer.made_by(a.label), paths=None) for a in pools),
+                *(ImageLayer.made_by(a.label) for a in (overlap, *above)),
+            )
+            overlaps[name][platform] = Output(overlap.label, "overlaps")
+    return Declared({n: EnvInfo(layers[n], overlaps[n]) for n in environments}, tuple(actions))
 
 
-def _stack(
+def _above(
     environment: Environment, groups: Sequence[Group], compilers: Mapping[str, str]
 ) -> list[Action]:
-    base = environment.base
-    wheels = [_wheel_layer(base.python, group) for group in groups]
-    sources = [_source_layer(base.python, tree) for tree in environment.sources]
-    compiler = compilers.get(base.python)
-    compiled = [_pyc_layer(base.python, groups, compiler)] if compiler else []
-    return [_venv_layer(base), *wheels, *sources, *compiled]
+    """The layers above those of the wheels."""
+    python = environment.base.python
+    sources = [_source_layer(python, tree) for tree in environment.sources]
+    compiler = compilers.get(python)
+    return [*sources, *([_pyc_layer(python, groups, compiler)] if compiler else [])]
 
 
 def _venv_layer(base: Base) -> Action:
@@ -79,6 +90,28 @@ def _wheel_layer(python: str, group: Group) -> Action:
     params = {"comment": comment, "prefix": PREFIX, "python": python, "wheels": names}
     return layer_action(
         f"@python{python}//{name}", "wheel.layer", canonical(params), _inputs(group.wheels), comment
+    )
+
+
+def _overlap_layer(python: str, wheels: Sequence[Action]) -> Action:
+    """What the layers of `wheels`, lowest first, get wrong of the paths that several bring.
+
+    It is made from the layers, so that they stay what they are, whoever shares them.
+    """
+    names = [f"{number:02d}" for number in range(len(wheels))]
+    inputs = {
+        f"{kind}/{name}": Output(wheel.label, kind)
+        for name, wheel in zip(names, wheels, strict=True)
+        for kind in ("layer", "paths")
+    }
+    stack = Digest.of(canonical([wheel.label for wheel in wheels]).encode())
+    return Action(
+        label=f"@python{python}//overlap-{stack.hex[:12]}",
+        tool="wheel.overlap",
+        params=canonical({"comment": "files of several wheels", "layers": names}),
+        inputs=tuple(sorted(inputs.items())),
+        outputs=("info", "layer", "overlaps", "paths"),
+        description="settling files of several wheels",
     )
 
 

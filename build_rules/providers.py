@@ -55,7 +55,10 @@ class Environment:
 
 @dataclass(frozen=True, slots=True)
 class ImageLayer:
-    """One layer of an image. A layer taken from a foreign base has a `diff_id` and no outputs."""
+    """One layer of an image. A layer taken from a foreign base has a `diff_id` and no outputs.
+
+    A layer whose `paths` are told by another one of the image has none of its own.
+    """
 
     blob: Output
     info: Output | None = None
@@ -82,9 +85,13 @@ class BaseInfo:
 
 @dataclass(frozen=True, slots=True)
 class EnvInfo:
-    """The layers of one environment per platform, lowest first, without those of its base."""
+    """The layers of one environment per platform, lowest first, without those of its base.
+
+    `overlaps` is what the tool `wheel.overlap` says of its wheels.
+    """
 
     layers: Layers
+    overlaps: Mapping[Platform, Output]
 
 
 @dataclass(frozen=True, slots=True)

@@ -66,6 +66,10 @@ def _resources(value: Any) -> str | None:
     return "must hold a whole number of `gpu`" if value.get("gpu", 0) % 1 else None
 
 
+def _overlap(value: Any) -> str | None:
+    return None if value in ("warn", "error") else 'must be "warn" or "error"'
+
+
 def _positive(value: Any) -> str | None:
     return None if type(value) is int and value > 0 else "must be a whole number of at least 1"
 
@@ -77,6 +81,7 @@ WORKSPACE: Mapping[str, Check] = {
     "base": _STRING,
     "platforms": _platform_list,
     "pyc": _BOOL,
+    "overlap": _overlap,
     "jobs": _positive,
     "store": _STRING,
 }

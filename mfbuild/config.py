@@ -57,8 +57,9 @@ class Config:
 
     `root` is the folder that holds BUILD.toml, or the flow's folder where there is none; `store`
     the folder of the content-addressed store; `jobs` the number of actions that run at once.
-    `flyte_domain` is the person's own choice among `domains`; `environ` the environment as it was
-    when the command began, which may hold secrets.
+    `overlap` is `warn` or `error`: what it is that two wheels of an environment bring different
+    files for one path. `flyte_domain` is the person's own choice among `domains`; `environ` the
+    environment as it was when the command began, which may hold secrets.
     """
 
     root: Path
@@ -69,6 +70,7 @@ class Config:
     base: str = DEFAULT_BASE
     platforms: tuple[Platform, ...] = DEFAULT_PLATFORMS
     pyc: bool = False
+    overlap: str = "warn"
     flyte_project: str | None = None
     flyte_domain: str | None = None
     flyte_endpoint: str | None = None
@@ -137,6 +139,7 @@ def read_config(
         base=workspace.get("base", DEFAULT_BASE),
         platforms=_platforms(workspace.get("platforms")),
         pyc=workspace.get("pyc", False),
+        overlap=workspace.get("overlap", "warn"),
         flyte_project=flyte.get("project"),
         flyte_domain=flyte.get("domain"),
         flyte_endpoint=flyte.get("endpoint"),

@@ -11,6 +11,7 @@ from mfbuild.engine.model import Action, Digest, Output
 from mfbuild.flow.codec import public_json
 from mfbuild.flow.options import flow_options
 from mfbuild.flow.spec import FlowSpec
+from mfbuild.oci.types import Platform
 from mfbuild.python.model import Lock
 from mfbuild.rules.base_image import base_image
 from mfbuild.rules.code import code
@@ -56,11 +57,13 @@ class StepTarget:
     """One step's image, and the digest of the request that its environment answers.
 
     `label` is the image's: steps that share an environment share the label of its first step.
+    `overlaps` is what its wheels bring several times, see `EnvInfo`.
     """
 
     label: str
     image: ImageInfo
     environment: Digest
+    overlaps: Mapping[Platform, Output]
 
 
 @dataclass(frozen=True, slots=True)
@@ -89,7 +92,10 @@ class Analysis:
     flows: tuple[FlowTarget, ...]
 
     def goals(self) -> tuple[Output, ...]:
-        return tuple(dict.fromkeys(g for flow in self.flows for g in flow.goals()))
+        """What the bundles hold, and what is said of it."""
+        held = (goal for flow in self.flows for goal in flow.goals())
+        steps = (step for flow in self.flows for step in flow.steps.values())
+        return tuple(dict.fromkeys([*held, *(o for s in steps for o in s.overlaps.values())]))
 
 
 def image_goals(image: ImageInfo) -> tuple[Output, ...]:
@@ -116,7 +122,7 @@ def _flow(flow: FlowInput, lock: Lock, config: Config, actions: list[Action]) ->
         made = step_image(label, environment, base, layers.provider[name], config.platforms)
         actions += made.actions
         digest = environment.locked.request.digest()
-        target = StepTarget(label, made.provider, digest)
+        target = StepTarget(label, made.provider, digest, layers.provider[name].overlaps)
         images |= dict.fromkeys(environment.steps, target)
     tarball = code(flow.label, flow.code)
     actions += tarball.actions

@@ -74,6 +74,7 @@ def _write(session: Session, built: Built, results: Results) -> None:
     if built.path.exists():
         session.reporter.warn(f"the bundle `{built.path}` is damaged: it is made again")
     blobs = {_blob(o, results) for o in built.flow.goals()}
+    blobs = {blob for blob in blobs if blob.size}  # a layer of no bytes is none
     with ThreadPoolExecutor(session.config.jobs) as pool:  # hashing lets other threads run
         files = dict(zip(blobs, pool.map(session.store.verified, blobs), strict=True))
     hashed = {blob.digest: Hashed(file) for blob, file in files.items()}

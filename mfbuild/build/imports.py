@@ -87,6 +87,8 @@ def _modules(
     """The first names of all that a step's image has in site-packages; None if unknown."""
     found: set[str] = set()
     for layer in flow.steps[step].image.layers[platform]:
+        if layer.paths is None and layer.diff_id is None:
+            continue  # another layer tells them
         if layer.paths is None or (lines := _lines(layer.paths, results, store)) is None:
             return None
         for line in lines:

@@ -41,6 +41,7 @@ _REST = (
     "mfbuild.build.digests",
     "mfbuild.build.execute",
     "mfbuild.build.lock",
+    "mfbuild.build.overlaps",
     "concurrent.futures.thread",
     "deflate",
 )

@@ -37,6 +37,7 @@ def build(
     from mfbuild.build.digests import read_digests
     from mfbuild.build.execute import execute
     from mfbuild.build.lock import lock
+    from mfbuild.build.overlaps import tell_overlaps
 
     accept(flows)
     locked = lock(session, flows)
@@ -46,6 +47,7 @@ def build(
     while True:
         results = execute(session, analysis, locked)
         try:
+            tell_overlaps(session, analysis, results)
             return bundle(session, analysis, results)
         except BlobCorrupted as damaged:
             session.reporter.warn(f"{damaged}: it is made again")

@@ -20,14 +20,15 @@ from mfbuild.python.model import Lock
 def tools(config: Config) -> Mapping[str, Tool]:
     """Every tool by name; a compiler is looked for in the environment of the command."""
     return {
-        "debian.layer": _tool(2, "mfbuild.debian.layer:run"),
+        "debian.layer": _tool(3, "mfbuild.debian.layer:run"),
         "flyte.compile": _tool(5, "mfbuild.flyte.tool:run"),
         "oci.copy": _tool(1, "mfbuild.oci.tree:copy"),
         "oci.image": _tool(1, "mfbuild.oci.image:image"),
         "oci.index": _tool(1, "mfbuild.oci.image:index"),
-        "oci.tree": _tool(2, "mfbuild.oci.tree:run"),
-        "python.pyc": _tool(2, "mfbuild.python.pyc:run", config.environ),
-        "wheel.layer": _tool(2, "mfbuild.python.layer:run"),
+        "oci.tree": _tool(3, "mfbuild.oci.tree:run"),
+        "python.pyc": _tool(3, "mfbuild.python.pyc:run", config.environ),
+        "wheel.layer": _tool(3, "mfbuild.python.layer:run"),
+        "wheel.overlap": _tool(1, "mfbuild.python.overlap:run"),
     }
 
 

@@ -9,6 +9,7 @@ from typing import Any
 
 from mfbuild.engine.model import Blob, Digest, Work, canonical
 from mfbuild.errors import ActionError, Problem, named
+from mfbuild.oci.tar import same_content
 from mfbuild.oci.types import (
     IMAGE_CONFIG,
     IMAGE_INDEX,
@@ -24,10 +25,11 @@ MAX_LAYERS = 127
 
 @dataclass(frozen=True, slots=True)
 class PathEntry:
-    """A file or symlink of a layer: `identity` tells its content and mode, `owner` its package."""
+    """A file or symlink of a layer: its content (`oci.tar.layer_outputs`), mode and package."""
 
     path: str
-    identity: str
+    content: str
+    mode: int
     owner: str
 
 
@@ -35,12 +37,13 @@ def image(work: Work) -> None:
     """The `oci.image` tool: one platform's config and manifest.
 
     Inputs `layer/<nn>`, `info/<nn>` and `paths/<nn>`; a layer with a `diff_id` in its params (one
-    of a foreign base) has the first only. Layer bytes are never read. Params: `platform`, `user`,
+    of a foreign base) has the first only, and one whose paths are told by another lacks the last.
+    A layer of no bytes is none. Layer bytes are never read. Params: `platform`, `user`,
     `env`, `entrypoint`, `cmd`, `workdir`, `labels` and `layers`, lowest first, each `input`
     (the `<nn>`), `media_type` and perhaps `diff_id`. ActionError if the layers do not fit.
     """
     params = work.params
-    entries = params["layers"]
+    entries = [e for e in params["layers"] if work.inputs[f"layer/{e['input']}"].blob.size]
     if len(entries) > MAX_LAYERS:
         raise ActionError(f"the image has `{len(entries)}` layers; at most {MAX_LAYERS} can be run")
     check_paths(
@@ -116,8 +119,9 @@ def image_index(manifests: Iterable[Descriptor]) -> bytes:
 
 
 def parse_paths(data: bytes) -> list[PathEntry]:
-    """Read a layer's `paths`: lines `<path>\\t<identity>\\t<owner>`."""
-    return [PathEntry(*line.rsplit("\t", 2)) for line in data.decode().split("\n") if line]
+    """Read a layer's `paths`, see `oci.tar.layer_outputs`."""
+    rows = (line.rsplit("\t", 3) for line in data.decode().split("\n") if line)
+    return [PathEntry(path, content, int(mode, 8), owner) for path, content, mode, owner in rows]
 
 
 def check_paths(entries: Iterable[PathEntry]) -> None:
@@ -130,7 +134,7 @@ def check_paths(entries: Iterable[PathEntry]) -> None:
     disputed: dict[tuple[str, str], set[str]] = {}
     for entry in entries:
         first = files.setdefault(entry.path, entry)
-        if first.identity != entry.identity:
+        if first is not entry and not same_content(first.content, entry.content):
             _dispute(disputed, first, entry, entry.path)
     for path, inside in _directories(files.values()).items():
         if path in files:

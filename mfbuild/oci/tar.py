@@ -18,6 +18,12 @@ from mfbuild.oci.types import LayerInfo
 OUTPUTS = ("info", "layer", "paths")
 """What every layer-making tool produces, see `layer_outputs`."""
 
+HASHED = 1 << 16
+"""Up to this size each file is hashed by itself, besides with its layer.
+
+Nearly all that packages share is that small, and to hash the rest twice would cost a sixth more.
+"""
+
 PIECE = 1 << 20
 _BLOCK = 512
 _TICK = 1 << 18
@@ -30,9 +36,9 @@ def layer_outputs(work: Work, comment: str) -> Iterator[LayerWriter]:
     """A writer whose layer becomes the outputs of `work`.
 
     `layer` is the tar+gzip; `info` is canonical JSON of its LayerInfo; `paths` has a line
-    `<path>\\t<identity>\\t<owner>` for each file and symlink, sorted bytewise by path, in UTF-8.
-    An identity is `<size>:<CRC-32 as 8 hex digits>` or `-> <target>`: layers of one image may
-    share a path if they agree on its identity.
+    `<path>\\t<content>\\t<mode>\\t<owner>` for each file and symlink, sorted bytewise by path, in
+    UTF-8. The mode is octal; the content is `-> <target>`, `<size>:<sha256>`, or `<size>:<crc32>`
+    of a file above HASHED, which tells what differs but proves nothing equal (`same_content`).
     """
     with work.outputs["layer"].open("wb") as out:
         writer = LayerWriter(out, work.tick)
@@ -63,7 +69,7 @@ class LayerWriter:
         self._diff_id = hashlib.sha256()
         self._last = b""
         self._directories = {""}
-        self._identities: dict[str, str] = {}
+        self._contents: dict[str, str] = {}
         self._pending = bytearray()  # of the tar, not written yet
 
     def directory(self, path: str, mode: int = 0o755, *, ids: tuple[int, int] = _ROOT) -> None:
@@ -97,8 +103,10 @@ class LayerWriter:
         """A file whose content comes in pieces; FetchError if they are not `size` bytes."""
         self._enter(path)
         self._add(_headers(path, b"0", mode, ids, size=size))
-        crc32, done = 0, 0
+        sha256, crc32, done = hashlib.sha256(), 0, 0
         for chunk in chunks:
+            if size <= HASHED:
+                sha256.update(chunk)
             crc32 = zlib.crc32(chunk, crc32)
             done += len(chunk)
             if done > size:
@@ -107,7 +115,7 @@ class LayerWriter:
         if done != size:
             raise FetchError(f"the content of `{path}` is not `{size}` bytes", where=owner or None)
         self._add(bytes(-size % _BLOCK))
-        self._record(path, f"{size}:{crc32:08x}", owner)
+        self._record(path, _content(size, crc32, sha256), mode, owner)
 
     def deflated(
         self,
@@ -128,10 +136,12 @@ class LayerWriter:
         self._enter(path)
         self._add(_headers(path, b"0", mode, ids, size=size))
         self._flush()
-        if problem := self._transplant(raw, size, crc32):
+        sha256 = hashlib.sha256()
+        seen = sha256.update if size <= HASHED else len
+        if problem := self._transplant(raw, size, crc32, seen):
             raise FetchError(f"the content of `{path}` {problem}", where=owner or None)
         self._add(bytes(-size % _BLOCK))
-        self._record(path, f"{size}:{crc32:08x}", owner)
+        self._record(path, _content(size, crc32, sha256), mode, owner)
 
     def symlink(
         self, path: str, target: str, *, owner: str = "", ids: tuple[int, int] = _ROOT
@@ -141,7 +151,7 @@ class LayerWriter:
             raise ActionError(f"`{path}` links to `{target}`", where=owner or None)
         self._enter(path)
         self._add(_headers(path, b"2", 0o777, ids, target=target))
-        self._record(path, f"-> {target}", owner)
+        self._record(path, f"-> {target}", 0o777, owner)
 
     def hardlink(
         self,
@@ -153,10 +163,14 @@ class LayerWriter:
         ids: tuple[int, int] = _ROOT,
     ) -> None:
         """A second name of the file `target`, which is in this layer already."""
-        assert target in self._identities, f"BUG: `{path}` links to `{target}`, not written yet"
+        assert target in self._contents, f"BUG: `{path}` links to `{target}`, not written yet"
         self._enter(path)
         self._add(_headers(path, b"1", mode, ids, target=target))
-        self._record(path, self._identities[target], owner)
+        self._record(path, self._contents[target], mode, owner)
+
+    def brought(self, path: str, content: str, mode: int, owner: str) -> None:
+        """Note what `owner` brings for the path that was just written."""
+        self.paths.append(path_line(path, content, mode, owner))
 
     def close(self) -> Digest:
         """End the archive with two zero blocks; its diffID."""
@@ -176,15 +190,15 @@ class LayerWriter:
         parts = parent.split("/")
         for depth in range(1, len(parts) + 1):
             above = "/".join(parts[:depth])
-            if above in self._identities:
+            if above in self._contents:
                 raise ActionError(f"`{above}` is not a directory, so `{path}` cannot be in it")
             if above not in self._directories:
                 self._directories.add(above)
                 self._add(_headers(above + "/", b"5", 0o755, _ROOT))
 
-    def _record(self, path: str, identity: str, owner: str) -> None:
-        self._identities[path] = identity
-        self.paths.append(f"{path}\t{identity}\t{owner}\n")
+    def _record(self, path: str, content: str, mode: int, owner: str) -> None:
+        self._contents[path] = content
+        self.paths.append(path_line(path, content, mode, owner))
 
     def _add(self, data: bytes) -> None:
         """Append to the tar; members are cut at every full piece, however the data comes."""
@@ -209,8 +223,13 @@ class LayerWriter:
             self._tick(self._unticked)
             self._unticked = 0
 
-    def _transplant(self, raw: Iterable[bytes], size: int, crc32: int) -> str | None:
-        """Copy one DEFLATE stream as a member of its own; what is wrong with it, if anything."""
+    def _transplant(
+        self, raw: Iterable[bytes], size: int, crc32: int, seen: Callable[[bytes], object]
+    ) -> str | None:
+        """Copy one DEFLATE stream as a member of its own; what is wrong with it, if anything.
+
+        `seen` gets its content in pieces.
+        """
         inflate = zlib.decompressobj(-zlib.MAX_WBITS)
         done = actual = 0
         self._out.write(HEADER)
@@ -224,6 +243,7 @@ class LayerWriter:
                 except zlib.error:
                     return "cannot be inflated"
                 actual = zlib.crc32(data, actual)
+                seen(data)
                 done += len(data)
                 if done > size:
                     return f"is longer than the `{size}` bytes that are declared"
@@ -236,6 +256,25 @@ class LayerWriter:
         if not inflate.eof or done != size:
             return f"is shorter than the `{size}` bytes that are declared"
         return None if actual == crc32 else f"does not have the CRC-32 `{crc32:08x}`"
+
+
+def same_content(one: str, other: str) -> bool | None:
+    """Whether two contents of `paths` are the same; None where only their bytes can tell."""
+    if one.startswith("-> ") or other.startswith("-> "):
+        return one == other
+    (size, hashed), (other_size, other_hashed) = one.split(":"), other.split(":")
+    if size != other_size or (len(hashed) == len(other_hashed) and hashed != other_hashed):
+        return False
+    return True if len(hashed) == len(other_hashed) == 64 else None
+
+
+def _content(size: int, crc32: int, sha256: hashlib._Hash) -> str:
+    return f"{size}:{sha256.hexdigest()}" if size <= HASHED else f"{size}:{crc32:08x}"
+
+
+def path_line(path: str, content: str, mode: int, owner: str) -> str:
+    """A line of `paths`, see `layer_outputs`."""
+    return f"{path}\t{content}\t{mode:o}\t{owner}\n"
 
 
 _CONTROL = re.compile(r"[\x00-\x1f\x7f]")

@@ -2,58 +2,91 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+import hashlib
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from itertools import groupby
 from pathlib import Path
 from zipfile import ZipFile
 
 from mfbuild.engine.model import Work
-from mfbuild.errors import ActionError, FetchError, Problem
+from mfbuild.errors import FetchError
 from mfbuild.oci.gzip import stored_blocks
 from mfbuild.oci.tar import PIECE, LayerWriter, layer_outputs
 from mfbuild.python.archive import DEFLATED, STORED, Member
 from mfbuild.python.wheel import DAMAGE, Entry, Scheme, read_wheel
 
-Owned = tuple[str, Entry]
+
+@dataclass(frozen=True, slots=True)
+class Laid:
+    """The file at one path, and the wheel that it is of; all of `brought` if several bring it."""
+
+    owner: str
+    entry: Entry
+    brought: tuple[Brought, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Brought:
+    """What one of several wheels brings for a path: `<size>:<sha256>`, and the mode."""
+
+    owner: str
+    content: str
+    mode: int
 
 
 def run(work: Work) -> None:
     """Lay down wheels as the outputs of `layer_outputs`; an owner is a wheel's file name.
 
     Parameters: `python` (`3.11`), `prefix` (`opt/venv`), `wheels` (the inputs, each named by its
-    file name) and `comment`. FetchError for a wheel that must not be installed, ActionError when
-    two of them have different files under one path.
+    file name) and `comment`. A path that several wheels bring has a line more in `paths` for
+    each of them, by its sha256. FetchError for a wheel that must not be installed, ActionError
+    where a file of one is a directory of another.
     """
     scheme = Scheme(prefix=work.params["prefix"], python=work.params["python"])
     files = {name: work.inputs[name].path() for name in work.params["wheels"]}
-    entries = merged({name: read_wheel(file, name, scheme) for name, file in files.items()})
+    laid = merged(files, scheme)
     with layer_outputs(work, work.params["comment"]) as writer:
-        for name, group in groupby(entries, key=lambda owned: owned[0]):
-            _write(writer, files[name], name, [entry for _, entry in group])
+        for name, group in groupby(laid, key=lambda laid: laid.owner):
+            _write(writer, files[name], group)
 
 
-def merged(wheels: dict[str, tuple[Entry, ...]]) -> list[Owned]:
-    """The entries of all wheels by file name, sorted by path, each path once.
+def merged(files: Mapping[str, Path], scheme: Scheme) -> list[Laid]:
+    """What is there once the wheels, by file name, are installed one by one; sorted by path.
 
-    ActionError for every path of which two wheels have different files.
+    As by pip, the last one wins; the order is that of BUILD.lock, by file name. Of equal files the
+    first is taken, so that what other wheels repeat changes no byte of a layer.
     """
-    found: dict[str, Owned] = {}
-    problems: list[Problem] = []
-    for name in sorted(wheels):
-        for entry in wheels[name]:
-            owner, first = found.setdefault(entry.path, (name, entry))
-            if first is not entry and first.identity != entry.identity:
-                message = f"`{owner}` and `{name}` have different files `{entry.path}`"
-                problems.append(Problem(message))
-    ActionError.raise_for(problems)
-    return sorted(found.values(), key=lambda owned: owned[1].path.encode())
+    found: dict[str, list[tuple[str, Entry]]] = {}
+    for name in sorted(files):
+        for entry in read_wheel(files[name], name, scheme):
+            found.setdefault(entry.path, []).append((name, entry))
+    return [_settled(found[path], files) for path in sorted(found, key=str.encode)]
 
 
-def _write(writer: LayerWriter, wheel: Path, owner: str, entries: list[Entry]) -> None:
-    """Write entries of one wheel that follow each other."""
+def _settled(owned: Sequence[tuple[str, Entry]], files: Mapping[str, Path]) -> Laid:
+    if len(owned) == 1:
+        return Laid(*owned[0])
+    brought = tuple(Brought(n, _content(files[n], n, e), e.mode) for n, e in owned)
+    same = [(one.content, one.mode) for one in brought]
+    return Laid(*owned[same.index(same[-1])], brought)
+
+
+def _content(wheel: Path, owner: str, entry: Entry) -> str:
+    """`<size>:<sha256>` of an entry: whoever makes a wheel chooses its CRC-32 as well."""
+    if isinstance(entry.content, bytes):
+        return f"{entry.size}:{hashlib.sha256(entry.content).hexdigest()}"
+    found = hashlib.sha256()
+    for piece in _inflated(wheel, entry.content, owner):
+        found.update(piece)
+    return f"{entry.size}:{found.hexdigest()}"
+
+
+def _write(writer: LayerWriter, wheel: Path, laid: Iterable[Laid]) -> None:
+    """Write files of one wheel that follow each other."""
     with wheel.open("rb", buffering=0) as file:
-        for entry in entries:
-            content = entry.content
+        for each in laid:
+            owner, entry, content = each.owner, each.entry, each.entry.content
             if isinstance(content, bytes):
                 writer.file(entry.path, content, entry.mode, owner=owner)
             elif content.method in (STORED, DEFLATED):
@@ -64,6 +97,8 @@ def _write(writer: LayerWriter, wheel: Path, owner: str, entries: list[Entry]) -
             else:
                 chunks = _inflated(wheel, content, owner)
                 writer.stream(entry.path, chunks, content.size, entry.mode, owner=owner)
+            for one in each.brought:
+                writer.brought(entry.path, one.content, one.mode, one.owner)
 
 
 def _inflated(wheel: Path, member: Member, owner: str) -> Iterator[bytes]:

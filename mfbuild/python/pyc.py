@@ -18,8 +18,8 @@ from mfbuild.engine.model import Work
 from mfbuild.errors import ActionError, FetchError
 from mfbuild.oci.tar import layer_outputs
 from mfbuild.python.archive import Member
-from mfbuild.python.layer import Owned, merged
-from mfbuild.python.wheel import DAMAGE, Scheme, content, read_wheel
+from mfbuild.python.layer import Laid, merged
+from mfbuild.python.wheel import DAMAGE, Scheme, content
 
 # Reads frames of <size of name, size of source>, name, source; answers each with <size>, pyc, or
 # with size 0 for a source that does not compile. Flags 0b01 make an unchecked hash-based pyc
@@ -58,8 +58,7 @@ def run(work: Work, environ: Mapping[str, str]) -> None:
     scheme = Scheme(prefix=work.params["prefix"], python=work.params["python"])
     python = _needed_python(scheme.python, environ)
     files = {name: work.inputs[name].path() for name in work.params["wheels"]}
-    owned = merged({name: read_wheel(file, name, scheme) for name, file in files.items()})
-    modules = sorted(_modules(owned, scheme), key=lambda module: module.target)
+    modules = sorted(_modules(merged(files, scheme), scheme), key=lambda module: module.target)
     with (
         layer_outputs(work, work.params["comment"]) as writer,
         _compiler(python, work, environ) as compiled,
@@ -119,9 +118,9 @@ class _Module:
     member: Member
 
 
-def _modules(owned: Iterable[Owned], scheme: Scheme) -> Iterator[_Module]:
+def _modules(laid: Iterable[Laid], scheme: Scheme) -> Iterator[_Module]:
     """The modules of site-packages whose bytecode no wheel brings."""
-    entries = {entry.path: (owner, entry.content) for owner, entry in owned}
+    entries = {each.entry.path: (each.owner, each.entry.content) for each in laid}
     tag = f"cpython-{scheme.python.replace('.', '')}"
     for path, (owner, member) in entries.items():
         folder, _, name = path.rpartition("/")

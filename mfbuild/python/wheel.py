@@ -86,13 +86,6 @@ class Entry:
         """The size of the content."""
         return len(self.content) if isinstance(self.content, bytes) else self.content.size
 
-    @property
-    def identity(self) -> str:
-        """`<size>:<CRC-32>`, what all owners of one path must agree on (see `layer_outputs`)."""
-        content = self.content
-        crc32 = zlib.crc32(content) if isinstance(content, bytes) else content.crc32
-        return f"{self.size}:{crc32:08x}"
-
 
 def read_wheel(file: Path, filename: str, scheme: Scheme) -> tuple[Entry, ...]:
     """What to lay down for the wheel called `filename`, whose bytes are in `file`.

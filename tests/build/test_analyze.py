@@ -9,6 +9,7 @@ from mfbuild.build.analyze import Analysis, FlowInput, analyze
 from mfbuild.build.environments import StepNeed
 from mfbuild.config import Config, Target
 from mfbuild.engine.graph import ActionGraph
+from mfbuild.engine.model import Output
 from mfbuild.python.model import Lock, LockedEnvironment, LockedWheel, Request
 from tests.specs import AMD64, ARM64, base, flow, step
 
@@ -57,6 +58,23 @@ def test_the_actions_make_a_graph_whose_goals_are_all_a_bundle_needs() -> None:
     assert {a.label for a in graph.closure(found.goals())} == {a.label for a in found.actions}
     labels = {a.label for a in found.actions}
     assert {"//train.py.code", "//train.py.flyte", "//images/python3.11[linux/arm64]"} <= labels
+
+
+def test_what_wheels_bring_several_times_is_settled_for_each_environment_above_them() -> None:
+    found = analysis()
+    made = {a.label: a for a in found.actions if a.tool == "wheel.overlap"}
+    steps = found.flows[0].steps
+    for name in ("a", "b"):
+        assert {o.label for o in steps[name].overlaps.values()} <= made.keys()
+        assert set(steps[name].overlaps.values()) <= set(found.goals())
+        for stack in steps[name].image.layers.values():
+            (at,) = [n for n, each in enumerate(stack) if each.blob.label in made]
+            wheels = {each.blob.label for each in stack if each.paths is None}
+            inputs = {
+                g.label for _, g in made[stack[at].blob.label].inputs if isinstance(g, Output)
+            }
+            assert wheels == inputs
+            assert all(stack[n].blob.label not in wheels for n in range(at, len(stack)))
 
 
 def test_bytecode_is_made_only_where_a_compiler_is() -> None:

@@ -152,7 +152,7 @@ def test_everything_is_roots_and_nothing_has_a_set_id_bit(tmp_path: Path) -> Non
 
 def test_the_paths_name_the_packages(tmp_path: Path) -> None:
     lines = merge(tmp_path, TOOL, LIBC).paths.splitlines()
-    owners = {path: owner for path, _, owner in (line.split("\t") for line in lines)}
+    owners = {path: owner for path, _, _, owner in (line.split("\t") for line in lines)}
     assert owners["usr/bin/tool"] == owners["var/lib/dpkg/status.d/tool"] == "tool"
     assert owners["usr/lib/x86_64-linux-gnu/libc.so.6"] == "libc6"
     assert owners["etc/passwd"] == ""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -10,6 +11,7 @@ import pytest
 from mfbuild.engine.model import Digest
 from mfbuild.errors import ActionError
 from mfbuild.oci import image as tools
+from mfbuild.oci.tar import HASHED
 from mfbuild.oci.types import LAYER_GZIP, Descriptor, LayerInfo, Platform
 from tests.layouts import AMD64, ARM64, Image, Layer, image_work, layer, make_image, make_index
 
@@ -27,7 +29,7 @@ PARAMS = {
 def fixed_layer(name: str, *, foreign: bool = False) -> Layer:
     """A layer whose bytes no compressor shapes."""
     info = LayerInfo(Digest.of(name.encode()), f"wheel {name}")
-    return Layer(f"layer {name}".encode(), info, f"{name}\t1\t{name}\n", foreign=foreign)
+    return Layer(f"layer {name}".encode(), info, f"{name}\t1\t644\t{name}\n", foreign=foreign)
 
 
 def fixed_image(scratch: Path) -> Image:
@@ -148,6 +150,19 @@ def test_a_file_is_no_directory(tmp_path: Path) -> None:
 def test_the_same_file_twice_is_no_collision(tmp_path: Path) -> None:
     namespace = {"opt/google/__init__.py": b"", "opt/google/deep/__init__.py": b""}
     make_image(tmp_path, [layer(namespace, "one"), layer({**namespace, "opt/z": b"z"}, "two")])
+
+
+def test_of_large_files_equality_has_to_be_proven(tmp_path: Path) -> None:
+    """Here by nobody: one CRC-32 is no proof."""
+    one, two = (layer({"opt/x": bytes(HASHED + 1)}, owner) for owner in ("one", "two"))
+    expected = ["`one` and `two` bring different content to `opt/x`"]
+    assert collisions(one, two, scratch=tmp_path) == expected
+
+
+def test_a_layer_of_no_bytes_is_none(tmp_path: Path) -> None:
+    base = fixed_layer("base")
+    none = replace(base, data=b"", paths="a\t1:1\t644\tone\n")
+    assert make_image(tmp_path, [base, none]).manifest == make_image(tmp_path, [base]).manifest
 
 
 def test_a_path_may_hold_spaces_and_any_letter(tmp_path: Path) -> None:

@@ -15,6 +15,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from mfbuild.engine.model import Digest
 from mfbuild.errors import ActionError, FetchError, Interrupted
 from mfbuild.oci.gzip import stored_blocks
 from mfbuild.oci.tar import LayerWriter, _headers, layer_outputs
@@ -102,14 +103,16 @@ def test_gnu_tar_extracts_the_same(tmp_path: Path) -> None:
     assert (tmp_path / "opt/naïve").stat().st_mtime == 0
 
 
-def test_paths_list_files_and_links_with_identity_and_owner() -> None:
+def test_paths_list_files_and_links_with_content_mode_and_owner() -> None:
     lines = written(sample)[1].paths
-    passwd = f"{zlib.crc32(b'root:x:0:0::/root:/bin/sh' + bytes([10])):08x}"
-    script = f"{zlib.crc32(b'#!/bin/sh'):08x}"
-    assert lines[0] == f"etc/passwd\t26:{passwd}\tbase\n"
-    assert f"opt/b.sh\t9:{script}\tb\n" in lines
-    assert f"opt/c.sh\t9:{script}\tb\n" in lines
-    assert f"usr/bin/python\t-> /opt/{'é' * 60}\tvenv\n" in lines
+    passwd = f"26:{Digest.of(b'root:x:0:0::/root:/bin/sh' + bytes([10])).hex}"
+    script = f"9:{Digest.of(b'#!/bin/sh').hex}"
+    large = zlib.crc32(b"spam and eggs\n" * 100_000)
+    assert f"opt/a.txt\t1400000:{large:08x}\t644\ta\n" in lines
+    assert lines[0] == f"etc/passwd\t{passwd}\t644\tbase\n"
+    assert f"opt/b.sh\t{script}\t755\tb\n" in lines
+    assert f"opt/c.sh\t{script}\t755\tb\n" in lines
+    assert f"usr/bin/python\t-> /opt/{'é' * 60}\t777\tvenv\n" in lines
     assert lines == sorted(lines, key=str.encode)
     assert len(lines) == 8
 
@@ -315,7 +318,7 @@ def test_outputs_are_layer_info_and_paths(tmp_path: Path) -> None:
     diff_id = hashlib.sha256(gzip.decompress(layer.read_bytes())).hexdigest()
     info = (tmp_path / "work/info").read_text()
     assert info == f'{{"comment":"a comment","diff_id":"sha256:{diff_id}"}}'
-    assert (tmp_path / "work/paths").read_text() == "a/b\t5:3610a686\tme\n"
+    assert (tmp_path / "work/paths").read_text() == f"a/b\t5:{Digest.of(b'hello').hex}\t644\tme\n"
     assert contents(layer) == {"a/b": b"hello"}
     assert list(members(layer)) == ["a", "a/b"]
 

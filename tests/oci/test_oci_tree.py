@@ -36,7 +36,7 @@ def test_inputs_text_and_links_are_laid_down_in_order(tmp_path: Path) -> None:
         "main.py": b"print('hi')\n",
     }
     paths = (outputs / "paths").read_text().splitlines()
-    assert paths[2] == "z/link\t-> ../main.py\tdemo"
+    assert paths[2] == "z/link\t-> ../main.py\t777\tdemo"
     assert '"comment":"source of demo"' in (outputs / "info").read_text()
 
 

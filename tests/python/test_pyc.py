@@ -82,7 +82,7 @@ def test_bytes_do_not_depend_on_company_order_or_environment(
     assert contents(together / "layer")[name] == alone[name]
     again = compiled(tmp_path / "3", one, two)
     assert (again / "layer").read_bytes() == (together / "layer").read_bytes()
-    owners = [line.split("\t")[2] for line in (again / "paths").read_text().splitlines()]
+    owners = [line.split("\t")[3] for line in (again / "paths").read_text().splitlines()]
     assert owners == [two.name, one.name, two.name]
 
 

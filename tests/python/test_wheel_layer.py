@@ -123,26 +123,43 @@ def test_pooled_wheels_are_sorted_over_all_of_them(tmp_path: Path) -> None:
         assert (first / name).read_bytes() == (second / name).read_bytes()
     paths = [line.split("\t") for line in (first / "paths").read_text().splitlines()]
     assert [row[0] for row in paths] == sorted(row[0] for row in paths)
-    owners = {row[0].removeprefix(f"{SITE}/"): row[2] for row in paths}
+    owners = {row[0].removeprefix(f"{SITE}/"): row[3] for row in paths}
     assert (owners["ns/one.py"], owners["ns/two.py"]) == (one.name, two.name)
 
 
 def test_a_path_that_wheels_agree_on_is_there_once(tmp_path: Path) -> None:
     shared = "__path__ = __import__('pkgutil').extend_path(__path__, __name__)\n"
     wheels = [make_wheel(tmp_path, {"ns/__init__.py": shared}, name=name) for name in ("b", "a")]
-    lines = (bake(tmp_path / "out", *wheels) / "paths").read_text().splitlines()
-    assert [line.split("\t")[2] for line in lines if "ns/__init__" in line] == [wheels[1].name]
+    outputs = bake(tmp_path / "out", *wheels)
+    assert list(members(outputs / "layer")).count(f"{SITE}/ns/__init__.py") == 1
+    assert owners(outputs, "ns/__init__.py") == [wheels[1].name, wheels[1].name, wheels[0].name]
 
 
-def test_every_path_that_wheels_disagree_on_names_both(tmp_path: Path) -> None:
+def test_of_equal_files_the_first_is_taken_byte_for_byte(tmp_path: Path) -> None:
+    """So that a pool keeps its digest where another wheel only repeats what is there."""
+    text = "spam\n" * 1000
+    one = make_wheel(tmp_path, {"ns/__init__.py": text}, name="one")
+    two = make_wheel(tmp_path, {"ns/__init__.py": text}, name="two", method=zipfile.ZIP_STORED)
+    with zipfile.ZipFile(one) as archive:
+        info = archive.getinfo("ns/__init__.py")
+        start = info.header_offset + 30 + len(info.filename)
+    raw = one.read_bytes()[start : start + info.compress_size]
+    assert raw in (bake(tmp_path / "out", two, one) / "layer").read_bytes()
+
+
+def test_of_different_files_the_last_is_taken_and_all_are_told(tmp_path: Path) -> None:
     one = make_wheel(tmp_path, {"tests/a.py": "1", "tests/b.py": "1"}, name="one")
-    two = make_wheel(tmp_path, {"tests/a.py": "2", "tests/b.py": "2"}, name="two")
-    with pytest.raises(ActionError) as caught:
-        bake(tmp_path / "out", one, two)
-    assert [problem.message for problem in caught.value.problems] == [
-        f"`{one.name}` and `{two.name}` have different files `{SITE}/tests/a.py`",
-        f"`{one.name}` and `{two.name}` have different files `{SITE}/tests/b.py`",
-    ]
+    two = make_wheel(tmp_path, {"tests/a.py": "2", "tests/b.py": "1"}, name="two")
+    outputs = bake(tmp_path / "out", two, one)
+    assert contents(outputs / "layer")[f"{SITE}/tests/a.py"] == b"2"
+    assert owners(outputs, "tests/a.py") == [two.name, one.name, two.name]
+    assert owners(outputs, "tests/b.py") == [one.name, one.name, two.name]
+
+
+def owners(outputs: Path, path: str) -> list[str]:
+    """The wheel whose file is in the layer, and then all that bring the path."""
+    rows = [line.split("\t") for line in (outputs / "paths").read_text().splitlines()]
+    return [row[3] for row in rows if row[0] == f"{SITE}/{path}"]
 
 
 def test_a_file_of_one_wheel_below_a_file_of_another(tmp_path: Path) -> None:
