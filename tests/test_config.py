@@ -84,6 +84,7 @@ def test_all_mistakes_are_reported_together(tmp_path: Path) -> None:
     registy = "x"
     pyc = "yes"
     platforms = ["linux"]
+    overlap = "loud"
     [wrkspace]
     [domain.staging]
     image_pull_secrets = "one"
@@ -97,6 +98,7 @@ def test_all_mistakes_are_reported_together(tmp_path: Path) -> None:
         ("unknown key `workspace.registy`", "did you mean `workspace.registry`?"),
         ("`workspace.pyc` must be true or false", None),
         ("`workspace.platforms` `linux` is not a platform like `linux/amd64`", None),
+        ('`workspace.overlap` must be "warn" or "error"', None),
         ("unknown key `wrkspace`", "did you mean `workspace`?"),
         ("`domain.staging.image_pull_secrets` must be a list of strings", None),
         (
