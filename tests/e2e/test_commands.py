@@ -38,7 +38,7 @@ def test_package_prints_the_bundle_and_nothing_else(mfbuild: Runner, small: Path
     (bundle,) = (small / ".mfbuild/dist").glob("SmallFlow-*")
     assert (done.code, done.out) == (0, f"{bundle}\n")
     assert done.err.startswith("packaged SmallFlow: 2 steps, 2 images for 1 platform, ")
-    assert "(14 cached)" in done.err
+    assert "(16 cached)" in done.err
 
 
 def test_a_no_op_imports_nothing_that_is_not_needed(mfbuild: Runner, small: Path) -> None:
