@@ -164,7 +164,8 @@ def _directories(files: Iterable[PathEntry]) -> dict[str, PathEntry]:
 def _collision(owners: tuple[str, str], paths: set[str]) -> Problem:
     return Problem(
         f"`{owners[0]}` and `{owners[1]}` bring different content to {named(sorted(paths))}",
-        hint="require only one of the two packages in a step",
+        hint="leave one of the two out: of the step, or, where other packages require both, by "
+        "`override-dependencies` in uv.toml",
     )
 
 

@@ -12,6 +12,7 @@ from zipfile import ZipFile
 from mfbuild.engine.model import Work
 from mfbuild.errors import FetchError
 from mfbuild.oci.gzip import stored_blocks
+from mfbuild.oci.image import PathEntry, check_paths
 from mfbuild.oci.tar import PIECE, LayerWriter, layer_outputs
 from mfbuild.python.archive import DEFLATED, STORED, Member
 from mfbuild.python.wheel import DAMAGE, Entry, Scheme, read_wheel
@@ -46,6 +47,7 @@ def run(work: Work) -> None:
     scheme = Scheme(prefix=work.params["prefix"], python=work.params["python"])
     files = {name: work.inputs[name].path() for name in work.params["wheels"]}
     laid = merged(files, scheme)
+    check_paths(PathEntry(each.entry.path, "", each.entry.mode, each.owner) for each in laid)
     with layer_outputs(work, work.params["comment"]) as writer:
         for name, group in groupby(laid, key=lambda laid: laid.owner):
             _write(writer, files[name], group)
