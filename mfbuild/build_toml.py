@@ -70,16 +70,25 @@ def _overlap(value: Any) -> str | None:
     return None if value in ("warn", "error") else 'must be "warn" or "error"'
 
 
+def _default_resources(value: Any) -> str | None:
+    if not isinstance(value, dict) or not value.keys() <= {*DEFAULT_RESOURCES}:
+        return f"must be a table of {', '.join(DEFAULT_RESOURCES)}"
+    return _resources(value)
+
+
 def _positive(value: Any) -> str | None:
     return None if type(value) is int and value > 0 else "must be a whole number of at least 1"
 
 
 _STRING, _BOOL = _kind(str, "a string"), _kind(bool, "true or false")
 RESOURCES = ("cpu", "disk", "gpu", "memory", "shared_memory")
+DEFAULT_RESOURCES = ("cpu", "disk", "memory")
+"""What steps may be given that ask for none; the others are a step's own."""
 WORKSPACE: Mapping[str, Check] = {
     "registry": _registry,
     "base": _STRING,
     "platforms": _platform_list,
+    "resources": _default_resources,
     "pyc": _BOOL,
     "overlap": _overlap,
     "jobs": _positive,
@@ -94,6 +103,7 @@ DOMAIN: Mapping[str, Check] = {
     "service_account": _STRING,
     "image_pull_secrets": _string_list,
     "branches": _string_list,
+    "resources": _default_resources,
     "metaflow": _metaflow,
 }
 STEP_TARGET: Mapping[str, Check] = {"base": _STRING, "resources": _resources}

@@ -25,7 +25,8 @@ class Domain:
     """What a push to one Flyte domain uses; None = the workspace's own value.
 
     An endpoint that is to be spoken to without TLS begins with `http://`. `branches` are patterns
-    of @project's branches (`prod`, `test.*`) that go to the domain.
+    of @project's branches (`prod`, `test.*`) that go to the domain; `resources` are for steps that
+    ask for none.
     """
 
     name: str
@@ -36,6 +37,7 @@ class Domain:
     image_pull_secrets: tuple[str, ...] = ()
     branches: tuple[str, ...] = ()
     metaflow: Mapping[str, str] = field(default_factory=dict)
+    resources: Mapping[str, int | float] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,8 +60,9 @@ class Config:
     `root` is the folder that holds BUILD.toml, or the flow's folder where there is none; `store`
     the folder of the content-addressed store; `jobs` the number of actions that run at once.
     `overlap` is `warn` or `error`: what it is that two wheels of an environment bring different
-    files for one path. `flyte_domain` is the person's own choice among `domains`; `environ` the
-    environment as it was when the command began, which may hold secrets.
+    files for one path. `resources` are for steps that ask for none. `flyte_domain` is the person's
+    own choice among `domains`; `environ` the environment as it was when the command began, which
+    may hold secrets.
     """
 
     root: Path
@@ -71,6 +74,7 @@ class Config:
     platforms: tuple[Platform, ...] = DEFAULT_PLATFORMS
     pyc: bool = False
     overlap: str = "warn"
+    resources: Mapping[str, int | float] = field(default_factory=dict)
     flyte_project: str | None = None
     flyte_domain: str | None = None
     flyte_endpoint: str | None = None
@@ -140,6 +144,7 @@ def read_config(
         platforms=_platforms(workspace.get("platforms")),
         pyc=workspace.get("pyc", False),
         overlap=workspace.get("overlap", "warn"),
+        resources=workspace.get("resources", {}),
         flyte_project=flyte.get("project"),
         flyte_domain=flyte.get("domain"),
         flyte_endpoint=flyte.get("endpoint"),

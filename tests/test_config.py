@@ -63,6 +63,24 @@ def test_every_table_is_read(tmp_path: Path) -> None:
     assert config.target("//other.py", "fit").base is None
 
 
+def test_resources_of_steps_that_ask_for_none(tmp_path: Path) -> None:
+    text = (
+        "[workspace]\nresources = { cpu = 2, disk = 0 }\n[domain.a]\nresources = { memory = 1024 }"
+    )
+    config = read(tmp_path, text)
+    assert (config.resources, config.domains["a"].resources) == (
+        {"cpu": 2, "disk": 0},
+        {"memory": 1024},
+    )
+    table = "must be a table of cpu, disk, memory"
+    assert problems(
+        tmp_path, "[workspace]\nresources = { gpu = 1 }\n[domain.a]\nresources = 1"
+    ) == [
+        (f"`workspace.resources` {table}", None),
+        (f"`domain.a.resources` {table}", None),
+    ]
+
+
 def test_flag_over_environment_over_file_over_user_file(tmp_path: Path) -> None:
     user = tmp_path / "home/.config/mfbuild/config.toml"
     user.parent.mkdir(parents=True)

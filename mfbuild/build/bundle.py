@@ -14,6 +14,7 @@ from mfbuild.config import Config, Domain
 from mfbuild.engine.model import Blob, Output
 from mfbuild.engine.run import Results
 from mfbuild.engine.seal import seal
+from mfbuild.flyte.quantities import DEFAULTS
 from mfbuild.oci.layout import Hashed
 
 DIST = ".mfbuild/dist"
@@ -110,15 +111,19 @@ def _manifest(flow: FlowTarget, blobs: Mapping[Output, Blob], config: Config) ->
         code=blobs[flow.code.tarball],
         flyte=blobs[flow.flyte.templates],
         spec=flow.spec,
-        domains={name: _record(domain, config) for name, domain in config.domains.items()},
+        domains={name: domain_record(domain, config) for name, domain in config.domains.items()},
     )
 
 
-def _record(domain: Domain, config: Config) -> DomainRecord:
-    """What of a domain shapes its entities, and so is in the version; an endpoint does not."""
+def domain_record(domain: Domain, config: Config) -> DomainRecord:
+    """What of a domain shapes its entities, and so is in the version; an endpoint does not.
+
+    The resources of steps that ask for none: the domain's, the workspace's, else Metaflow's own.
+    """
     return DomainRecord(
         registry=domain.registry or config.registry,
         service_account=domain.service_account,
         image_pull_secrets=domain.image_pull_secrets,
         metaflow=domain.metaflow,
+        resources={**DEFAULTS, **config.resources, **domain.resources},
     )

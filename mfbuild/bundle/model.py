@@ -44,13 +44,16 @@ class BundleImage:
 class DomainRecord:
     """What of a domain of BUILD.toml shapes its entities, and so is in the version.
 
-    `metaflow` are settings by their names in lower case, without METAFLOW_.
+    `metaflow` are settings by their names in lower case, without METAFLOW_; `resources` what a
+    step gets that does not ask for it (cpu in cores, memory and disk in MiB), which bundles of
+    earlier versions do not say: it is the platform's then.
     """
 
     registry: str | None
     service_account: str | None
     image_pull_secrets: tuple[str, ...]
     metaflow: Mapping[str, str]
+    resources: Mapping[str, float] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)

@@ -7,9 +7,8 @@ from typing import Any
 
 from mfbuild.flow.spec import Resources as Asked
 from mfbuild.flow.spec import StepSpec
-from mfbuild.flyte.quantities import GPU, devices, mebibytes
+from mfbuild.flyte.quantities import DEFAULTS, GPU, devices, mebibytes
 
-_DEFAULT_MEMORY = 4096
 _TMPFS = "tmpfs"
 
 
@@ -71,7 +70,7 @@ def _path(step: StepSpec) -> str:
 def _tmpfs(step: StepSpec) -> dict[str, Any]:
     """As Metaflow does, half of the memory where no size is given."""
     size = step.kubernetes.get("tmpfs_size")
-    amount = int(size) if size else (step.resources.memory or _DEFAULT_MEMORY) // 2
+    amount = int(size) if size else int(step.resources.memory or DEFAULTS["memory"]) // 2
     return {"name": _TMPFS, "emptyDir": {"medium": "Memory", "sizeLimit": mebibytes(amount)}}
 
 

@@ -6,17 +6,39 @@ import math
 import re
 from collections.abc import Mapping
 from dataclasses import replace
-from typing import Any
+from decimal import Decimal
+from typing import TYPE_CHECKING, Any
 
-from mfbuild.flow.spec import Resources, StepSpec
+if TYPE_CHECKING:
+    from mfbuild.flow.spec import Resources, StepSpec
 
 GPU = "nvidia.com/gpu"
+DEFAULTS: Mapping[str, float] = {"cpu": 1, "disk": 10240, "memory": 4096}
+"""What @kubernetes asks for by itself (`defaults` in metaflow's kubernetes_decorator.py)."""
+
+_POWERS = {"n": -3, "u": -2, "m": -1, "": 0} | {s: n for n, s in enumerate("KMGTPE", 1)} | {"k": 1}
 _QUANTITY = re.compile(r"\+?(\d+(\.\d*)?|\.\d+)([KMGTPE]i|[numkMGTPE]|[eE][+-]?\d+)?\Z")
 
 
 def is_quantity(value: Any) -> bool:
     """Whether Kubernetes reads `value` as an amount of a resource (apimachinery's Quantity)."""
     return bool(_QUANTITY.match(str(value)))
+
+
+def number(quantity: str) -> int | float:
+    """What an amount of Kubernetes is in bytes, cores or devices; ValueError for none."""
+    found = _QUANTITY.match(quantity)
+    if not found:
+        raise ValueError(f"`{quantity}` is no quantity")
+    figure, _, suffix = found.groups(default="")
+    if suffix[:1] in ("e", "E") and suffix not in ("E", "Ei"):
+        return _plain(Decimal(figure + suffix))
+    base = 1024 if suffix.endswith("i") else 1000
+    return _plain(Decimal(figure) * Decimal(base) ** _POWERS[suffix[:1]])
+
+
+def _plain(amount: Decimal) -> int | float:
+    return int(amount) if amount == int(amount) else float(amount)
 
 
 def cpu(cores: float) -> str:

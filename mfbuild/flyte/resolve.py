@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 from copy import deepcopy
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 from flyteidl.admin.launch_plan_pb2 import LaunchPlanSpec
@@ -24,6 +24,7 @@ from mfbuild.flyte.pod_text import escaped_json
 from mfbuild.flyte.templates import (
     Compiled,
     add_pull_secrets,
+    add_requests,
     decode_node,
     encode,
     environment_of,
@@ -43,7 +44,8 @@ class Site:
     """Where entities are to live, and what shapes them there.
 
     `images` are references by step, into `repository`; `environment` the METAFLOW_* settings of
-    the domain. `prefix` comes before every name (`<project>.<branch>.` with @project); `person` is
+    the domain; `resources` what containers ask for that do not say so themselves, as Kubernetes
+    has it. `prefix` comes before every name (`<project>.<branch>.` with @project); `person` is
     in whose name the launch plan runs, as JSON (docs/flyte.md).
     """
 
@@ -53,6 +55,7 @@ class Site:
     environment: Mapping[str, str]
     service_account: str | None = None
     image_pull_secrets: tuple[str, ...] = ()
+    resources: Mapping[str, str] = field(default_factory=dict)
     prefix: str = ""
     person: str = "{}"
     repository: str = ""
@@ -152,6 +155,7 @@ def _task(step: str, template: TaskTemplate, site: Site) -> TaskTemplate:
     task = deepcopy(template)
     set_image(task, site.images[step])
     set_environment(task, {**site.environment, **environment_of(task)})
+    add_requests(task, site.resources)
     if site.image_pull_secrets:
         add_pull_secrets(task, site.image_pull_secrets)
     _name(task.id, site)

@@ -41,19 +41,12 @@ from mfbuild.flyte.pod_text import escaped
 from mfbuild.flyte.pods import container_fields, pod_environment, pod_fields
 from mfbuild.flyte.quantities import GPU, devices, is_guaranteed, mebibytes, requests
 from mfbuild.flyte.secrets import flyte_secrets
-from mfbuild.flyte.templates import to_pod
+from mfbuild.flyte.templates import entries, to_pod
 from mfbuild.runtime.inputs import PREFIX
 
 COMMAND = ("/opt/venv/bin/python", "-m", "mfbuild_runtime")
 RUNTIME_VERSION = "1"
 """The version of the contract between templates and the runtime."""
-
-_RESOURCES = {
-    "cpu": Resources.CPU,
-    "memory": Resources.MEMORY,
-    "ephemeral-storage": Resources.EPHEMERAL_STORAGE,
-    GPU: Resources.GPU,
-}
 
 
 def task_template(
@@ -170,11 +163,4 @@ def _resources(step: StepSpec, asked: Asked) -> Resources:
     wanted = requests(asked)
     gpus = {name: amount for name, amount in devices(step, asked).items() if name == GPU}
     limits = wanted if is_guaranteed(step) else {}
-    return Resources(requests=_entries(wanted | gpus), limits=_entries(limits | gpus))
-
-
-def _entries(amounts: Mapping[str, str]) -> list[Resources.ResourceEntry]:
-    return [
-        Resources.ResourceEntry(name=_RESOURCES[name], value=amount)
-        for name, amount in amounts.items()
-    ]
+    return Resources(requests=entries(wanted | gpus), limits=entries(limits | gpus))

@@ -25,12 +25,13 @@ TEMPLATES = "application/vnd.mfbuild.flyte.v1+json"
 PRIMARY = "primary"
 _CONFIG = "primary_container_name"
 
-_NAMES = {
-    Resources.CPU: "cpu",
-    Resources.MEMORY: "memory",
-    Resources.EPHEMERAL_STORAGE: "ephemeral-storage",
-    Resources.GPU: GPU,
+_NUMBERS = {
+    "cpu": Resources.CPU,
+    "memory": Resources.MEMORY,
+    "ephemeral-storage": Resources.EPHEMERAL_STORAGE,
+    GPU: Resources.GPU,
 }
+_NAMES = {number: name for name, number in _NUMBERS.items()}
 
 Expansions = Mapping[str, Any]
 """The plan's `steps`: what each dynamic step starts, as JSON (docs/flyte.md)."""
@@ -154,6 +155,29 @@ def add_pull_secrets(template: TaskTemplate, names: Sequence[str]) -> None:
     secrets = template.k8s_pod.pod_spec.get_or_create_list("imagePullSecrets")
     had = {secret["name"] for secret in secrets}
     secrets.extend({"name": name} for name in names if name not in had)
+
+
+def add_requests(template: TaskTemplate, amounts: Mapping[str, str]) -> None:
+    """Let the template's container ask for these amounts, by the names of Kubernetes, where it
+    says nothing of them itself."""
+    if template.HasField("container"):
+        own = template.container.resources
+        said = {_NAMES[entry.name] for entry in (*own.requests, *own.limits)}
+        own.requests.extend(entries({n: a for n, a in amounts.items() if n not in said}))
+        return
+    container = template.k8s_pod.pod_spec["containers"][0]
+    stated = container["resources"].values() if "resources" in container else ()
+    said = {name for kind in stated for name in kind}
+    if wanted := {name: amount for name, amount in amounts.items() if name not in said}:
+        requests = container.get_or_create_struct("resources").get_or_create_struct("requests")
+        requests.update(wanted)
+
+
+def entries(amounts: Mapping[str, str]) -> list[Resources.ResourceEntry]:
+    """Amounts by the names of Kubernetes, as a container of Flyte has them."""
+    return [
+        Resources.ResourceEntry(name=_NUMBERS[n], value=amount) for n, amount in amounts.items()
+    ]
 
 
 def runs(nodes: Iterable[Node], parts: Mapping[str, WorkflowTemplate]) -> tuple[set[str], set[str]]:

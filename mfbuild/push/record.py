@@ -6,6 +6,8 @@ from collections.abc import Iterable, Mapping
 
 from mfbuild.bundle.model import BundleManifest, DomainRecord
 from mfbuild.errors import Problem, UsageError, did_you_mean
+from mfbuild.flow.spec import Resources
+from mfbuild.flyte.quantities import overridden, requests
 from mfbuild.flyte.resolve import Site
 from mfbuild.oci.reference import Reference, repository_name
 from mfbuild.push.deployment import Deployment
@@ -38,6 +40,7 @@ def site_of(manifest: BundleManifest, target: PushTarget, deployment: Deployment
         environment=settings,
         service_account=record.service_account,
         image_pull_secrets=record.image_pull_secrets,
+        resources=requests(overridden(Resources(), record.resources)),
         prefix=deployment.prefix(manifest.spec),
         person=deployment.person(),
         repository=repository,

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Mapping
 from dataclasses import replace
 from typing import Any
 
@@ -23,6 +24,9 @@ def blob(name: str) -> Blob:
     return Blob(Digest.of(name.encode()), len(name))
 
 
+MEMORY: Mapping[str, float] = {"cpu": 0.5, "memory": 4096}
+
+
 def digest(name: str) -> Digest:
     return Digest.of(name.encode())
 
@@ -41,7 +45,9 @@ def parts() -> dict[str, Any]:
         "code": blob("code"),
         "flyte": blob("flyte"),
         "spec": replace(flow(step("start", next=("train",)), step("train")), doc="Größe"),
-        "domains": {"staging": DomainRecord("registry.example.com/ml", None, ("pull",), S3)},
+        "domains": {
+            "staging": DomainRecord("registry.example.com/ml", None, ("pull",), S3, MEMORY)
+        },
     }
 
 
@@ -92,6 +98,7 @@ def test_bundle_json_says_what_the_bundle_holds() -> None:
                 "service_account": None,
                 "image_pull_secrets": ["pull"],
                 "metaflow": S3,
+                "resources": MEMORY,
             }
         },
     }
@@ -105,6 +112,14 @@ def test_bundle_json_is_sorted_indented_and_utf8() -> None:
     assert "Größe".encode() in data
 
 
+def test_a_bundle_of_before_says_nothing_of_resources() -> None:
+    document = json.loads(assemble(**parts()).encode())
+    del document["domains"]["staging"]["resources"]
+    old = BundleManifest.parse(json.dumps(document).encode())
+    assert old.domains["staging"].resources == {}
+    assert old.content_version() != assemble(**parts()).version
+
+
 def test_golden_version() -> None:
     manifest = assemble(**parts())
     found = (
@@ -113,9 +128,9 @@ def test_golden_version() -> None:
         str(Digest.of(bundle_index(manifest))),
     )
     assert found == (
-        "494642446e062db4349f08ea60f1e1728e95671f",
-        "sha256:92d74b147fe45586a8a78dea2946cb361036e6fcd9a3ed2ee4ee514081dd5457",
-        "sha256:ab259e4f630c23c744ddb9ba541a4ddf016950970196fb926cc3a2f9da3c9ad8",
+        "79d602bcebf1717accb8b355cff667656993f5b2",
+        "sha256:1b093ebd83466cb17225a36dc49c9fbcc25afb3f4669b74015abb1302eb8fd43",
+        "sha256:c266c163b097eb57018638ede83279ecbc9db35f8c3c257e05df4f71f8c097aa",
     )
 
 

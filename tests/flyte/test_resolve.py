@@ -9,13 +9,14 @@ from dataclasses import replace
 from typing import Any
 
 import pytest
-from flyteidl.core.tasks_pb2 import TaskTemplate
+from flyteidl.core.tasks_pb2 import Resources, TaskTemplate
 from flyteidl.core.workflow_pb2 import WorkflowTemplate
 from google.protobuf.json_format import MessageToDict
 
 from mfbuild.engine.model import Digest
 from mfbuild.errors import BundleError, UsageError
 from mfbuild.flow.spec import FlowSpec
+from mfbuild.flow.spec import Resources as Asked
 from mfbuild.flyte.compile import compile_flow
 from mfbuild.flyte.names import CODE, PERSON, PLAN
 from mfbuild.flyte.resolve import Resolved, Site, closure, resolve
@@ -185,3 +186,56 @@ def test_damaged_templates(loaded: Load) -> None:
     data = compile_flow(loaded("tests/flows/linear.py")).encode()
     with pytest.raises(BundleError, match=r"^the templates of Flyte cannot be read: "):
         Compiled.decode(data.replace(b'"workflow":"', b'"workflow":"AAAA'))
+
+
+DEFAULTS = {"cpu": "1", "memory": "4096Mi", "ephemeral-storage": "10240Mi"}
+
+
+def _asked(resolved: Resolved, name: str) -> dict[str, dict[str, str]]:
+    """What a step's container asks for, by the names of Kubernetes."""
+    task = resolved.tasks[name]
+    if not task.HasField("container"):
+        found: dict[str, dict[str, str]] = MessageToDict(task.k8s_pod.pod_spec)["containers"][
+            0
+        ].get("resources", {})
+        return found
+    own = task.container.resources
+    kinds = {"requests": own.requests, "limits": own.limits}
+    return {
+        kind: {Resources.ResourceName.Name(e.name): e.value for e in amounts}
+        for kind, amounts in kinds.items()
+        if amounts
+    }
+
+
+def test_a_step_that_asks_for_nothing_gets_the_sites_resources() -> None:
+    spec = flow(
+        step("start", next=("end",)), replace(step("end"), resources=Asked(memory=8000, gpu=1))
+    )
+    found = entities(spec, resources=DEFAULTS)
+    assert _asked(found, "start") == {
+        "requests": {"CPU": "1", "MEMORY": "4096Mi", "EPHEMERAL_STORAGE": "10240Mi"}
+    }
+    assert _asked(found, "end") == {
+        "requests": {
+            "MEMORY": "8000Mi",
+            "GPU": "1",
+            "CPU": "1",
+            "EPHEMERAL_STORAGE": "10240Mi",
+        },
+        "limits": {"GPU": "1"},
+    }
+    assert _asked(entities(spec), "start") == {}
+
+
+@pytest.mark.parametrize("secrets", [(), ("pull",)])
+def test_a_pod_that_asks_for_nothing_gets_them_too(secrets: tuple[str, ...]) -> None:
+    selected = {"node_selector": {"disk": "ssd"}}
+    spec = flow(
+        replace(step("start", next=("end",)), kubernetes=selected),
+        replace(step("end"), kubernetes=selected, resources=Asked(cpu=2)),
+    )
+    found = entities(spec, resources=DEFAULTS, image_pull_secrets=secrets)
+    assert _asked(found, "start") == {"requests": DEFAULTS}
+    assert _asked(found, "end") == {"requests": {**DEFAULTS, "cpu": "2"}}
+    assert _asked(entities(spec), "start") == {}

@@ -62,6 +62,7 @@ def test_a_site_has_the_images_of_the_registry_and_the_settings_of_the_domain(
         metaflow=S3,
         service_account="flows",
         image_pull_secrets=("pull",),
+        resources={"cpu": 0.5, "disk": 0, "memory": 4096},
     )
     repository = "registry.example.com/ml/trainflow"
     assert site_of(found, flyte, ALICE) == Site(
@@ -74,6 +75,7 @@ def test_a_site_has_the_images_of_the_registry_and_the_settings_of_the_domain(
         },
         service_account="flows",
         image_pull_secrets=("pull",),
+        resources={"cpu": "500m", "memory": "4096Mi"},
         prefix="",
         person='{"user":"alice"}',
         repository=repository,

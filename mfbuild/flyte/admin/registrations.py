@@ -12,6 +12,7 @@ from flyteidl.core.identifier_pb2 import Identifier, ResourceType
 from mfbuild.engine.model import Digest
 from mfbuild.flyte.admin.client import PAGE, Client
 from mfbuild.flyte.admin.failures import Refusal
+from mfbuild.flyte.admin.limits import limit_hint
 from mfbuild.flyte.admin.upload import upload
 from mfbuild.flyte.backend import KINDS, LaunchPlan, Spec
 
@@ -63,7 +64,9 @@ class AdminRegistrations:
             if refusal.code == "INVALID_ARGUMENT":
                 if _EXISTS in refusal.words:
                     return False
-                hint = self._domain_hint(identifier.project, identifier.domain)
+                hint = limit_hint(refusal.words, identifier) or self._domain_hint(
+                    identifier.project, identifier.domain
+                )
                 known = {"code": refusal.code, "words": refusal.words}
                 raise Refusal(str(refusal), **known, hint=hint) from None
             raise
