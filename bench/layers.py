@@ -128,7 +128,7 @@ def bake(folder: Path, wheels: Sequence[Path]) -> None:
 
     for wheel in wheels:
         name = wheel.name
-        outputs = {key: folder / f"{name}.{key}" for key in ("info", "layer", "paths")}
+        outputs = {key: folder / f"{name}.{key}" for key in ("info", "layer", "paths", "requires")}
         minor = f"{sys.version_info[0]}.{sys.version_info[1]}"
         params = {"python": minor, "prefix": "opt/venv", "wheels": [name], "comment": name}
         inputs = {name: Input(wheel)}

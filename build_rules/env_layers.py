@@ -88,9 +88,9 @@ def _wheel_layer(python: str, group: Group) -> Action:
         name = f"pool-{Digest.of(canonical(names).encode()).hex[:12]}"
         comment = f"{len(names)} small wheels"
     params = {"comment": comment, "prefix": PREFIX, "python": python, "wheels": names}
-    return layer_action(
-        f"@python{python}//{name}", "wheel.layer", canonical(params), _inputs(group.wheels), comment
-    )
+    label, inputs = f"@python{python}//{name}", _inputs(group.wheels)
+    action = layer_action(label, "wheel.layer", canonical(params), inputs, comment)
+    return replace(action, outputs=(*action.outputs, "requires"))
 
 
 def _overlap_layer(python: str, wheels: Sequence[Action]) -> Action:
@@ -102,7 +102,7 @@ def _overlap_layer(python: str, wheels: Sequence[Action]) -> Action:
     inputs = {
         f"{kind}/{name}": Output(wheel.label, kind)
         for name, wheel in zip(names, wheels, strict=True)
-        for kind in ("layer", "paths")
+        for kind in ("layer", "paths", "requires")
     }
     stack = Digest.of(canonical([wheel.label for wheel in wheels]).encode())
     return Action(

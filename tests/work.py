@@ -37,7 +37,7 @@ def make_work(
     folder: Path,
     params: Any,
     inputs: Mapping[str, Path],
-    outputs: tuple[str, ...] = ("info", "layer", "paths"),
+    outputs: tuple[str, ...] = ("info", "layer", "paths", "requires"),
     tick: Callable[[int], None] = lambda _: None,
 ) -> Work:
     """What a tool gets; its outputs are files of `folder` by their names."""

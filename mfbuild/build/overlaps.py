@@ -36,17 +36,25 @@ def tell_overlaps(session: Session, analysis: Analysis, results: Results) -> Non
 def _problems(session: Session, step: StepTarget, results: Results) -> Iterator[Problem]:
     """A problem for all wheels that disagree with each other; those of all platforms in one."""
     found: dict[tuple[str, ...], set[str]] = {}
+    wanted: dict[str, list[str]] = {}
     for output in step.overlaps.values():
         blob = results[output.label].outputs[output.name]
-        for path, wheels in json.loads(session.store.verified(blob).read_bytes()):
+        said = json.loads(session.store.verified(blob).read_bytes())
+        wanted |= {_package(w): [*map(_package, by)] for w, by in said["required_by"].items()}
+        for path, wheels in said["paths"]:
             found.setdefault(tuple(map(_package, wheels)), set()).add(path)
     for packages, paths in sorted(found.items()):
-        *others, last = (f"`{package}`" for package in packages)
+        *others, last = (_called(package, wanted[package]) for package in packages)
         yield Problem(
             f"{', '.join(others)} and {last} bring different content to {named(sorted(paths))}",
             where=step.label.removesuffix(".image"),
             hint=_HINT,
         )
+
+
+def _called(package: str, wanted_by: list[str]) -> str:
+    """`` `cv-1.0` (required by `faces-1.0`) ``."""
+    return f"`{package}`" + (f" (required by {named(wanted_by)})" if wanted_by else "")
 
 
 def _package(wheel: str) -> str:

@@ -27,8 +27,8 @@ def tools(config: Config) -> Mapping[str, Tool]:
         "oci.index": _tool(1, "mfbuild.oci.image:index"),
         "oci.tree": _tool(3, "mfbuild.oci.tree:run"),
         "python.pyc": _tool(3, "mfbuild.python.pyc:run", config.environ),
-        "wheel.layer": _tool(3, "mfbuild.python.layer:run"),
-        "wheel.overlap": _tool(1, "mfbuild.python.overlap:run"),
+        "wheel.layer": _tool(4, "mfbuild.python.layer:run"),
+        "wheel.overlap": _tool(2, "mfbuild.python.overlap:run"),
     }
 
 

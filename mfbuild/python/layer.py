@@ -9,13 +9,13 @@ from itertools import groupby
 from pathlib import Path
 from zipfile import ZipFile
 
-from mfbuild.engine.model import Work
+from mfbuild.engine.model import Work, canonical
 from mfbuild.errors import FetchError
 from mfbuild.oci.gzip import stored_blocks
 from mfbuild.oci.image import PathEntry, check_paths
 from mfbuild.oci.tar import PIECE, LayerWriter, layer_outputs
 from mfbuild.python.archive import DEFLATED, STORED, Member
-from mfbuild.python.wheel import DAMAGE, Entry, Scheme, read_wheel
+from mfbuild.python.wheel import DAMAGE, Entry, Scheme, read_wheel, required
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,7 +42,8 @@ def run(work: Work) -> None:
     Parameters: `python` (`3.11`), `prefix` (`opt/venv`), `wheels` (the inputs, each named by its
     file name) and `comment`. A path that several wheels bring has a line more in `paths` for
     each of them, by its sha256. FetchError for a wheel that must not be installed, ActionError
-    where a file of one is a directory of another.
+    where a file of one is a directory of another. Output `requires` is JSON: for each wheel the
+    names of packages that it requires.
     """
     scheme = Scheme(prefix=work.params["prefix"], python=work.params["python"])
     files = {name: work.inputs[name].path() for name in work.params["wheels"]}
@@ -51,6 +52,8 @@ def run(work: Work) -> None:
     with layer_outputs(work, work.params["comment"]) as writer:
         for name, group in groupby(laid, key=lambda laid: laid.owner):
             _write(writer, files[name], group)
+    requires = {name: required(file, name) for name, file in files.items()}
+    work.outputs["requires"].write_bytes(canonical(requires).encode())
 
 
 def merged(files: Mapping[str, Path], scheme: Scheme) -> list[Laid]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import gzip
 import hashlib
+import json
 import shutil
 import tarfile
 from collections.abc import Iterator, Mapping, Sequence
@@ -15,6 +16,7 @@ from mfbuild.engine.model import Work, canonical
 from mfbuild.engine.store import read_chunks
 from mfbuild.oci.image import PathEntry, parse_paths
 from mfbuild.oci.tar import PIECE, layer_outputs, path_line, same_content
+from mfbuild.python.wheel import normalized
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,11 +45,12 @@ class _Brought:
 def run(work: Work) -> None:
     """Find what is at each path once all wheels are installed one by one; the last one wins.
 
-    Inputs `layer/<nn>` and `paths/<nn>`, made by `wheel.layer`; parameters `layers`, the `<nn>`,
-    lowest first, and `comment`. The outputs of `layer_outputs`: `paths` tells each path of all
-    the layers once, as it is at the end; `layer` goes on top of them and holds the files that they
-    alone get wrong. Where there are none, it and `info` have no bytes. Output `overlaps` is a JSON
-    list of `[path, [file names of wheels]]`, the winner last, for all that differs in content.
+    Inputs `layer/<nn>`, `paths/<nn>` and `requires/<nn>`, made by `wheel.layer`; parameters
+    `layers`, the `<nn>`, lowest first, and `comment`. The outputs of `layer_outputs`: `paths` tells
+    each path of all the layers once, as it is at the end; `layer` goes on top of them and holds the
+    files that they alone get wrong. Where there are none, it and `info` have no bytes. Output
+    `overlaps` is JSON: `paths` are `[path, [file names of wheels]]`, the winner last, for all that
+    differs in content; `required_by` maps each of these wheels to those that require it.
     """
     found = _proven(work, _brought(work))
     wins = {path: found[path][-1] for path in sorted(found, key=str.encode)}
@@ -60,12 +63,24 @@ def run(work: Work) -> None:
     last = (brought.entry for brought in wins.values())
     lines = "".join(path_line(e.path, e.content, e.mode, e.owner) for e in last)
     work.outputs["paths"].write_bytes(lines.encode())
-    overlaps = [
-        [path, [brought.entry.owner for brought in found[path]]]
+    overlaps: list[tuple[str, list[str]]] = [
+        (path, [brought.entry.owner for brought in found[path]])
         for path in wins
         if len({brought.entry.content for brought in found[path]}) > 1
     ]
-    work.outputs["overlaps"].write_bytes(canonical(overlaps).encode())
+    owners = sorted({owner for _, wheels in overlaps for owner in wheels})
+    said = {"paths": overlaps, "required_by": _required_by(work, owners) if owners else {}}
+    work.outputs["overlaps"].write_bytes(canonical(said).encode())
+
+
+def _required_by(work: Work, wheels: Sequence[str]) -> dict[str, list[str]]:
+    inputs = (work.inputs[f"requires/{name}"].read() for name in work.params["layers"])
+    requires = {wheel: names for data in inputs for wheel, names in json.loads(data).items()}
+    normal = {wheel: normalized(wheel.partition("-")[0]) for wheel in wheels}
+    return {
+        wheel: sorted(other for other, required in requires.items() if normal[wheel] in required)
+        for wheel in wheels
+    }
 
 
 def _brought(work: Work) -> dict[str, list[_Brought]]:

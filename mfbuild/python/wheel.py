@@ -39,6 +39,7 @@ _NOT_LAID_DOWN = (
     *("REQUESTED", "direct_url.json", "uv_cache.json"),
 )
 _FILENAME = re.compile(r"([^-]+)-([^-]+)(?:-\d[^-]*)?-[^-]+-[^-]+-[^-]+\.whl")
+_REQUIRES = re.compile(r"Requires-Dist:\s*([A-Za-z0-9][\w.-]*)", re.IGNORECASE)
 _OBJECT = re.compile(r"([\w.]+)\s*:\s*([\w.]+)\s*(?:\[.*\])?")
 
 
@@ -101,6 +102,26 @@ def read_wheel(file: Path, filename: str, scheme: Scheme) -> tuple[Entry, ...]:
         raise FetchError(f"cannot be read as a wheel: {error}", where=filename) from error
 
 
+def required(file: Path, filename: str) -> list[str]:
+    """The names that METADATA requires, normalized, without those of extras; FetchError."""
+    try:
+        with ZipFile(file) as archive:
+            wheel = _open(archive, read_members(archive, file, filename), filename)
+            metadata = wheel.members.get(f"{wheel.info}/METADATA")
+            data = content(archive, metadata) if metadata else b""
+    except DAMAGE as error:
+        raise FetchError(f"cannot be read as a wheel: {error}", where=filename) from error
+    head = data.decode(errors="replace").replace("\r\n", "\n").partition("\n\n")[0]
+    lines = (line for line in head.split("\n") if "extra ==" not in line)
+    names = (match[1] for line in lines if (match := _REQUIRES.match(line)))
+    return sorted({normalized(name) for name in names})
+
+
+def normalized(name: str) -> str:
+    """The name of a package as PEP 503 compares it."""
+    return re.sub(r"[-_.]+", "-", name).lower()
+
+
 def content(archive: ZipFile, member: Member) -> bytes:
     """The whole content of a member, at most 64 MiB; raises one of DAMAGE."""
     if member.size > _MAX_IN_MEMORY:
@@ -127,7 +148,7 @@ def _open(archive: ZipFile, members: dict[str, Member], filename: str) -> _Wheel
 def _is_of(directory: str, name: str, version: str) -> bool:
     """Whether `<name>-<version>.dist-info` or `.data` belongs to the wheel of that file name."""
     other, _, other_version = directory.rpartition(".")[0].rpartition("-")
-    if re.sub(r"[-_.]+", "-", other).lower() != re.sub(r"[-_.]+", "-", name).lower():
+    if normalized(other) != normalized(name):
         return False
     if other_version == version:
         return True

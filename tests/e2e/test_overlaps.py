@@ -48,7 +48,8 @@ SITE = "opt/venv/lib/python3.11/site-packages"
 TOLD = [
     f"`lib_one-1.0` and `lib_two-1.0` bring different content to `{SITE}/LICENSE`, "
     f"`{SITE}/tests/conftest.py`",
-    f"`gui_cv-1.0` and `headless_cv-1.0` bring different content to `{SITE}/cvx/__init__.py`",
+    "`gui_cv-1.0` (required by `faces-1.0`) and `headless_cv-1.0` (required by `augment-1.0`) "
+    f"bring different content to `{SITE}/cvx/__init__.py`",
     "`ep_one-1.0` and `ep_two-1.0` bring different content to `opt/venv/bin/tool`",
 ]
 

@@ -45,7 +45,7 @@ class Settled:
     def overlaps(self) -> list[tuple[str, list[str]]]:
         return [
             (path.removeprefix(f"{SITE}/"), [wheel.partition("-")[0] for wheel in wheels])
-            for path, wheels in json.loads(self.output("overlaps"))
+            for path, wheels in json.loads(self.output("overlaps"))["paths"]
         ]
 
     @property
@@ -77,7 +77,7 @@ def settle(folder: Path, *groups: Sequence[Path]) -> Settled:
         made = folder / str(number)
         layer.run(make_work(made, params, {wheel.name: wheel for wheel in wheels}))
         layers.append(made)
-        inputs |= {f"{kind}/{number:02d}": made / kind for kind in ("layer", "paths")}
+        inputs |= {f"{kind}/{number:02d}": made / kind for kind in ("layer", "paths", "requires")}
     names = [f"{number:02d}" for number in range(len(groups))]
     params = {"comment": "overlaps", "layers": names}
     overlap.run(make_work(folder / "overlap", params, inputs, OUTPUTS))
@@ -88,6 +88,14 @@ def two(folder: Path, first: str | bytes, second: str | bytes) -> tuple[Path, Pa
     """Wheels `one` and `two` that bring `LICENSE` with these contents."""
     one = make_wheel(folder, {"one.py": "", "LICENSE": first}, name="one")
     return one, make_wheel(folder, {"two.py": "", "LICENSE": second}, name="two")
+
+
+def test_who_requires_the_wheels_is_said(tmp_path: Path) -> None:
+    wanted = ["One.x >=1 ; python_version > '3'", "two; extra == 'all'"]
+    made = [make_wheel(tmp_path, {"m.py": name}, name=name) for name in ("one_x", "two")]
+    made.append(make_wheel(tmp_path, {"user.py": ""}, name="user", requires=wanted))
+    said = json.loads(settle(tmp_path / "out", made[:1], made[1:]).output("overlaps"))
+    assert said["required_by"] == {made[0].name: [made[2].name], made[1].name: []}
 
 
 LAYERINGS = {"a pool": ((0, 1),), "the first below": ((0,), (1,)), "the last below": ((1,), (0,))}
