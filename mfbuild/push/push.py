@@ -60,7 +60,9 @@ def push(bundle: Source, site: Site, target: PushTarget, *, activate: bool) -> P
 
     files = send_files(files_of(bundle, resolved), site, registrations, found)
 
-    registered = register(registrations, resolved.entities(files.addresses), found)
+    # What is kept in files may be lost in part: there the launch plan says nothing of the rest.
+    known = None if target.embedded else found
+    registered = register(registrations, resolved.entities(files.addresses), known)
 
     active = found is not None and found.active
     if activate and not active:

@@ -15,6 +15,9 @@ from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
+from mfbuild.engine.gc import SEALS
+from mfbuild.engine.seal import is_sealed, seal
+from mfbuild.engine.store import remove_tree
 from mfbuild.local.sandbox.executor import IMAGE_PYTHON, NOT_POSSIBLE, LauncherStart
 from mfbuild.local.sandbox.image_trees import StepImage, lay_out
 from mfbuild.local.sandbox.images import StepImages
@@ -74,10 +77,12 @@ class RootfsSandbox:
         folder = self._bytecode(image)
         known = f"{tree.stat().st_ino}"
         done = folder / ".made-of"
-        if done.is_file() and done.read_text() == known:
+        by = self.images.store.root / SEALS / f"pyc-{image.chain.hex}"
+        if is_sealed(folder, by) and done.read_text() == known:
             os.utime(folder)  # what gc goes by
             return
-        folder.mkdir(parents=True, exist_ok=True)
+        remove_tree(folder)  # Python would believe what is there by the mtime of its source
+        folder.mkdir(parents=True)
         self.images.note("compiling the modules of an image")
         argv = [IMAGE_PYTHON, "-I", "-X", f"pycache_prefix={folder}", "-c", _COMPILE]
         env = dict(pair.split("=", 1) for pair in image.env)
@@ -86,6 +91,7 @@ class RootfsSandbox:
             ended = subprocess.run(way.argv, env=dict(way.env), stdin=subprocess.DEVNULL)
             if ended.returncode == 0:
                 done.write_text(known)
+                seal(folder, by)
             way = way.otherwise if ended.returncode == NOT_POSSIBLE else None
 
     def _bytecode(self, image: StepImage) -> Path:

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import hashlib
 import os
+from collections.abc import Mapping
 from pathlib import Path
 
-from mfbuild.engine.store import Store
+from mfbuild.engine.store import Store, remove_tree
 
 _HERE = Path(__file__).parent
 LAUNCHER = "launcher.py"
@@ -26,7 +27,8 @@ def lay_runtime(store: Store) -> Path:
     for name, data in sorted(contents.items()):
         digest.update(b"%s\0%d\0" % (name.encode(), len(data)) + data)
     folder = store.root / "toolbox" / digest.hexdigest()[:32]
-    if not folder.is_dir():
+    if not _holds(folder, contents):
+        remove_tree(folder)
         with store.temporary() as scratch:
             for name, data in contents.items():
                 (scratch / "new" / name).parent.mkdir(parents=True, exist_ok=True)
@@ -38,3 +40,13 @@ def lay_runtime(store: Store) -> Path:
                 if not folder.is_dir():  # else another process was quicker
                     raise
     return folder
+
+
+def _holds(folder: Path, contents: Mapping[str, bytes]) -> bool:
+    """Whether the files of `folder` are these; what Python keeps beside them aside."""
+    found = {
+        str(path.relative_to(folder)): path.read_bytes()
+        for path in folder.rglob("*")
+        if path.is_file() and "__pycache__" not in path.parts
+    }
+    return found == contents
