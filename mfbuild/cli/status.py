@@ -75,5 +75,5 @@ def _one(args: argparse.Namespace, session: Session) -> int:
     else:
         show("\n".join([execution_line(found), *(f"  {line}" for line in task_lines(tasks))]))
     if args.wait:
-        check_succeeded(found, found.id.name)
+        check_succeeded(found, found.id.name, tasks)
     return 0

@@ -79,9 +79,9 @@ def run(args: argparse.Namespace) -> int:
         )
         show(json.dumps({"run": pathspec, "name": id.name}) if args.json else pathspec)
         if args.wait:
-            check_succeeded(
-                wait(target.backend.executions, id, Board(session.reporter).show), pathspec
-            )
+            executions = target.backend.executions
+            ended = wait(executions, id, Board(session.reporter).show)
+            check_succeeded(ended, pathspec, executions.tasks(id))
     return 0
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from datetime import datetime, timezone
 
+from mfbuild.executions.memory import OUT_OF_MEMORY, ran_out
 from mfbuild.flyte.backend import Execution, TaskRun
 from mfbuild.flyte.names import base_name
 from mfbuild.report import PlainReporter
@@ -45,7 +46,8 @@ def task_line(task: TaskRun, width: int = 0) -> str:
     if task.attempt:
         words.append(f"attempt {task.attempt}")
     if task.error and task.phase != "succeeded":
-        words.append(task.error.strip().splitlines()[-1][:200])
+        last = task.error.strip().splitlines()[-1][:200]
+        words.append(OUT_OF_MEMORY if ran_out(task.error) else last)
     return "  ".join(words).rstrip()
 
 

@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 from datetime import datetime
 
-from mfbuild.errors import RunError
+from mfbuild.errors import RunError, named
+from mfbuild.executions.memory import OUT_OF_MEMORY, advice, ran_out, steps_that_ran_out
 from mfbuild.executions.progress import duration
 from mfbuild.flyte.backend import Execution, TaskRun
 
@@ -19,7 +20,7 @@ def execution_line(execution: Execution) -> str:
         f"{execution.of.name}@{execution.of.version[:12]}",
         began,
         duration(execution.began, execution.ended),
-        (execution.error or "").strip().partition("\n")[0][:200],
+        _reason(execution.error),
     ]
     return "  ".join(word for word in words if word)
 
@@ -52,14 +53,21 @@ def execution_json(execution: Execution, tasks: Sequence[TaskRun]) -> dict[str, 
     }
 
 
-def check_succeeded(execution: Execution, pathspec: str) -> None:
-    """RunError if an execution has ended otherwise than well."""
-    if execution.phase != "succeeded":
-        told = f": {execution.error}" if execution.error else ""
-        raise RunError(
-            f"`{pathspec}` {execution.phase}{told}",
-            hint=f"its logs: mfbuild logs {execution.id.name} -d {execution.id.domain}",
-        )
+def check_succeeded(execution: Execution, pathspec: str, tasks: Sequence[TaskRun]) -> None:
+    """RunError if an execution with these tasks has ended otherwise than well."""
+    if execution.phase == "succeeded":
+        return
+    told, hint = (
+        execution.error,
+        f"its logs: mfbuild logs {execution.id.name} -d {execution.id.domain}",
+    )
+    if steps := steps_that_ran_out(tasks):
+        told, hint = f"{OUT_OF_MEMORY}: {named(steps)}", f"{advice(steps)}; {hint}"
+    raise RunError(f"`{pathspec}` {execution.phase}" + (f": {told}" if told else ""), hint=hint)
+
+
+def _reason(error: str | None) -> str:
+    return OUT_OF_MEMORY if ran_out(error) else (error or "").strip().partition("\n")[0][:200]
 
 
 def _time(moment: datetime | None) -> str | None:

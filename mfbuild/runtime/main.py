@@ -109,7 +109,7 @@ def perform(
     if result and shipper.stderr.end().strip().rpartition("\n")[2].startswith(_MISSING):
         shipper.stderr.feed(_HAS)
     if result and cgroups.oom_kills() > kills:
-        shipper.stderr.feed(_out_of_memory(arguments.step, cgroups.limits().memory).encode())
+        shipper.stderr.feed(out_of_memory(arguments.step, cgroups.limits().memory).encode())
     shipper.finish()
     if arguments.run.task and 0 < result < _SIGNALS:
         # Metaflow's runtime, which has asked for this one attempt, decides on the next.
@@ -137,7 +137,7 @@ def _attempt(arguments: Arguments, storage: Storage) -> int:
     return perform(arguments, code, storage, work)
 
 
-def _out_of_memory(step: str, limit: int | None) -> str:
+def out_of_memory(step: str, limit: int | None) -> str:
     """What people are told where the kernel has killed a process; `limit` in bytes."""
     has = f", which has {limit >> 20} MiB" if limit else ""
     wanted = limit >> 19 if limit else "…"

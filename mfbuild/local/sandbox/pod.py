@@ -21,7 +21,7 @@ from flyteidl.core.tasks_pb2 import TaskTemplate
 from mfbuild.errors import RunError
 from mfbuild.files import write_atomically
 from mfbuild.flyte.pod_text import escaped, expanded, expanded_environment
-from mfbuild.local.sandbox.executor import ProcessJob
+from mfbuild.local.sandbox.executor import ProcessJob, last_lines
 from mfbuild.local.sandbox.render import render
 from mfbuild.local.workflow.bindings import literal_map
 from mfbuild.local.workflow.model import Attempt, AttemptFailure, Ending, Success
@@ -31,6 +31,9 @@ MAX_DOWNLOAD = 2 << 20
 """The most bytes that propeller reads of an outputs.pb or futures.pb (storage.limits)."""
 
 KILLED = (137, -9)
+_OUT_OF_MEMORY = "out of memory (OOMKilled)"
+"""What the runtime says, in its last lines, where the kernel has killed a process of a step."""
+_TOLD_LINES = 3
 _TERMINATED = (143, -15)
 
 
@@ -113,6 +116,8 @@ def judge(attempt: Attempt, folder: Path, status: int, *, timed_out: bool = Fals
     if timed_out:
         return AttemptFailure("user", f"timeout in node: it took longer than {attempt.timeout:g} s")
     if status in KILLED:
+        if _OUT_OF_MEMORY in last_lines(folder / LOG, _TOLD_LINES):  # the user's on Flyte too
+            return AttemptFailure("user", f"the process was killed: {_OUT_OF_MEMORY}")
         return AttemptFailure("system", "the process was killed (SIGKILL)")
     if status:
         return AttemptFailure("user", _status(status))

@@ -8,6 +8,7 @@ from flyteidl.core.errors_pb2 import ContainerError
 from flyteidl.core.literals_pb2 import LiteralMap
 
 from mfbuild.local.workflow.model import AttemptFailure
+from mfbuild.runtime.main import out_of_memory
 from tests.local.driving import error_document, outputs, put, run, shell
 from tests.local.workflows import (
     array,
@@ -150,6 +151,16 @@ def test_a_killed_process_is_a_system_failure(tmp_path: Path) -> None:
     ran = run(tmp_path, closure([node("start")], [shell("start", script)]))
     assert ran.failure is None
     assert [n for _, n, *_ in ran.seen.ended_] == [0, 1, 2]
+
+
+def test_one_that_ran_out_of_memory_is_the_user_s_failure(tmp_path: Path) -> None:
+    said = out_of_memory("fit", 1 << 30)
+    script = f"printf '%s' '{said}'; kill -9 $$"
+    ran = run(tmp_path, closure([node("start")], [shell("start", script)]))
+    assert ran.failure is not None
+    assert ran.failure.failure == AttemptFailure(
+        "user", "the process was killed: out of memory (OOMKilled)"
+    )
 
 
 def test_error_pb_counts_after_exit_0_only(tmp_path: Path) -> None:
