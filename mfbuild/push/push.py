@@ -61,8 +61,8 @@ def push(bundle: Source, site: Site, target: PushTarget, *, activate: bool) -> P
     files = send_files(files_of(bundle, resolved), site, registrations, found)
 
     # What is kept in files may be lost in part: there the launch plan says nothing of the rest.
-    known = None if target.embedded else found
-    registered = register(registrations, resolved.entities(files.addresses), known)
+    wanted = resolved.entities(files.addresses)
+    registered = register(registrations, wanted, found, each=target.embedded)
 
     active = found is not None and found.active
     if activate and not active:

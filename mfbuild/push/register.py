@@ -44,24 +44,24 @@ class Registered:
 
 
 def register(
-    registrations: Registrations, wanted: Entities, found: LaunchPlan | None
+    registrations: Registrations, wanted: Entities, found: LaunchPlan | None, *, each: bool
 ) -> Registered:
     """Register what is not there yet: tasks at once, then workflows, then the launch plan.
 
-    Nothing is sent where the launch plan is `found`. FlyteError, with everything that differs,
-    where something else has one of the identifiers.
+    Nothing is sent where the launch plan is `found`, but with `each` what was lost. FlyteError,
+    with everything that differs, where something else has one of the identifiers.
     """
     identifier, launch_plan = wanted.launch_plan
-    if found is not None:
+    if found is not None and not each:
         return Registered((), accept(launch_plan, found))
     outcomes = register_tasks(registrations, wanted.tasks)
     for workflow, spec in wanted.workflows:
         outcomes.append(_register(registrations, workflow, spec))
         _raise(outcomes)
     notes: tuple[str, ...] = ()
-    sent = registrations.create(identifier, launch_plan)
+    sent = found is None and registrations.create(identifier, launch_plan)
     if not sent:
-        found = registrations.launch_plan(identifier)
+        found = found or registrations.launch_plan(identifier)
         if found is None:
             raise FlyteError(f"{describe(identifier)} exists, and cannot be read")
         notes = accept(launch_plan, found)
