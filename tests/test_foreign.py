@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from mfbuild.foreign import MAX_DEPTH, has_nul, parse_json
+from mfbuild.engine.foreign import MAX_DEPTH, has_nul, parse_json
 
 VALUES = st.recursive(
     st.none() | st.booleans() | st.integers(-(2**53), 2**53) | st.text(),

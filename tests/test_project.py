@@ -10,7 +10,8 @@ import pytest
 import tomli
 
 import mfbuild
-from mfbuild import build_toml, config
+from mfbuild import config
+from mfbuild.config import build_toml
 from tests import rings
 
 ROOT = Path(__file__).parent.parent

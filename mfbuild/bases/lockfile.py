@@ -10,10 +10,10 @@ from pathlib import Path
 from typing import Any
 
 from mfbuild.debian.model import FoundDebs, LockedDeb
+from mfbuild.engine.foreign import parse_json
 from mfbuild.engine.model import Digest, canonical
 from mfbuild.errors import ResolveError
 from mfbuild.flow.decode import of
-from mfbuild.foreign import parse_json
 from mfbuild.oci.types import ForeignBase, Platform
 
 _FORMAT = 1

@@ -7,12 +7,12 @@ from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
+from mfbuild.engine.foreign import parse_json
 from mfbuild.engine.model import Blob, Digest, canonical
 from mfbuild.errors import BundleError
 from mfbuild.flow.codec import from_public_json, public_json
 from mfbuild.flow.decode import Malformed, member, of
 from mfbuild.flow.spec import FlowSpec
-from mfbuild.foreign import parse_json
 from mfbuild.oci.types import IMAGE_INDEX, Descriptor, Platform
 
 FORMAT = 1

@@ -44,7 +44,7 @@ def arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> int:
     flows = [word for word in args.what if not word.startswith("oci://")]
-    with options.session_of(args, options.workspace_of(flows)) as session:
+    with options.session_for(args, flows) as session:
         from mfbuild.push.export import export
 
         found = list(bundles.bundles_of(args, session))

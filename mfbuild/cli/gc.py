@@ -34,7 +34,7 @@ def arguments(parser: argparse.ArgumentParser) -> None:
 def run(args: argparse.Namespace) -> int:
     if args.max_size is None and args.max_age is None:
         raise UsageError("nothing says what to keep", hint="give --max-size, --max-age or both")
-    config = options.config_of(args, options.workspace_of([]))
+    config = options.config_of(args, [])
     with Store.open(config.store) as store:
         done = collect(store, max_size=args.max_size, max_age=args.max_age, now=time.time())
     if args.json:

@@ -41,7 +41,7 @@ def arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(args: argparse.Namespace) -> int:
-    with options.session_of(args, options.workspace_of([])) as session:
+    with options.session_for(args, []) as session:
         from mfbuild.executions.logs import read_logs, run_here, source_of_execution, source_of_run
 
         config = session.config

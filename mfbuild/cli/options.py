@@ -8,9 +8,11 @@ import sys
 from collections.abc import Mapping, Sequence
 from contextlib import AbstractContextManager
 from pathlib import Path
+from typing import Any
 
-from mfbuild import config
+from mfbuild import config as policy
 from mfbuild.build.session import Options, Session, open_session
+from mfbuild.config import Config, config_for, read_config
 
 
 def common(parser: argparse.ArgumentParser, *, json: bool = True) -> None:
@@ -92,7 +94,7 @@ def flows(parser: argparse.ArgumentParser, *, nargs: str = "+") -> None:
 
 def workspace_of(words: Sequence[str]) -> Path:
     """The workspace of a command that names `words` (`config.workspace_of`)."""
-    return config.workspace_of(words, os.environ)
+    return policy.workspace_of(words, os.environ)
 
 
 _FLAGS = ("base", "platforms", "pyc", "jobs", "store")
@@ -112,14 +114,29 @@ def with_shape(arguments: argparse.Namespace, shape: Mapping[str, object]) -> ar
     return argparse.Namespace(**{**vars(arguments), **given})
 
 
-def config_of(arguments: argparse.Namespace, root: Path) -> config.Config:
-    """The Config of the workspace `root`, from its BUILD.toml, the environment and the flags."""
-    flags = {name: getattr(arguments, name, None) for name in _FLAGS}
-    return config.read_config(root, os.environ, flags, cpus=os.cpu_count() or 1)
+def config_of(arguments: argparse.Namespace, words: Sequence[str]) -> Config:
+    """The Config of the workspace of `words`, from BUILD.toml, the environment and the flags."""
+    return config_for(words, os.environ, _flags(arguments), cpus=os.cpu_count() or 1)
+
+
+def session_for(
+    arguments: argparse.Namespace, words: Sequence[str]
+) -> AbstractContextManager[Session]:
+    """The session of a command that names `words`, in their workspace."""
+    return _opened(arguments, config_of(arguments, words))
 
 
 def session_of(arguments: argparse.Namespace, root: Path) -> AbstractContextManager[Session]:
-    """The session of one command in the workspace `root`."""
+    """The session of a command in the workspace `root`."""
+    flags = _flags(arguments)
+    return _opened(arguments, read_config(root, os.environ, flags, cpus=os.cpu_count() or 1))
+
+
+def _flags(arguments: argparse.Namespace) -> dict[str, Any]:
+    return {name: getattr(arguments, name, None) for name in _FLAGS}
+
+
+def _opened(arguments: argparse.Namespace, config: Config) -> AbstractContextManager[Session]:
     options = Options(
         python=getattr(arguments, "python", Path(sys.executable)),
         flow_options=tuple(getattr(arguments, "flow_options", ())),
@@ -130,9 +147,7 @@ def session_of(arguments: argparse.Namespace, root: Path) -> AbstractContextMana
         output=getattr(arguments, "bundle_output", None),
         load=getattr(arguments, "load", False),
     )
-    return open_session(
-        config_of(arguments, root), options, progress=arguments.progress, quiet=arguments.quiet
-    )
+    return open_session(config, options, progress=arguments.progress, quiet=arguments.quiet)
 
 
 def is_local_bundle(word: str) -> bool:

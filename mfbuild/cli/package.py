@@ -53,7 +53,7 @@ def arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> int:
     began = time.monotonic()
-    with options.session_of(args, options.workspace_of(args.flows)) as session:
+    with options.session_for(args, args.flows) as session:
         built = build(session, args.flows, accept=partial(_check_number, session))
         from mfbuild.build.deliver import deliver
         from mfbuild.build.latest import note_latest

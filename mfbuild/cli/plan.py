@@ -21,7 +21,7 @@ def arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(args: argparse.Namespace) -> int:
-    with options.session_of(args, options.workspace_of(args.flows)) as session:
+    with options.session_for(args, args.flows) as session:
         _, found = plan(session, args.flows)
     show(json.dumps(_json(found)) if args.json else _table(found, whole=args.all))
     return 0

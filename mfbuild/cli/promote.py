@@ -50,7 +50,7 @@ def arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(args: argparse.Namespace) -> int:
-    with options.session_of(args, options.workspace_of([])) as session:
+    with options.session_for(args, []) as session:
         from mfbuild.push.record import site_of
         from mfbuild.push.registered import registered_bundle
         from mfbuild.push.results import push_and_tell

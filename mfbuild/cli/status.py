@@ -40,7 +40,7 @@ def arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(args: argparse.Namespace) -> int:
-    with options.session_of(args, options.workspace_of([])) as session:
+    with options.session_for(args, []) as session:
         return _one(args, session) if args.execution else _latest(args, session)
 
 

@@ -25,7 +25,7 @@ def arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(args: argparse.Namespace) -> int:
-    with options.session_of(args, options.workspace_of([])) as session:
+    with options.session_for(args, []) as session:
         target, found = targets.execution(args, session)
         if found.is_done:
             session.reporter.note(f"{found.id.name} had ended: {found.phase}")

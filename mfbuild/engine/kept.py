@@ -11,8 +11,8 @@ import json
 from pathlib import Path
 from typing import Any
 
+from mfbuild.engine.foreign import parse_json
 from mfbuild.files import write_atomically
-from mfbuild.foreign import parse_json
 
 CHECKSUM = "sha256"
 """The key of the checksum of a JSON object."""

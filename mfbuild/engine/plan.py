@@ -73,7 +73,7 @@ def make_plan(
     a label the last time. `fresh` (--no-cache) runs every action again and keeps downloads.
     """
     find = _nothing if fresh else lookup
-    schedule = Progress(graph, goals, tool_versions, find, present, fresh=fresh)
+    schedule = BuildProgress(graph, goals, tool_versions, find, present, fresh=fresh)
     steps = tuple(schedule.step(label, last) for label in schedule.actions)
     wanted = {
         source.blob.digest: source
@@ -96,7 +96,7 @@ def _downloads(action: Action) -> Iterator[Source]:
             yield given
 
 
-class Progress:
+class BuildProgress:
     """What is known, what must run and what can start, kept up to date as a build goes on.
 
     An action is resolved when its result is known: from the cache once the digests of its inputs

@@ -12,7 +12,7 @@ from mfbuild.engine.cache import Cache
 from mfbuild.engine.events import Reporter
 from mfbuild.engine.graph import ActionGraph
 from mfbuild.engine.model import ActionResult, Blob, Fetcher, Output, Source, Tool
-from mfbuild.engine.plan import REUSED, Progress
+from mfbuild.engine.plan import REUSED, BuildProgress
 from mfbuild.engine.store import BlobCorrupted, Store
 from mfbuild.engine.worker import ActionJob, Worker
 from mfbuild.errors import Interrupted, MfbuildError, StoreError
@@ -52,7 +52,7 @@ def run(
     versions = {name: tool.version for name, tool in tools.items()}
     try:
         while True:
-            schedule = Progress(graph, goals, versions, worker.lookup, store.has, fresh=fresh)
+            schedule = BuildProgress(graph, goals, versions, worker.lookup, store.has, fresh=fresh)
             if not schedule.must_run:
                 break
             build.carry_out(schedule, jobs)
@@ -76,7 +76,7 @@ class _Build:
     healed: set[Blob] = field(default_factory=set)  # for an earlier one
     failures: list[tuple[str, Exception]] = field(default_factory=list)
 
-    def carry_out(self, schedule: Progress, jobs: int) -> None:
+    def carry_out(self, schedule: BuildProgress, jobs: int) -> None:
         """Do all that a schedule asks for, as far as it stays valid."""
         from concurrent.futures import ThreadPoolExecutor  # 10 ms that a no-op build saves
 
@@ -93,7 +93,7 @@ class _Build:
         if schedule.valid and not schedule.complete:
             raise AssertionError("BUG: the build is stuck")
 
-    def note_reuse(self, schedule: Progress) -> None:
+    def note_reuse(self, schedule: BuildProgress) -> None:
         """Report what was cached; it counts as used, and as what its label was last made from."""
         worker = self.worker
         for label in (label for label in schedule.actions if label not in self.ran):
@@ -104,7 +104,7 @@ class _Build:
                 worker.cache.remember(label, replace(record, why=(str(REUSED),)))
             worker.reporter.finished(label, "cached", 0.0)
 
-    def _drive(self, schedule: Progress, actions: Executor, downloads: Executor) -> None:
+    def _drive(self, schedule: BuildProgress, actions: Executor, downloads: Executor) -> None:
         while True:
             if not self.failures:
                 # The largest first: one that starts last leaves the other threads idle.
@@ -119,7 +119,7 @@ class _Build:
                 return
             self._settle(schedule, *self.finished.get())
 
-    def _job(self, schedule: Progress, label: str) -> ActionJob:
+    def _job(self, schedule: BuildProgress, label: str) -> ActionJob:
         why = tuple(map(str, schedule.reasons(label, self.worker.cache.last)))
         record = replace(schedule.records[label], why=why)
         return ActionJob(schedule.actions[label], record, schedule.input_blobs(label))
@@ -128,7 +128,9 @@ class _Build:
         self.running += 1
         pool.submit(job).add_done_callback(lambda f: self.finished.put((label, note, f)))
 
-    def _settle(self, schedule: Progress, label: str, note: _Note, future: Future[Any]) -> None:
+    def _settle(
+        self, schedule: BuildProgress, label: str, note: _Note, future: Future[Any]
+    ) -> None:
         self.running -= 1
         try:
             note(future.result())
@@ -164,7 +166,7 @@ def _combined(failures: Iterable[tuple[str, Exception]]) -> Exception:
     return type(expected[0]).all_of(list(problems))
 
 
-def _largest(schedule: Progress, label: str) -> tuple[int, str]:
+def _largest(schedule: BuildProgress, label: str) -> tuple[int, str]:
     """Sorts actions by the bytes of their sources, the most first."""
     inputs = schedule.actions[label].inputs
     return -sum(given.blob.size for _, given in inputs if isinstance(given, Source)), label

@@ -12,9 +12,9 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
+from mfbuild.engine.foreign import parse_json
 from mfbuild.errors import FlowError, UsageError
 from mfbuild.files import words_of
-from mfbuild.foreign import parse_json
 
 _PROBE = Path(__file__).with_name("probe.py")
 _GRACE_SECONDS = 2.0

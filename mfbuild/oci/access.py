@@ -9,8 +9,8 @@ from functools import partial
 from typing import TypeVar
 from urllib.parse import urlencode, urlsplit
 
+from mfbuild.engine.foreign import parse_json
 from mfbuild.errors import FetchError
-from mfbuild.foreign import parse_json
 from mfbuild.http.addresses import LOCAL, Login, is_local, origin
 from mfbuild.http.client import Body, HttpClient, Response
 from mfbuild.http.errors import CertificateError, Passing, RequestError, StatusError

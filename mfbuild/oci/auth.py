@@ -11,8 +11,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from mfbuild.engine.foreign import parse_json
 from mfbuild.errors import FetchError, UsageError
-from mfbuild.foreign import parse_json
 
 HELPER_SECONDS = 60
 _NOT_FOUND = "credentials not found"

@@ -9,10 +9,10 @@ from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 from typing import Any
 
+from mfbuild.engine.foreign import parse_json
 from mfbuild.engine.model import Blob, Digest, canonical
 from mfbuild.errors import BundleError
 from mfbuild.files import disk_errors, locked, words_of
-from mfbuild.foreign import parse_json
 from mfbuild.oci.types import INDEX_TYPES, MANIFEST_TYPES, Descriptor
 
 MARKER = "oci-layout"

@@ -14,9 +14,9 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import quote, unquote, urlsplit, urlunsplit
 
+from mfbuild.engine.foreign import has_nul
 from mfbuild.errors import UsageError
 from mfbuild.files import words_of
-from mfbuild.foreign import has_nul
 from mfbuild.http.addresses import netrc_login, origin
 from mfbuild.http.trust import Trust
 

@@ -8,10 +8,10 @@ from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
+from mfbuild.engine.foreign import parse_json
 from mfbuild.engine.model import Digest, canonical
 from mfbuild.errors import Problem, ResolveError, named
 from mfbuild.files import disk_errors, words_of, write_atomically
-from mfbuild.foreign import parse_json
 from mfbuild.oci.types import Platform
 from mfbuild.python.model import Lock, LockedEnvironment, LockedWheel, Request
 

@@ -14,7 +14,7 @@ from mfbuild.engine import graph, key, plan
 from mfbuild.engine.graph import ActionGraph
 from mfbuild.engine.key import Record
 from mfbuild.engine.model import Action, ActionResult, Blob, Digest, Output, Source
-from mfbuild.engine.plan import Plan, Progress, Status, make_plan
+from mfbuild.engine.plan import BuildProgress, Plan, Status, make_plan
 from tests.engine.fakes import action, blob, out
 
 WHEEL = Source(blob(b"wheel"), "wheel:a.whl")
@@ -208,7 +208,7 @@ def test_an_output_with_the_content_of_its_input_does_not_wait_for_itself(kind: 
         Record.of(a, {"in": same.digest}, 1).key(): ActionResult({"out": same})
         for a in (base, copy)
     }
-    schedule = Progress(
+    schedule = BuildProgress(
         ActionGraph([base, copy, user]),
         [out("//user")],
         {"join": 1},

@@ -16,11 +16,11 @@ from functools import partial
 from pathlib import Path
 from typing import Any, Literal
 
+from mfbuild.engine.foreign import parse_json
 from mfbuild.engine.kept import CHECKSUM, kept_json, parse_kept_json
 from mfbuild.errors import Interrupted, MfbuildError, RunError, UsageError, did_you_mean
 from mfbuild.files import disk_errors, words_of, write_atomically
 from mfbuild.flow.decode import decode
-from mfbuild.foreign import parse_json
 from mfbuild.local.record import lock as hold
 
 RUNS = ".mfbuild/runs"

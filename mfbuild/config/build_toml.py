@@ -8,9 +8,9 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from mfbuild.engine.foreign import has_nul
 from mfbuild.errors import Problem, UsageError, did_you_mean
 from mfbuild.files import words_of
-from mfbuild.foreign import has_nul
 from mfbuild.oci.reference import Reference
 from mfbuild.oci.types import Platform
 

@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from mfbuild.build_toml import WORKSPACE, read_table
+from mfbuild.config.build_toml import WORKSPACE, read_table
 from mfbuild.errors import Problem, UsageError
 from mfbuild.oci.types import Platform
 
@@ -110,6 +110,13 @@ def workspace_of(words: Sequence[str], env: Mapping[str, str]) -> Path:
     # os.path.abspath keeps symlinks, as Metaflow does when it packages the flow's folder.
     here = Path.cwd() if first is None else Path(os.path.abspath(first)).parent  # noqa: PTH100
     return find_root(here) or here
+
+
+def config_for(
+    words: Sequence[str], env: Mapping[str, str], flags: Mapping[str, Any], *, cpus: int = 1
+) -> Config:
+    """The Config of the workspace of `words` (`workspace_of`), as `read_config` reads it."""
+    return read_config(workspace_of(words, env), env, flags, cpus=cpus)
 
 
 def read_config(
