@@ -37,9 +37,7 @@ class Reference:
     @classmethod
     def parse(cls, text: str) -> Reference:
         """Read a reference; ValueError if it is anything else. The host is never implied."""
-        if _LOGIN.match(text):
-            shown = _LOGIN.sub(r"\1…@", text)
-            raise ValueError(f"`{shown}` has a login: registries' logins are those of docker")
+        _refuse_login(text)
         name, at, pinned = text.rpartition("@")
         if text.startswith(REMOTE):
             raise ValueError(f"`{text}` is neither an image's name nor a layout on disk")
@@ -79,7 +77,7 @@ class Reference:
         """
         try:
             if not text.startswith(REMOTE):
-                cls.parse(text)  # which does not show a login
+                _refuse_login(text)
                 raise ValueError(f"`{text}` does not start with `{REMOTE}`")
             found = cls.parse(text.removeprefix(REMOTE))
             if found.directory is not None or not (found.tag or found.digest or bare):
@@ -140,3 +138,10 @@ def _is_host(text: str) -> bool:
     if not _HOST.fullmatch(text):
         return False
     return text.startswith("localhost") or "." in text or ":" in text
+
+
+def _refuse_login(text: str) -> None:
+    """ValueError, which does not show it, where `text` has a login before its host."""
+    if _LOGIN.match(text):
+        shown = _LOGIN.sub(r"\1…@", text)
+        raise ValueError(f"`{shown}` has a login: registries' logins are those of docker")
