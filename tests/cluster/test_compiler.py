@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 from flyteidl.core.literals_pb2 import LiteralMap
 
-from tests.cluster.compiler import check, closure, resource
+from tests.cluster.compiler import PLATFORM_RESOURCES, check, closure, resource
 from tests.cluster.handmade import TEXT, output, runs, task, text, workflow
 
 pytestmark = pytest.mark.usefixtures("compiler")
@@ -42,6 +42,7 @@ def test_the_resource_of_an_execution() -> None:
     assert found["kind"] == "FlyteWorkflow"
     assert found["metadata"]["namespace"] == "flows-test"
     assert found["executionId"] == {"project": "flows", "domain": "test", "name": "f1"}
+    assert found["executionConfig"]["TaskResources"] == PLATFORM_RESOURCES
 
 
 def test_no_resource_without_its_inputs() -> None:
