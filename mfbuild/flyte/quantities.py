@@ -13,8 +13,10 @@ if TYPE_CHECKING:
     from mfbuild.flow.spec import Resources, StepSpec
 
 GPU = "nvidia.com/gpu"
-DEFAULTS: Mapping[str, float] = {"cpu": 1, "disk": 10240, "memory": 4096}
-"""What @kubernetes asks for by itself (`defaults` in metaflow's kubernetes_decorator.py)."""
+DEFAULTS: Mapping[str, float] = {"cpu": 1, "memory": 4096}
+"""What @kubernetes asks for by itself (`defaults` in metaflow's kubernetes_decorator.py), but for
+its disk: Flyte would make it a limit, which it is not with Metaflow, and no pod could be placed
+where nodes do not tell of theirs."""
 
 _POWERS = {"n": -3, "u": -2, "m": -1, "": 0} | {s: n for n, s in enumerate("KMGTPE", 1)} | {"k": 1}
 _QUANTITY = re.compile(r"\+?(\d+(\.\d*)?|\.\d+)([KMGTPE]i|[numkMGTPE]|[eE][+-]?\d+)?\Z")

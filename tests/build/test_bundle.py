@@ -10,7 +10,7 @@ from mfbuild.config import read_config
 
 def test_resources_of_steps_that_ask_for_none(tmp_path: Path) -> None:
     (tmp_path / "BUILD.toml").write_text(
-        "[workspace]\nresources = { memory = 2048, disk = 0 }\n"
+        "[workspace]\nresources = { memory = 2048, disk = 100 }\n"
         "[domain.small]\nresources = { memory = 512 }\n[domain.other]\n"
     )
     # Whatever the environment says: a version must not depend on who packages.
@@ -18,13 +18,12 @@ def test_resources_of_steps_that_ask_for_none(tmp_path: Path) -> None:
     config = read_config(tmp_path, env, {})
     found = {name: domain_record(d, config).resources for name, d in config.domains.items()}
     assert found == {
-        "small": {"cpu": 1, "disk": 0, "memory": 512},
-        "other": {"cpu": 1, "disk": 0, "memory": 2048},
+        "small": {"cpu": 1, "disk": 100, "memory": 512},
+        "other": {"cpu": 1, "disk": 100, "memory": 2048},
     }
     (tmp_path / "BUILD.toml").write_text("")
     config = read_config(tmp_path, env, {})
     assert domain_record(config.domains["staging"], config).resources == {
         "cpu": 1,
-        "disk": 10240,
         "memory": 4096,
     }

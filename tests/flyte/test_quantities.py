@@ -15,7 +15,7 @@ from tests.flyteadmin.quantities import quantity
 
 def test_the_defaults_are_metaflows_own() -> None:
     theirs: Any = kubernetes_decorator.KubernetesDecorator.defaults
-    assert {name: int(theirs[name]) for name in ("cpu", "disk", "memory")} == DEFAULTS
+    assert {name: int(theirs[name]) for name in ("cpu", "memory")} == DEFAULTS
 
 
 @pytest.mark.parametrize(
