@@ -150,6 +150,7 @@ class Faulty:
         for table, rows in zip(self._tables, self._began.tables, strict=True):
             table.rows = copy.deepcopy(rows)
         state = self.double.state
+        state.executor.close()  # what still runs would tell of an execution that is gone
         for table in (state.executions, state.node_executions, state.task_executions):
             table.rows.clear()
         self._bucket.objects = dict(self._began.uploads)
