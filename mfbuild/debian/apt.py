@@ -18,7 +18,7 @@ from mfbuild.errors import UsageError
 SETTING, SECURITY_SETTING = "MFBUILD_DEBIAN_MIRROR", "MFBUILD_DEBIAN_SECURITY_MIRROR"
 
 _LINE = re.compile(r"deb\s+(?:\[(?P<options>[^\]]*)\]\s+)?(?P<uri>\S+)\s+\S+\s+(?P<components>.+)")
-_SNAPSHOT = re.compile(r"/\d{8}T\d{6}Z\Z")  # as snapshot.debian.org has it at the end of a URL
+_SNAPSHOT = re.compile(r"/\d{8}T\d{6}Z\Z")  # how addresses in Debian's snapshot archive end
 _OFF = ("no", "false", "0", "off", "without", "disable")
 _TRUSTED = (
     "usr/share/keyrings/debian-archive-keyring.gpg",
