@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -53,7 +52,23 @@ def bundle(session: Session, analysis: Analysis, results: Results) -> tuple[Buil
 
 def manifest_of(flow: FlowTarget, results: Results, config: Config) -> BundleManifest:
     """What the bundle of a flow says of it, with its version."""
-    return _manifest(flow, {o: _blob(o, results) for o in flow.goals()}, config)
+    blobs = {o: _blob(o, results) for o in flow.goals()}
+    images = {step.image.index: step.image for step in flow.steps.values()}
+    return assemble(
+        flow=flow.spec.name,
+        steps={n: (blobs[s.image.index], s.environment) for n, s in flow.steps.items()},
+        images=[
+            BundleImage(
+                blobs[index].digest,
+                {p: blobs[manifest].digest for p, manifest in image.manifests.items()},
+            )
+            for index, image in images.items()
+        ],
+        code=blobs[flow.code.tarball],
+        flyte=blobs[flow.flyte.templates],
+        spec=flow.spec,
+        domains={name: domain_record(domain, config) for name, domain in config.domains.items()},
+    )
 
 
 def _blob(output: Output, results: Results) -> Blob:
@@ -94,25 +109,6 @@ def _warn_of_imports(session: Session, flow: FlowTarget, results: Results) -> No
         source, flow, session.config.platforms[0], results, session.store
     ):
         session.reporter.warn(message)
-
-
-def _manifest(flow: FlowTarget, blobs: Mapping[Output, Blob], config: Config) -> BundleManifest:
-    images = {step.image.index: step.image for step in flow.steps.values()}
-    return assemble(
-        flow=flow.spec.name,
-        steps={n: (blobs[s.image.index], s.environment) for n, s in flow.steps.items()},
-        images=[
-            BundleImage(
-                blobs[index].digest,
-                {p: blobs[manifest].digest for p, manifest in image.manifests.items()},
-            )
-            for index, image in images.items()
-        ],
-        code=blobs[flow.code.tarball],
-        flyte=blobs[flow.flyte.templates],
-        spec=flow.spec,
-        domains={name: domain_record(domain, config) for name, domain in config.domains.items()},
-    )
 
 
 def domain_record(domain: Domain, config: Config) -> DomainRecord:

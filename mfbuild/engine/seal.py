@@ -13,16 +13,16 @@ from stat import S_ISDIR
 
 from mfbuild.engine.kept import read_kept, write_kept
 
-Look = Callable[[str, os.stat_result], bool]
-"""Whether an entry, by its path below the folder, is one that a seal is about."""
+Look = Callable[[os.stat_result], bool]
+"""Whether an entry of the folder is one that a seal is about."""
 
 
-def files(path: str, at: os.stat_result) -> bool:
+def files(at: os.stat_result) -> bool:
     """Everything but folders."""
     return not S_ISDIR(at.st_mode)
 
 
-def names(path: str, at: os.stat_result) -> bool:
+def names(at: os.stat_result) -> bool:
     """What tells which names there are: folders, and files that have no second name elsewhere.
 
     A file with more names looks new whenever it gains or loses one.
@@ -52,7 +52,7 @@ def _lines(folder: str, below: str, look: Look) -> Iterator[str]:
     with os.scandir(f"{folder}/{below}") as entries:
         for entry in entries:
             path, at = below + entry.name, entry.stat(follow_symlinks=False)
-            if look(path, at):
+            if look(at):
                 size = 0 if S_ISDIR(at.st_mode) else at.st_size
                 yield f"{path}\0{size} {at.st_mtime_ns} {at.st_ctime_ns} {at.st_ino} {at.st_mode:o}"
             if S_ISDIR(at.st_mode):

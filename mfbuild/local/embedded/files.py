@@ -49,10 +49,10 @@ class BackendFiles:
             with locked(self.root / LOCK):
                 yield self._swept()
 
-    def create(self, path: Path, data: bytes, whole: Callable[[Path], bool]) -> bool:
+    def create(self, path: Path, data: bytes, whole: Callable[[], bool]) -> bool:
         """Write a file that nobody is to change; False if there is a `whole` one of its name."""
         with self.locked() as scratch:
-            if whole(path):
+            if whole():
                 return False
             place(path, data, scratch=scratch)
             return True

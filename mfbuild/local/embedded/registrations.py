@@ -76,17 +76,17 @@ class EmbeddedRegistrations:
         if problems := [*wrong_identifier(identifier, spec)]:
             raise _refused(identifier, problems)
 
-        def whole(path: Path) -> bool:
+        def whole() -> bool:
             """Whether it is registered, and its file not damaged."""
             is_plan = identifier.resource_type == ResourceType.LAUNCH_PLAN
             return bool(self.launch_plan(identifier) if is_plan else self.get(identifier))
 
-        path = self._path(identifier)
-        if whole(path):
+        if whole():
             return False
         if problems := [*wrong_spec(identifier, spec, self.get)]:
             raise _refused(identifier, problems)
-        return self.files.create(path, with_checksum(_encoded(identifier, spec)), whole)
+        data = with_checksum(_encoded(identifier, spec))
+        return self.files.create(self._path(identifier), data, whole)
 
     def launch_plans(self, project: str, domain: str, name: str) -> Iterator[LaunchPlan]:
         folder = self.files.path(project, domain, _LAUNCH_PLAN, name)
